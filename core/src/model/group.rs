@@ -1,0 +1,117 @@
+//! What the monitor stores of a group.
+
+use crate::model::assignment::Assignment;
+use crate::model::contract::{Contract, ContractId, InForce};
+use crate::model::ids::{Epoch, GroupKey, NodeId};
+use crate::model::state::NodeState;
+use crate::model::wal::{History, Lsn, Position};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    pub key: GroupKey,
+    pub epoch: Epoch,
+    pub in_force: InForce,
+    pub next_contract: u64,
+    /// Commits may be acknowledged by the primary alone, since then.
+    pub degraded: Option<Degraded>,
+    pub transfer: Option<Transfer>,
+    /// The lineage of the node that was opened last.
+    pub history: Option<History>,
+    /// Every node of a group carries the same system identifier.
+    pub system_id: Option<u64>,
+    pub nodes: BTreeMap<NodeId, NodeRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    pub id: NodeId,
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub candidate_priority: u8,
+    pub replication_quorum: bool,
+    /// The state it reported last.
+    pub reported: NodeState,
+    pub position: Option<Position>,
+    pub assignment: Assignment,
+}
+
+/// Commits were possible without a standby, from this point of the log on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Degraded {
+    pub epoch: Epoch,
+    pub from: Option<Position>,
+}
+
+/// The role is on its way from one node to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    pub kind: TransferKind,
+    pub old: NodeId,
+    pub candidate: NodeId,
+    /// Start of the old primary's shutdown checkpoint, once it has stopped in order.
+    pub drained: Option<Lsn>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferKind {
+    /// The old primary is alive and stops first.
+    Switchover,
+    /// The old primary is lost.
+    Failover,
+}
+
+impl NodeRecord {
+    pub fn goal(&self) -> NodeState {
+        self.assignment.goal
+    }
+
+    /// Reported and assigned agree on `state`.
+    pub fn settled_in(&self, state: NodeState) -> bool {
+        self.reported == state && self.goal() == state
+    }
+}
+
+impl GroupRecord {
+    pub fn new(key: GroupKey) -> GroupRecord {
+        GroupRecord {
+            key,
+            epoch: Epoch::ZERO,
+            in_force: InForce::default(),
+            next_contract: 1,
+            degraded: None,
+            transfer: None,
+            history: None,
+            system_id: None,
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// The node that holds the role, or held it last and is to give it up; while the role moves that
+    /// is the old one until the candidate is told to open.
+    pub fn primary(&self) -> Option<&NodeRecord> {
+        let writable = self.nodes.values().find(|n| n.goal().is_writable());
+        writable.or_else(|| self.transfer.as_ref().and_then(|t| self.nodes.get(&t.old)))
+    }
+
+    pub fn standbys(&self) -> impl Iterator<Item = &NodeRecord> {
+        let primary = self.primary().map(|p| p.id);
+        self.nodes
+            .values()
+            .filter(move |n| Some(n.id) != primary && n.goal() != NodeState::Dropped)
+    }
+
+    pub fn new_contract_id(&mut self) -> ContractId {
+        let id = ContractId(self.next_contract);
+        self.next_contract += 1;
+        id
+    }
+
+    /// What the primary is to enforce at the moment.
+    pub fn contract(&self) -> Option<&Contract> {
+        self.in_force.latest()
+    }
+}

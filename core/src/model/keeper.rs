@@ -1,0 +1,65 @@
+//! What a keeper stores before it acts.
+
+use crate::model::assignment::Assignment;
+use crate::model::contract::Contract;
+use crate::model::ids::{Epoch, GroupKey, NodeId};
+use crate::model::report::Seal;
+use crate::model::state::NodeState;
+use crate::model::wal::Timeline;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeeperRecord {
+    pub group: GroupKey,
+    pub node: NodeId,
+    pub name: String,
+    pub state: NodeState,
+    /// Never lowered; an assignment of a lower epoch is refused.
+    pub epoch: Epoch,
+    pub assignment: Option<Assignment>,
+    /// The last contract this node's server was told to enforce as a primary. After a crash it tells
+    /// whether the node may open by itself.
+    pub contract: Option<Contract>,
+    pub seal: Option<Seal>,
+    /// Stands while a rewind or a clone runs: a directory with this mark is never started.
+    pub rebuild: Option<Rebuild>,
+    /// Stands from before a promotion until it is known to be done.
+    pub promoting: Option<Promoting>,
+    /// The data directory this node id is bound to.
+    pub system_id: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rebuild {
+    Rewind,
+    Clone,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoting {
+    pub epoch: Epoch,
+    pub from: Timeline,
+}
+
+impl KeeperRecord {
+    pub fn new(group: GroupKey, node: NodeId, name: String) -> KeeperRecord {
+        KeeperRecord {
+            group,
+            node,
+            name,
+            state: NodeState::Init,
+            epoch: Epoch::ZERO,
+            assignment: None,
+            contract: None,
+            seal: None,
+            rebuild: None,
+            promoting: None,
+            system_id: None,
+        }
+    }
+
+    pub fn goal(&self) -> Option<NodeState> {
+        self.assignment.as_ref().map(|a| a.goal)
+    }
+}

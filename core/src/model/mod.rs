@@ -1,0 +1,23 @@
+//! Plain data both sides of the link agree on. Nothing here waits, reads a clock or does I/O.
+
+pub mod assignment;
+pub mod contract;
+pub mod group;
+pub mod ids;
+pub mod keeper;
+pub mod report;
+pub mod settings;
+pub mod state;
+pub mod time;
+pub mod wal;
+
+pub use assignment::{Assignment, Peer, Upstream};
+pub use contract::{Contract, ContractId, InForce};
+pub use group::{Degraded, GroupRecord, NodeRecord, Transfer, TransferKind};
+pub use ids::{Epoch, GroupKey, NodeId};
+pub use keeper::{KeeperRecord, Rebuild};
+pub use report::{Control, ControlState, Directory, Facts, Receiver, Report, Running, Seal, Sender, Server};
+pub use settings::{FormationSettings, KeeperSettings, MonitorSettings};
+pub use state::NodeState;
+pub use time::Moment;
+pub use wal::{History, Lsn, Position, Timeline};

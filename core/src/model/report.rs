@@ -1,0 +1,179 @@
+//! What a keeper sees of its Postgres, and what it tells the monitor.
+
+use crate::model::contract::ContractId;
+use crate::model::ids::{Epoch, NodeId};
+use crate::model::state::NodeState;
+use crate::model::wal::{History, Lsn, Position, Timeline};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// One look at a node: its data directory and its server are different things, a kill destroys the
+/// second only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    pub directory: Directory,
+    pub server: Server,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Directory {
+    /// Missing or empty.
+    Absent,
+    /// A data directory of Postgres.
+    Present(Control),
+    /// Something that must not be touched or can't be read, and why.
+    Unusable { reason: String },
+}
+
+/// What `pg_control` and the history files say. A server that runs may be ahead of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    pub system_id: u64,
+    pub state: ControlState,
+    /// Where the latest checkpoint record starts.
+    pub checkpoint: Position,
+    /// The timeline of the end of local WAL with its ancestors.
+    pub history: History,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlState {
+    /// Stopped in order, as a primary.
+    ShutDown,
+    /// Stopped in order, as a standby.
+    ShutDownInRecovery,
+    /// Running, or crashed while running, as a primary.
+    InProduction,
+    /// Running, or crashed while running, in recovery.
+    InRecovery,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Server {
+    /// No postmaster.
+    Down,
+    /// A postmaster that doesn't take connections yet.
+    Starting,
+    /// Answers queries.
+    Up(Running),
+    /// There is a postmaster, it takes connections, and doesn't answer in time.
+    Stuck { reason: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    pub in_recovery: bool,
+    /// Primary: end of flushed WAL. Standby: end of the WAL it holds, received or replayed,
+    /// whichever is further.
+    pub position: Position,
+    /// Standby: end of replayed WAL. Primary: as `position`.
+    pub replayed: Lsn,
+    /// Timeline in the control file: until the first checkpoint after a promotion it is the old one,
+    /// and a rewind from here would find nothing to do.
+    pub checkpoint_tli: Timeline,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver: Option<Receiver>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<Sender>,
+}
+
+/// The WAL receiver of a standby.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receiver {
+    pub streaming: bool,
+    pub tli: Timeline,
+    /// Since the last message of the sender arrived.
+    pub last_message: Duration,
+}
+
+/// A WAL sender that serves a node of the group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    pub node: NodeId,
+    /// Caught up once; while it isn't, it takes no part in synchronous replication.
+    pub streaming: bool,
+    pub flushed: Lsn,
+}
+
+/// A standby's promise: in this epoch it receives nothing more, and this is all it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    pub epoch: Epoch,
+    pub position: Position,
+}
+
+/// What a keeper tells the monitor. It goes out at once when something changed, and on a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub node: NodeId,
+    /// Drawn at each start of the keeper; with `seq` it orders reports.
+    pub session: u64,
+    pub seq: u64,
+    /// The epoch the keeper has stored.
+    pub epoch: Epoch,
+    pub state: NodeState,
+    /// States walked through since the last answered report, oldest first, `state` not included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed: Vec<NodeState>,
+    /// Serial of the assignment the keeper has stored; the answer is held while it is current.
+    pub serial: u64,
+    pub facts: Facts,
+    /// The newest contract that every process of the server runs under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<ContractId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
+    /// The keeper was asked to stop and would like to hand over first.
+    #[serde(default)]
+    pub leaving: bool,
+    /// The step that fails at the moment and why; shown to the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+impl Facts {
+    /// Nothing has been seen yet.
+    pub fn unknown() -> Facts {
+        Facts {
+            directory: Directory::Absent,
+            server: Server::Down,
+        }
+    }
+
+    pub fn running(&self) -> Option<&Running> {
+        match &self.server {
+            Server::Up(running) => Some(running),
+            _ => None,
+        }
+    }
+
+    pub fn control(&self) -> Option<&Control> {
+        match &self.directory {
+            Directory::Present(control) => Some(control),
+            _ => None,
+        }
+    }
+
+    /// Out of recovery and answering.
+    pub fn is_open(&self) -> bool {
+        self.running().is_some_and(|r| !r.in_recovery)
+    }
+
+    /// The best known position: the server's, or what the control file can vouch for.
+    pub fn position(&self) -> Option<Position> {
+        match (&self.server, &self.directory) {
+            (Server::Up(r), _) => Some(r.position),
+            (_, Directory::Present(c)) => Some(c.checkpoint),
+            _ => None,
+        }
+    }
+}
+
+impl Running {
+    pub fn sender(&self, node: NodeId) -> Option<&Sender> {
+        self.senders.iter().find(|s| s.node == node)
+    }
+}

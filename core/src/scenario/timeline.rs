@@ -1,0 +1,1 @@
+//! Order of each node's states, from a trace.

@@ -1,0 +1,10 @@
+//! The two loops. They are the only code of pgbaton that waits, they are generic over the ports, and
+//! both worlds run them as they are.
+
+pub mod keeper;
+pub mod monitor;
+pub mod register;
+
+pub use keeper::{KeeperExit, KeeperPorts, StopRequest, run_keeper};
+pub use monitor::{MonitorExit, run_monitor};
+pub use register::{RegisterError, ensure_registered};

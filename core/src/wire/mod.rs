@@ -1,0 +1,176 @@
+//! Versioned messages between keepers, commands and the monitor. JSON, one envelope for all.
+
+pub mod rows;
+
+use crate::model::{Assignment, FormationSettings, GroupKey, NodeId, Report};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use rows::{EventRow, SettingRow, StateRow, UriRow};
+
+/// Raised when a message changes its meaning. Additions with a default need no new version.
+pub const VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// A keeper joins, or asks again after its first answer was lost.
+    Register(Register),
+    /// A keeper's report; answered when its assignment is newer than the one it knows, or after the hold.
+    Report(Box<Report>),
+    /// Moves the role to another node of the group.
+    Switchover {
+        key: GroupKey,
+    },
+    /// Forgets a node.
+    Drop {
+        formation: String,
+        name: String,
+        force: bool,
+    },
+    State {
+        formation: Option<String>,
+        group: Option<u32>,
+    },
+    /// Events with an id above `after`. With `wait` the answer is held until there is one.
+    Events {
+        formation: Option<String>,
+        group: Option<u32>,
+        after: Option<u64>,
+        count: u64,
+        wait: bool,
+    },
+    Settings {
+        formation: String,
+    },
+    Uri {
+        formation: Option<String>,
+    },
+    StandbyNames {
+        key: GroupKey,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    pub formation: String,
+    pub group: u32,
+    /// Empty: the monitor names it `node_<id>`.
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub candidate_priority: u8,
+    pub replication_quorum: bool,
+    /// Of an existing data directory; must be the group's.
+    pub system_id: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Registered {
+        node: NodeId,
+        key: GroupKey,
+        name: String,
+        /// Password of the replication role, the same on every node of the formation.
+        replication_password: String,
+        settings: FormationSettings,
+    },
+    Assignment(Box<Assignment>),
+    /// The node is not known here: it was dropped, or this monitor is another one.
+    Unknown {
+        node: NodeId,
+    },
+    /// The request was taken; events above this id tell how it goes on.
+    Accepted {
+        event: u64,
+    },
+    State(Vec<StateRow>),
+    Events(Vec<EventRow>),
+    Settings(Vec<SettingRow>),
+    Uri(Vec<UriRow>),
+    StandbyNames(String),
+    /// The request makes sense but not now; `remedy` says what would make it possible.
+    Refused {
+        reason: String,
+        remedy: String,
+    },
+    /// The monitor could not do its work (its disk is full, say); asking again later is right.
+    Unavailable {
+        reason: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    #[error("a message of version {found} arrived, this pgbaton speaks version {VERSION}: {remedy}",
+        remedy = if *found > VERSION { "upgrade this side" } else { "upgrade the other side" })]
+    Version { found: u32 },
+    #[error("not a message of pgbaton: {0}")]
+    Malformed(String),
+}
+
+#[derive(Serialize)]
+struct Out<'a, T> {
+    version: u32,
+    body: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct In<T> {
+    body: T,
+}
+
+pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
+    serde_json::to_vec(&Out { version: VERSION, body }).expect("messages are plain data")
+}
+
+/// Also the format of stored records: the version is looked at before the body is.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    let malformed = |e: serde_json::Error| WireError::Malformed(e.to_string());
+    let Version { version } = serde_json::from_slice(bytes).map_err(malformed)?;
+    if version != VERSION {
+        return Err(WireError::Version { found: version });
+    }
+    Ok(serde_json::from_slice::<In<T>>(bytes).map_err(malformed)?.body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_round_trip() {
+        let request = Request::Switchover {
+            key: GroupKey {
+                formation: "fotest".into(),
+                group: 0,
+            },
+        };
+        assert_eq!(decode::<Request>(&encode(&request)), Ok(request));
+    }
+
+    #[test]
+    fn another_version_is_named_even_when_its_body_makes_no_sense_here() {
+        let error = decode::<Request>(br#"{"version":7,"body":{"from":"the future"}}"#).unwrap_err();
+        assert_eq!(error, WireError::Version { found: 7 });
+        assert!(error.to_string().contains("upgrade this side"), "{error}");
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        for bytes in [
+            &b""[..],
+            b"{}",
+            b"GET / HTTP/1.1",
+            br#"{"version":1,"body":{"nonsense":1}}"#,
+        ] {
+            assert!(matches!(decode::<Request>(bytes), Err(WireError::Malformed(_))));
+        }
+    }
+}

@@ -1,0 +1,2 @@
+#[cfg(not(madsim))]
+compile_error!("x");
