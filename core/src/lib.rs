@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod keeper;
 pub mod model;
+pub mod monitor;
 pub mod ports;
 pub mod scenario;
 pub mod shell;

@@ -129,9 +129,22 @@ pub struct Report {
     /// The keeper was asked to stop and would like to hand over first.
     #[serde(default)]
     pub leaving: bool,
+    /// The keeper needs an answer before it goes on, even if it is the assignment it knows.
+    #[serde(default)]
+    pub asks: bool,
+    /// What it took to reach `state`, step by step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spent: Vec<Spent>,
     /// The step that fails at the moment and why; shown to the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+}
+
+/// Time one step of a plan took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    pub step: String,
+    pub micros: u64,
 }
 
 impl Facts {

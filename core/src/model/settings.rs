@@ -67,6 +67,9 @@ pub struct KeeperSettings {
     /// Pause before the monitor is called again after a failure.
     #[serde(with = "duration")]
     pub retry_pause: Duration,
+    /// A keeper asked to stop waits this long for its role to be taken over; then it stops all the same.
+    #[serde(with = "duration")]
+    pub handover_timeout: Duration,
     /// Pause before a failed step is tried again.
     #[serde(with = "duration")]
     pub step_retry_pause: Duration,
@@ -80,6 +83,7 @@ impl Default for KeeperSettings {
             network_partition_timeout: Duration::from_secs(20),
             call_timeout: Duration::from_secs(5),
             retry_pause: Duration::from_millis(200),
+            handover_timeout: Duration::from_secs(60),
             step_retry_pause: Duration::from_millis(500),
         }
     }

@@ -1,1 +1,93 @@
-//! Order of each node's states, from a trace.
+//! The timeline of a run: for a reader, and as the order of each node's states, which is what a simulated
+//! and a live run of one file must share.
+
+use crate::check::{Kind, Trace};
+use crate::model::NodeState;
+use std::fmt::Write;
+
+/// Every event but the clients', a line each: seconds, who, what.
+pub fn render_full(trace: &Trace) -> String {
+    let width = trace.nodes.iter().map(String::len).max().unwrap_or(0);
+    let mut out = String::new();
+    for event in &trace.events {
+        let at = event.at.seconds();
+        let line = match &event.kind {
+            Kind::Step { text } => format!("{at:>9.3}  [{text}]"),
+            Kind::Node {
+                node,
+                reported,
+                goal,
+                epoch,
+                rule,
+                description,
+            } => {
+                let rule = rule.map_or_else(|| "   ".to_string(), |r| r.to_string());
+                format!("{at:>9.3}  {node:<width$}  {reported:>17} -> {goal:<17}  e{epoch} {rule}  {description}")
+            }
+            Kind::Opened { node } => format!("{at:>9.3}  {node:<width$}  accepts writes"),
+            Kind::Closed { node } => format!("{at:>9.3}  {node:<width$}  accepts no writes"),
+            Kind::Acked { .. } | Kind::NotAcked { .. } | Kind::Found { .. } | Kind::Ended { .. } => continue,
+        };
+        writeln!(out, "{}", line.trim_end()).expect("a string takes everything");
+    }
+    out
+}
+
+/// The states each node reported, in order, without repetition.
+pub fn sequences(trace: &Trace) -> Vec<(String, Vec<NodeState>)> {
+    let of = |name: &String| {
+        let mut states: Vec<NodeState> = Vec::new();
+        for event in &trace.events {
+            if let Kind::Node { node, reported, .. } = &event.kind
+                && node == name
+                && states.last() != Some(reported)
+            {
+                states.push(*reported);
+            }
+        }
+        states
+    };
+    trace.nodes.iter().map(|name| (name.clone(), of(name))).collect()
+}
+
+/// A line for each node.
+pub fn render_states(trace: &Trace) -> String {
+    let line = |(name, states): (String, Vec<NodeState>)| {
+        let states: Vec<&str> = states.iter().map(|s| s.name()).collect();
+        format!("{name}: {}\n", states.join(", "))
+    };
+    sequences(trace).into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Epoch, Moment};
+
+    #[test]
+    fn states_are_listed_once_each_time_they_are_entered() {
+        use NodeState::*;
+        let mut trace = Trace {
+            nodes: vec!["mdw".into()],
+            events: vec![],
+        };
+        for (ms, reported, goal) in [
+            (0, Init, Single),
+            (1, Single, Single),
+            (2, Single, WaitPrimary),
+            (3, WaitPrimary, WaitPrimary),
+        ] {
+            let kind = Kind::Node {
+                node: "mdw".into(),
+                reported,
+                goal,
+                epoch: Epoch(1),
+                rule: None,
+                description: "x".into(),
+            };
+            trace.push(Moment(ms * 1000), kind);
+        }
+        assert_eq!(render_states(&trace), "mdw: init, single, wait_primary\n");
+        assert_eq!(render_full(&trace).lines().count(), 4);
+    }
+}

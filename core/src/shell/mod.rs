@@ -3,8 +3,9 @@
 
 pub mod keeper;
 pub mod monitor;
+mod race;
 pub mod register;
 
 pub use keeper::{KeeperExit, KeeperPorts, StopRequest, run_keeper};
 pub use monitor::{MonitorExit, run_monitor};
-pub use register::{RegisterError, ensure_registered};
+pub use register::{RegisterError, Registered, ensure_registered};

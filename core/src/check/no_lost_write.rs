@@ -1,0 +1,65 @@
+//! S1: a write that was acknowledged without a warning is there at the end. Writes whose fate the client
+//! doesn't know may be there or not.
+
+use super::trace::{Kind, Trace};
+use std::collections::BTreeMap;
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    let mut acked = BTreeMap::new();
+    let mut found = None;
+    for event in &trace.events {
+        match &event.kind {
+            Kind::Acked {
+                id,
+                node,
+                warning: false,
+                ..
+            } => {
+                acked.insert(*id, (node, event.at));
+            }
+            Kind::Found { ids, .. } => found = Some(ids),
+            _ => {}
+        }
+    }
+    if acked.is_empty() {
+        return Ok(());
+    }
+    let Some(found) = found else {
+        return Err("no primary could be read at the end".into());
+    };
+    let lost: Vec<_> = acked.iter().filter(|(id, _)| !found.contains(id)).collect();
+    let Some((id, (node, at))) = lost.first() else {
+        return Ok(());
+    };
+    Err(format!(
+        "{} of {} lost, the first is write {id}, acknowledged by {node} at {:.3} s",
+        lost.len(),
+        acked.len(),
+        at.seconds()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_missing_write_is_a_loss_and_an_unacknowledged_one_is_not() {
+        assert_eq!(check(&trace(vec![(1, acked(1, "a", 0)), (9, found(&[1, 7]))])), Ok(()));
+        let broken = check(&trace(vec![
+            (1, acked(1, "a", 0)),
+            (2, acked(2, "a", 1)),
+            (9, found(&[1])),
+        ]));
+        assert!(
+            broken
+                .unwrap_err()
+                .starts_with("1 of 2 lost, the first is write 2, acknowledged by a")
+        );
+        assert!(
+            check(&trace(vec![(1, acked(1, "a", 0))])).is_err(),
+            "nothing was read at the end"
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! S2: two nodes never acknowledge writes side by side, in the real time of the clients. Once a node that
+//! was told to open has acknowledged its first write, no other acknowledges one that was sent after it.
+
+use super::trace::{Kind, Trace};
+use crate::model::Moment;
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    let mut holder: Option<&str> = None;
+    let mut first_ack: Option<Moment> = None;
+    for event in &trace.events {
+        match &event.kind {
+            Kind::Node { node, goal, .. } if goal.is_writable() && holder != Some(node.as_str()) => {
+                holder = Some(node);
+                first_ack = None;
+            }
+            Kind::Acked { node, .. } if holder == Some(node.as_str()) => {
+                first_ack.get_or_insert(event.at);
+            }
+            Kind::Acked { node, id, sent, .. } => {
+                if let (Some(holder), Some(first)) = (holder, first_ack)
+                    && *sent > first
+                {
+                    return Err(format!(
+                        "{node} acknowledged write {id} at {:.3} s, sent {:.3} s after {holder} had acknowledged its first",
+                        event.at.seconds(),
+                        sent.since(first).as_secs_f64()
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::model::NodeState::*;
+
+    #[test]
+    fn the_old_primary_may_finish_what_was_sent_before_and_nothing_else() {
+        let start = || {
+            vec![
+                (0, node("a", Single, Single, 1)),
+                (1, acked(1, "a", 0)),
+                (5, node("b", StopReplication, WaitPrimary, 2)),
+            ]
+        };
+        let run = |more: Vec<_>| check(&trace(start().into_iter().chain(more).collect()));
+        assert_eq!(run(vec![(6, acked(2, "a", 4)), (7, acked(3, "b", 6))]), Ok(()));
+        assert_eq!(
+            run(vec![(7, acked(3, "b", 6)), (8, acked(4, "a", 6))]),
+            Ok(()),
+            "sent before b's first"
+        );
+        assert!(run(vec![(7, acked(3, "b", 6)), (9, acked(4, "a", 8))]).is_err());
+        assert_eq!(
+            run(vec![
+                (7, acked(3, "b", 6)),
+                (8, node("a", Demoted, Primary, 3)),
+                (9, acked(4, "a", 8))
+            ]),
+            Ok(()),
+            "the role went back"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! What a stopped node must do before it can follow another: nothing, rewind, or be cloned.
+
+use crate::model::{Control, History, Lsn, Position};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejoin {
+    /// All its WAL is part of the upstream's lineage.
+    Follow,
+    /// It holds WAL past the fork; how far, if known.
+    Rewind { fork: Position, end: Lsn },
+    /// Whether it holds WAL past the fork isn't known yet.
+    Inspect { fork: Position },
+    /// It shares no timeline with the upstream.
+    Clone,
+}
+
+/// `past` is the result of an inspection: the fork it was made for and the end of the WAL past it.
+///
+/// Lineages are compared by their switch points, never by the number of the timeline: a node on the
+/// same number may hold another history.
+pub fn rejoin(own: &Control, upstream: &History, past: Option<(Position, Option<Lsn>)>) -> Rejoin {
+    let Some(fork) = upstream.fork(&own.history) else {
+        return Rejoin::Clone;
+    };
+    if fork.lsn == Lsn(u64::MAX) {
+        return Rejoin::Follow;
+    }
+    if own.history.tli != fork.tli {
+        // It went on to a timeline that the upstream never had.
+        return Rejoin::Rewind {
+            fork,
+            end: own.checkpoint.lsn.max(fork.lsn),
+        };
+    }
+    match past {
+        Some((inspected, end)) if inspected == fork => match end {
+            Some(end) => Rejoin::Rewind { fork, end },
+            None => Rejoin::Follow,
+        },
+        _ => Rejoin::Inspect { fork },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ControlState, Timeline};
+
+    fn control(history: History, checkpoint: u64) -> Control {
+        let checkpoint = Position {
+            tli: history.tli,
+            lsn: Lsn(checkpoint),
+        };
+        Control {
+            system_id: 1,
+            state: ControlState::InProduction,
+            checkpoint,
+            history,
+        }
+    }
+
+    #[test]
+    fn by_nothing_by_rewind_or_by_clone_as_the_lineage_demands() {
+        let root = History::root(Timeline(1));
+        let upstream = root.branch(Timeline(2), Lsn(100));
+        let fork = Position::new(1, 100);
+        let same_number = root.branch(Timeline(2), Lsn(80));
+        let end = Some(Lsn(150));
+        let table = [
+            (root.clone(), None, Rejoin::Inspect { fork }),
+            (root.clone(), Some((fork, None)), Rejoin::Follow),
+            (root.clone(), Some((fork, end)), Rejoin::Rewind { fork, end: Lsn(150) }),
+            (
+                root.clone(),
+                Some((Position::new(1, 50), None)),
+                Rejoin::Inspect { fork },
+            ),
+            (upstream.clone(), None, Rejoin::Follow),
+            (
+                same_number,
+                None,
+                Rejoin::Rewind {
+                    fork: Position::new(1, 80),
+                    end: Lsn(120),
+                },
+            ),
+            (History::root(Timeline(9)), None, Rejoin::Clone),
+        ];
+        for (own, past, expected) in table {
+            assert_eq!(
+                rejoin(&control(own.clone(), 120), &upstream, past),
+                expected,
+                "{own:?} {past:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,620 @@
+//! From what a node is, what it shall be and what is there: the next steps. Pure; called again whenever
+//! one of the three has changed, so every plan may be cut short at any step.
+
+use crate::keeper::lineage::{self, Rejoin};
+use crate::keeper::step::Step;
+use crate::model::*;
+use crate::ports::{StartAs, StopMode};
+
+/// What a keeper knows and forgets when its process ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The contract proven to be in force everywhere in the server that runs now.
+    pub applied: Option<ContractId>,
+    /// A fork and the end of local WAL past it.
+    pub inspected: Option<(Position, Option<Lsn>)>,
+    /// Whom the configuration on disk follows; `None` when it isn't known.
+    pub following: Option<Option<Upstream>>,
+    pub admitted: Option<Vec<Peer>>,
+    /// The monitor has answered a report that showed this state.
+    pub confirmed: Option<NodeState>,
+    /// The keeper closes alone, whatever its assignment says, until it hears from the monitor.
+    pub closing_alone: bool,
+}
+
+/// Steps, and the state that is reached once they are done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    pub then: Option<NodeState>,
+}
+
+struct Scene<'a> {
+    record: &'a KeeperRecord,
+    assignment: &'a Assignment,
+    facts: &'a Facts,
+    memory: &'a Memory,
+}
+
+pub fn plan(record: &KeeperRecord, facts: &Facts, memory: &Memory) -> Plan {
+    let Some(assignment) = &record.assignment else {
+        return Plan::default();
+    };
+    let scene = Scene {
+        record,
+        assignment,
+        facts,
+        memory,
+    };
+    let goal = if memory.closing_alone {
+        NodeState::DemoteTimeout
+    } else {
+        assignment.goal
+    };
+    match record.state.next_hop(goal) {
+        Some(hop) => scene.towards(hop),
+        None => scene.keep(),
+    }
+}
+
+fn steps(steps: Vec<Step>) -> Plan {
+    Plan { steps, then: None }
+}
+
+impl Scene<'_> {
+    fn towards(&self, hop: NodeState) -> Plan {
+        match hop {
+            NodeState::Single | NodeState::WaitPrimary | NodeState::Primary => self.open(hop),
+            NodeState::Draining => Plan {
+                steps: self.drain(),
+                then: Some(hop),
+            },
+            NodeState::DemoteTimeout | NodeState::Demoted | NodeState::Dropped => Plan {
+                steps: self.stopped(),
+                then: Some(hop),
+            },
+            NodeState::Catchingup => self.rejoin(Some(hop)),
+            NodeState::StopReplication => Plan {
+                steps: self.seal(),
+                then: Some(hop),
+            },
+            // Nothing to do but to say so: the monitor has made sure of the rest.
+            NodeState::WaitStandby | NodeState::Secondary | NodeState::PreparePromotion | NodeState::Init => Plan {
+                steps: vec![],
+                then: Some(hop),
+            },
+        }
+    }
+
+    /// The node is what it shall be; its Postgres may not be.
+    fn keep(&self) -> Plan {
+        match self.record.state {
+            NodeState::Init | NodeState::WaitStandby => Plan::default(),
+            NodeState::Single | NodeState::WaitPrimary | NodeState::Primary => self.keep_open(),
+            NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted | NodeState::Dropped => {
+                steps(self.stopped())
+            }
+            NodeState::Catchingup | NodeState::Secondary | NodeState::PreparePromotion => self.keep_following(),
+            NodeState::StopReplication => match &self.facts.server {
+                Server::Up(_) if self.record.seal.map(|s| s.epoch) == Some(self.assignment.epoch) => {
+                    steps(self.admit())
+                }
+                _ => steps(self.seal()),
+            },
+        }
+    }
+
+    fn stopped(&self) -> Vec<Step> {
+        match self.facts.server {
+            Server::Down => vec![],
+            Server::Up(_) | Server::Starting | Server::Stuck { .. } => vec![Step::Stop(StopMode::Fast)],
+        }
+    }
+
+    /// A checkpoint while clients still write makes the one in the stop a short one.
+    fn drain(&self) -> Vec<Step> {
+        let checkpoint = self.facts.is_open().then_some(Step::Checkpoint);
+        checkpoint.into_iter().chain(self.stopped()).collect()
+    }
+
+    fn admit(&self) -> Vec<Step> {
+        let peers = &self.assignment.peers;
+        if self.memory.admitted.as_ref() == Some(peers) {
+            vec![]
+        } else {
+            vec![Step::Admit(peers.clone())]
+        }
+    }
+
+    fn follow(&self, upstream: &Option<Upstream>) -> Vec<Step> {
+        if self.memory.following.as_ref() == Some(upstream) {
+            vec![]
+        } else {
+            vec![Step::Follow(upstream.clone())]
+        }
+    }
+
+    fn seal(&self) -> Vec<Step> {
+        let mut plan = vec![];
+        match &self.facts.server {
+            Server::Up(_) => {
+                plan.extend(self.assignment.drained.map(Step::ReplayedPast));
+                plan.push(Step::Follow(None));
+            }
+            Server::Down => plan.extend([Step::Follow(None), Step::Start(StartAs::Standby)]),
+            Server::Starting | Server::Stuck { .. } => return plan,
+        }
+        plan.push(Step::Seal(self.assignment.epoch));
+        plan
+    }
+
+    /// Opens for writes under the assigned contract, by the shortest way that is safe from where the server is.
+    fn open(&self, hop: NodeState) -> Plan {
+        let Some(contract) = self.assignment.contract.clone() else {
+            return Plan::default();
+        };
+        let was_closed = matches!(
+            self.record.state,
+            NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted
+        );
+        if was_closed && self.memory.confirmed != Some(self.record.state) {
+            // What is stored may be outdated: nobody opens on the strength of it.
+            return Plan::default();
+        }
+        let mut plan = vec![];
+        if self.record.contract.as_ref() != Some(&contract) {
+            plan.push(Step::Remember(contract.clone()));
+        }
+        let way = match (&self.facts.server, self.record.state) {
+            (Server::Up(r), _) if !r.in_recovery => vec![Step::Enforce(contract.clone())],
+            (Server::Up(r), NodeState::StopReplication) => vec![
+                Step::Enforce(contract.clone()),
+                Step::MarkPromotion(self.assignment.epoch, r.position.tli),
+                Step::Promote,
+            ],
+            (Server::Up(_), _) => self.reopen(&contract),
+            (Server::Down, NodeState::Init) if matches!(self.facts.directory, Directory::Absent) => {
+                vec![
+                    Step::Create,
+                    Step::Enforce(contract.clone()),
+                    Step::Start(StartAs::Primary),
+                ]
+            }
+            (Server::Down, NodeState::StopReplication) if !self.was_promoted() => {
+                return steps(vec![Step::Follow(None), Step::Start(StartAs::Standby)]);
+            }
+            (Server::Down, _) if self.facts.control().is_none() => return Plan::default(),
+            (Server::Down, NodeState::StopReplication | NodeState::Init) => {
+                vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
+            }
+            (Server::Down, _) if contract.is_none() => {
+                vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
+            }
+            (Server::Down, _) => {
+                let mut closed = vec![Step::Follow(None), Step::Start(StartAs::Standby)];
+                closed.extend(self.reopen(&contract));
+                closed
+            }
+            (Server::Starting | Server::Stuck { .. }, _) => return Plan::default(),
+        };
+        plan.extend(way);
+        plan.extend([
+            Step::Prove(contract.clone()),
+            Step::Admit(self.assignment.peers.clone()),
+        ]);
+        if !contract.is_none() {
+            plan.push(Step::AwaitMembers(contract));
+        }
+        Plan {
+            steps: plan,
+            then: Some(hop),
+        }
+    }
+
+    /// The server runs closed, in recovery. Under a contract its members first get what a crash left
+    /// behind: commits that waited for them became durable here and will be visible.
+    fn reopen(&self, contract: &Contract) -> Vec<Step> {
+        let mut plan = vec![];
+        if !contract.is_none() {
+            plan.push(Step::Admit(self.assignment.peers.clone()));
+            plan.push(Step::AwaitMembers(contract.clone()));
+        }
+        plan.extend([
+            Step::Stop(StopMode::Fast),
+            Step::Enforce(contract.clone()),
+            Step::Start(StartAs::Primary),
+        ]);
+        plan
+    }
+
+    /// The keeper was interrupted in a promotion of this epoch, after Postgres had switched timelines.
+    fn was_promoted(&self) -> bool {
+        let Some(promoting) = self.record.promoting.filter(|p| p.epoch == self.assignment.epoch) else {
+            return false;
+        };
+        self.facts.control().is_some_and(|c| c.history.tli > promoting.from)
+    }
+
+    fn keep_open(&self) -> Plan {
+        let Some(contract) = self.assignment.contract.clone() else {
+            return Plan::default();
+        };
+        let Some(running) = self.facts.running().filter(|r| !r.in_recovery) else {
+            return Plan {
+                then: None,
+                ..self.open(self.record.state)
+            };
+        };
+        let mut plan = vec![];
+        if self.record.contract.as_ref() != Some(&contract) {
+            plan.push(Step::Remember(contract.clone()));
+        }
+        if self.memory.applied != Some(contract.id) {
+            plan.extend([Step::Enforce(contract.clone()), Step::Prove(contract)]);
+        }
+        plan.extend(self.admit());
+        if running.checkpoint_tli != running.position.tli {
+            plan.push(Step::Checkpoint);
+        }
+        steps(plan)
+    }
+
+    fn keep_following(&self) -> Plan {
+        let Some(upstream) = &self.assignment.upstream else {
+            return Plan::default();
+        };
+        match &self.facts.server {
+            Server::Up(r) if r.in_recovery => {
+                let mut plan = self.follow(&Some(upstream.clone()));
+                plan.extend(self.admit());
+                steps(plan)
+            }
+            Server::Down if self.record.state != NodeState::Catchingup => steps(vec![
+                Step::Follow(Some(upstream.clone())),
+                Step::Start(StartAs::Standby),
+            ]),
+            _ => self.rejoin(None),
+        }
+    }
+
+    /// Becomes a standby of the upstream by nothing, rewind or clone.
+    fn rejoin(&self, then: Option<NodeState>) -> Plan {
+        let Some(upstream) = self.assignment.upstream.clone() else {
+            return Plan::default();
+        };
+        let follow = [
+            Step::Follow(Some(upstream.clone())),
+            Step::Start(StartAs::Standby),
+            Step::Admit(self.assignment.peers.clone()),
+        ];
+        let clone = || {
+            let mut plan = self.stopped();
+            plan.extend([Step::Mark(Rebuild::Clone), Step::Clone(upstream.clone()), Step::Clear]);
+            plan.extend(follow.clone());
+            Plan { steps: plan, then }
+        };
+        if self.record.rebuild.is_some() {
+            return clone();
+        }
+        let control = match (&self.facts.directory, &self.facts.server) {
+            (_, Server::Up(r)) if r.in_recovery => {
+                return Plan {
+                    steps: self.follow(&Some(upstream)),
+                    then,
+                };
+            }
+            (_, Server::Starting) => return Plan::default(),
+            (_, Server::Up(_) | Server::Stuck { .. }) => return steps(self.stopped()),
+            (Directory::Absent, Server::Down) => return clone(),
+            (Directory::Unusable { .. }, Server::Down) => return Plan::default(),
+            (Directory::Present(control), Server::Down) => control,
+        };
+        let plan = match lineage::rejoin(control, &upstream.history, self.memory.inspected) {
+            Rejoin::Follow => follow.to_vec(),
+            Rejoin::Inspect { fork } => return steps(vec![Step::Inspect(fork)]),
+            Rejoin::Clone => return clone(),
+            Rejoin::Rewind { fork, end } => {
+                let mut plan = vec![
+                    Step::KeepAside(fork, end),
+                    Step::Mark(Rebuild::Rewind),
+                    Step::Rewind(upstream.clone()),
+                    Step::Clear,
+                ];
+                plan.extend(follow);
+                plan
+            }
+        };
+        Plan { steps: plan, then }
+    }
+}
+
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    pub fn none(id: u64) -> Contract {
+        Contract::none(ContractId(id))
+    }
+
+    pub fn any(id: u64) -> Contract {
+        Contract::any(ContractId(id), 1, BTreeSet::from([NodeId(2)]))
+    }
+
+    pub fn record(state: NodeState, contract: Option<Contract>) -> KeeperRecord {
+        let group = GroupKey {
+            formation: "default".into(),
+            group: 0,
+        };
+        KeeperRecord {
+            state,
+            contract,
+            epoch: Epoch(3),
+            ..KeeperRecord::new(group, NodeId(1), "a".into())
+        }
+    }
+
+    pub fn control(state: ControlState, history: History) -> Directory {
+        let checkpoint = Position {
+            tli: history.tli,
+            lsn: Lsn(900),
+        };
+        Directory::Present(Control {
+            system_id: 7,
+            state,
+            checkpoint,
+            history,
+        })
+    }
+
+    fn up(in_recovery: bool, senders: Vec<Sender>) -> Server {
+        let position = Position::new(1, 1000);
+        Server::Up(Running {
+            in_recovery,
+            position,
+            replayed: Lsn(1000),
+            checkpoint_tli: Timeline(1),
+            receiver: None,
+            senders,
+        })
+    }
+
+    pub fn down() -> Facts {
+        Facts {
+            directory: control(ControlState::InProduction, History::root(Timeline(1))),
+            server: Server::Down,
+        }
+    }
+
+    pub fn standby() -> Facts {
+        Facts {
+            server: up(true, vec![]),
+            ..down()
+        }
+    }
+
+    pub fn open(sender: Option<NodeId>) -> Facts {
+        let senders = sender.map(|node| Sender {
+            node,
+            streaming: true,
+            flushed: Lsn(1000),
+        });
+        Facts {
+            server: up(false, senders.into_iter().collect()),
+            ..down()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+
+    fn upstream() -> Upstream {
+        let history = History::root(Timeline(1)).branch(Timeline(2), Lsn(800));
+        Upstream {
+            node: NodeId(2),
+            host: "b".into(),
+            port: 5432,
+            history,
+        }
+    }
+
+    fn told(mut record: KeeperRecord, goal: NodeState, contract: Option<Contract>) -> KeeperRecord {
+        let upstream = Some(upstream());
+        record.assignment = Some(Assignment {
+            serial: 5,
+            epoch: Epoch(3),
+            goal,
+            contract,
+            upstream,
+            drained: None,
+            peers: vec![],
+        });
+        record
+    }
+
+    fn names(plan: &Plan) -> Vec<&'static str> {
+        plan.steps.iter().map(Step::name).collect()
+    }
+
+    #[test]
+    fn nobody_opens_on_the_strength_of_a_stored_assignment() {
+        let record = told(
+            record(NodeState::DemoteTimeout, Some(any(4))),
+            NodeState::WaitPrimary,
+            Some(none(5)),
+        );
+        let mut memory = Memory::default();
+        assert_eq!(plan(&record, &down(), &memory), Plan::default());
+        memory.confirmed = Some(NodeState::DemoteTimeout);
+        let opened = plan(&record, &down(), &memory);
+        assert_eq!(
+            names(&opened),
+            ["remember contract", "set names", "start", "prove names", "admit"]
+        );
+        assert_eq!(opened.then, Some(NodeState::WaitPrimary));
+    }
+
+    #[test]
+    fn under_a_contract_a_crashed_primary_comes_up_closed_until_its_members_hold_everything() {
+        let record = told(
+            record(NodeState::DemoteTimeout, Some(any(4))),
+            NodeState::Primary,
+            Some(any(4)),
+        );
+        let memory = Memory {
+            confirmed: Some(NodeState::DemoteTimeout),
+            ..Memory::default()
+        };
+        let opened = plan(&record, &down(), &memory);
+        let start = opened
+            .steps
+            .iter()
+            .position(|s| *s == Step::Start(StartAs::Primary))
+            .unwrap();
+        let wait = opened
+            .steps
+            .iter()
+            .position(|s| matches!(s, Step::AwaitMembers(_)))
+            .unwrap();
+        assert!(
+            wait < start && opened.steps.contains(&Step::Start(StartAs::Standby)),
+            "{opened:?}"
+        );
+    }
+
+    #[test]
+    fn a_contract_is_remembered_before_the_server_hears_of_it() {
+        let record = told(
+            record(NodeState::WaitPrimary, Some(none(3))),
+            NodeState::Primary,
+            Some(any(4)),
+        );
+        let opened = plan(&record, &open(Some(NodeId(2))), &Memory::default());
+        assert_eq!(
+            names(&opened),
+            [
+                "remember contract",
+                "set names",
+                "prove names",
+                "admit",
+                "await members"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_promotion_is_marked_and_not_repeated() {
+        let sealed = record(NodeState::StopReplication, None);
+        let record = told(sealed, NodeState::WaitPrimary, Some(none(5)));
+        let first = plan(&record, &standby(), &Memory::default());
+        assert_eq!(
+            names(&first)[..4],
+            ["remember contract", "set names", "mark promotion", "promote"]
+        );
+        let promoting = Some(Promoting {
+            epoch: Epoch(3),
+            from: Timeline(1),
+        });
+        let interrupted = KeeperRecord { promoting, ..record };
+        let again = plan(&interrupted, &down(), &Memory::default());
+        assert_eq!(
+            again.steps[1],
+            Step::Start(StartAs::Standby),
+            "not yet promoted: {again:?}"
+        );
+        let promoted = control(ControlState::InProduction, upstream().history);
+        let again = plan(
+            &interrupted,
+            &Facts {
+                directory: promoted,
+                ..down()
+            },
+            &Memory::default(),
+        );
+        assert!(again.steps.contains(&Step::Start(StartAs::Primary)) && !again.steps.contains(&Step::Promote));
+    }
+
+    #[test]
+    fn divergent_wal_is_kept_aside_and_the_directory_marked_before_a_rewind() {
+        let record = told(record(NodeState::Demoted, Some(any(4))), NodeState::Catchingup, None);
+        let inspect = plan(&record, &down(), &Memory::default());
+        let fork = Position::new(1, 800);
+        assert_eq!(
+            inspect,
+            Plan {
+                steps: vec![Step::Inspect(fork)],
+                then: None
+            }
+        );
+        let memory = Memory {
+            inspected: Some((fork, Some(Lsn(950)))),
+            ..Memory::default()
+        };
+        let rewind = plan(&record, &down(), &memory);
+        assert_eq!(
+            names(&rewind),
+            ["keep aside", "mark", "rewind", "mark", "follow", "start", "admit"]
+        );
+        let memory = Memory {
+            inspected: Some((fork, None)),
+            ..Memory::default()
+        };
+        assert_eq!(names(&plan(&record, &down(), &memory)), ["follow", "start", "admit"]);
+    }
+
+    #[test]
+    fn a_directory_under_a_mark_is_cloned_never_started() {
+        for rebuild in [Rebuild::Rewind, Rebuild::Clone] {
+            let marked = KeeperRecord {
+                rebuild: Some(rebuild),
+                ..record(NodeState::Demoted, None)
+            };
+            let record = told(marked, NodeState::Catchingup, None);
+            let plan = plan(&record, &down(), &Memory::default());
+            assert_eq!(names(&plan), ["mark", "clone", "mark", "follow", "start", "admit"]);
+        }
+    }
+
+    #[test]
+    fn closing_alone_overrides_the_assignment() {
+        let record = told(
+            record(NodeState::Primary, Some(any(4))),
+            NodeState::Primary,
+            Some(any(4)),
+        );
+        let memory = Memory {
+            closing_alone: true,
+            ..Memory::default()
+        };
+        let plan = plan(&record, &open(None), &memory);
+        assert_eq!(
+            (names(&plan), plan.then),
+            (vec!["stop"], Some(NodeState::DemoteTimeout))
+        );
+    }
+
+    #[test]
+    fn a_seal_waits_for_the_last_record_of_a_drained_primary() {
+        let mut record = told(
+            record(NodeState::PreparePromotion, None),
+            NodeState::StopReplication,
+            None,
+        );
+        assert_eq!(
+            names(&plan(&record, &standby(), &Memory::default())),
+            ["unfollow", "seal"]
+        );
+        record.assignment.as_mut().unwrap().drained = Some(Lsn(990));
+        assert_eq!(
+            names(&plan(&record, &standby(), &Memory::default())),
+            ["drain", "unfollow", "seal"]
+        );
+        assert_eq!(
+            names(&plan(&record, &down(), &Memory::default())),
+            ["unfollow", "start", "seal"]
+        );
+    }
+}

@@ -1,0 +1,79 @@
+//! What a keeper can do to its Postgres and to its own record: small, ordered, idempotent.
+
+use crate::model::{Contract, Epoch, Lsn, Peer, Position, Rebuild, Timeline, Upstream};
+use crate::ports::{StartAs, StopMode};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Remember the contract before the server is told of it.
+    Remember(Contract),
+    /// From here until `Clear` the directory must not be started.
+    Mark(Rebuild),
+    Clear,
+    /// A promotion in this epoch, away from this timeline, is about to begin.
+    MarkPromotion(Epoch, Timeline),
+    Create,
+    Start(StartAs),
+    Stop(StopMode),
+    Follow(Option<Upstream>),
+    ReplayedPast(Lsn),
+    Seal(Epoch),
+    Enforce(Contract),
+    /// Proof that every process of the server runs under the contract.
+    Prove(Contract),
+    /// Wait until enough members hold everything written until now.
+    AwaitMembers(Contract),
+    Promote,
+    Checkpoint,
+    Admit(Vec<Peer>),
+    Inspect(Position),
+    KeepAside(Position, Lsn),
+    Rewind(Upstream),
+    Clone(Upstream),
+}
+
+/// What a step found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Sealed(Position),
+    /// End of the WAL past the fork, if there is any.
+    Inspected(Option<Lsn>),
+    Kept(String),
+}
+
+impl Step {
+    /// May be dropped half-way when the assignment changes. The others end by themselves, soon.
+    pub fn is_abandonable(&self) -> bool {
+        matches!(
+            self,
+            Step::AwaitMembers(_) | Step::ReplayedPast(_) | Step::Rewind(_) | Step::Clone(_) | Step::Prove(_)
+        )
+    }
+
+    /// Short name for logs and for the account of where time went.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::Remember(_) => "remember contract",
+            Step::Mark(_) | Step::Clear => "mark",
+            Step::MarkPromotion(..) => "mark promotion",
+            Step::Create => "initdb",
+            Step::Start(_) => "start",
+            Step::Stop(_) => "stop",
+            Step::Follow(None) => "unfollow",
+            Step::Follow(Some(_)) => "follow",
+            Step::ReplayedPast(_) => "drain",
+            Step::Seal(_) => "seal",
+            Step::Enforce(_) => "set names",
+            Step::Prove(_) => "prove names",
+            Step::AwaitMembers(_) => "await members",
+            Step::Promote => "promote",
+            Step::Checkpoint => "checkpoint",
+            Step::Admit(_) => "admit",
+            Step::Inspect(_) => "inspect",
+            Step::KeepAside(..) => "keep aside",
+            Step::Rewind(_) => "rewind",
+            Step::Clone(_) => "clone",
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What is known of a node's life, and how much that proves.
+//!
+//! Positive evidence beats silence: a keeper whose connection broke *and* whose Postgres refuses
+//! connections is dead now; a node that merely says nothing is suspected, and lost only after the
+//! time the operator has set, and only if its Postgres doesn't answer either.
+
+use crate::model::{Facts, Moment, MonitorSettings, Report, Server};
+use crate::ports::Probe;
+
+/// All that is volatile about a node; a restarted monitor starts with none of it.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    /// Since when the monitor has been able to hear this node.
+    pub known_since: Moment,
+    pub heard: Option<Moment>,
+    pub report: Option<Report>,
+    /// The keeper's connection broke, with no report since.
+    pub hungup: Option<Moment>,
+    pub probe_asked: Option<Moment>,
+    /// Result of the last probe and when it came.
+    pub probe: Option<(Moment, Probe)>,
+    /// Since when its server has been there without answering.
+    pub stuck_since: Option<Moment>,
+    /// Since when the primary hasn't listed it as streaming.
+    pub unlisted_since: Option<Moment>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Not heard of since the monitor started, and not long enough to conclude anything.
+    Unknown,
+    /// Reports, and its Postgres is as it should be or on its way.
+    Alive,
+    /// Its keeper reports that Postgres doesn't run or doesn't answer.
+    Ill(&'static str),
+    /// Gone, and why we think so.
+    Lost(&'static str),
+}
+
+impl Pulse {
+    pub fn new(now: Moment) -> Pulse {
+        Pulse {
+            known_since: now,
+            heard: None,
+            report: None,
+            hungup: None,
+            probe_asked: None,
+            probe: None,
+            stuck_since: None,
+            unlisted_since: None,
+        }
+    }
+
+    pub fn facts(&self) -> Option<&Facts> {
+        self.report.as_ref().map(|r| &r.facts)
+    }
+
+    /// A report arrived. Older ones, overtaken on the way, are refused.
+    pub fn hear(&mut self, now: Moment, report: &Report) -> bool {
+        let newer = self
+            .report
+            .as_ref()
+            .is_none_or(|last| last.session != report.session || last.seq < report.seq);
+        if !newer {
+            return false;
+        }
+        self.heard = Some(now);
+        self.hungup = None;
+        self.stuck_since = match report.facts.server {
+            Server::Stuck { .. } => self.stuck_since.or(Some(now)),
+            _ => None,
+        };
+        self.report = Some(report.clone());
+        true
+    }
+
+    fn last_sign(&self) -> Moment {
+        self.heard.unwrap_or(self.known_since)
+    }
+
+    pub fn life(&self, now: Moment, settings: &MonitorSettings) -> Life {
+        let answer_since = |moment: Moment| self.probe.filter(|(at, _)| *at >= moment).map(|(_, probe)| probe);
+        if let Some(hungup) = self.hungup
+            && answer_since(hungup) == Some(Probe::Refused)
+        {
+            return Life::Lost("its keeper's connection broke and its Postgres refuses connections");
+        }
+        let patience = settings.node_considered_unhealthy_timeout;
+        let silent = now.since(self.last_sign()) >= patience;
+        if silent && matches!(answer_since(self.last_sign()), Some(Probe::Silent | Probe::Refused)) {
+            return Life::Lost("it is silent and its Postgres doesn't answer");
+        }
+        match self.facts().map(|f| &f.server) {
+            None => Life::Unknown,
+            Some(Server::Up(_) | Server::Starting) => Life::Alive,
+            Some(Server::Down) => Life::Ill("its Postgres is down"),
+            Some(Server::Stuck { .. }) => match self.stuck_since {
+                Some(since) if now.since(since) >= patience => Life::Ill("its Postgres doesn't answer queries"),
+                _ => Life::Alive,
+            },
+        }
+    }
+
+    /// Whether its port should be tried now.
+    pub fn probe_due(&self, now: Moment, settings: &MonitorSettings) -> bool {
+        self.next_probe(settings).is_some_and(|at| at <= now)
+    }
+
+    /// When its port should be tried next: at once after a broken connection, and again and again
+    /// while it stays silent.
+    pub fn next_probe(&self, settings: &MonitorSettings) -> Option<Moment> {
+        if let Some(hungup) = self.hungup {
+            return Some(match self.probe_asked {
+                Some(asked) if asked >= hungup => asked + settings.probe_period,
+                _ => hungup,
+            });
+        }
+        let quiet = self.last_sign() + settings.node_considered_unhealthy_timeout / 2;
+        Some(
+            self.probe_asked
+                .map_or(quiet, |asked| quiet.max(asked + settings.probe_period)),
+        )
+    }
+
+    /// When the passing of time alone may change what `life` says.
+    pub fn next_verdict(&self, now: Moment, settings: &MonitorSettings) -> Option<Moment> {
+        let patience = settings.node_considered_unhealthy_timeout;
+        let candidates = [
+            Some(self.last_sign() + patience),
+            self.stuck_since.map(|s| s + patience),
+            self.unlisted_since.map(|s| s + settings.standby_stall_timeout),
+        ];
+        candidates.into_iter().flatten().filter(|at| *at > now).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::rules::testing::report;
+    use std::time::Duration;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pulse() -> Pulse {
+        let mut pulse = Pulse::new(Moment(0));
+        assert!(pulse.hear(Moment(0), &report(1)));
+        pulse
+    }
+
+    #[test]
+    fn silence_takes_the_set_time_and_needs_a_silent_postgres_too() {
+        let settings = MonitorSettings::default();
+        let mut p = pulse();
+        let late = Moment(0) + 6 * SECOND;
+        assert_eq!(p.life(Moment(0) + 4 * SECOND, &settings), Life::Alive);
+        assert_eq!(
+            p.life(late, &settings),
+            Life::Alive,
+            "nobody has looked at its port yet"
+        );
+        p.probe = Some((Moment(0) + 5 * SECOND, Probe::Answers));
+        assert_eq!(
+            p.life(late, &settings),
+            Life::Alive,
+            "its Postgres answers: only the keeper is gone"
+        );
+        p.probe = Some((Moment(0) + 5 * SECOND, Probe::Silent));
+        assert!(matches!(p.life(late, &settings), Life::Lost(_)));
+    }
+
+    #[test]
+    fn a_broken_connection_and_a_refused_one_are_a_death_at_once() {
+        let settings = MonitorSettings::default();
+        let mut p = pulse();
+        let t = Moment(0) + SECOND;
+        p.probe = Some((Moment(0), Probe::Refused));
+        p.hungup = Some(t);
+        assert_eq!(p.life(t, &settings), Life::Alive, "the probe is older than the hangup");
+        assert!(p.probe_due(t, &settings));
+        p.probe = Some((t, Probe::Refused));
+        assert!(matches!(p.life(t, &settings), Life::Lost(_)));
+        assert!(p.hear(t, &report(2)), "a report brings it back to life");
+        assert_eq!(p.life(t, &settings), Life::Alive);
+    }
+
+    #[test]
+    fn an_overtaken_report_changes_nothing() {
+        let mut p = pulse();
+        assert!(p.hear(Moment(1), &report(5)));
+        assert!(!p.hear(Moment(2), &report(4)));
+        assert_eq!(p.heard, Some(Moment(1)));
+    }
+}

@@ -1,0 +1,14 @@
+//! The deciding half: pure functions from what is known to what each node shall be.
+
+pub mod commands;
+pub mod decide;
+pub mod health;
+pub mod rows;
+pub mod rules;
+pub mod state;
+pub mod view;
+
+pub use decide::{Edit, Terms};
+pub use health::{Life, Pulse};
+pub use state::{Effects, Group, Monitor};
+pub use view::View;

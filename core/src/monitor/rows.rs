@@ -1,0 +1,173 @@
+//! What the display commands are answered with.
+
+use crate::model::*;
+use crate::monitor::health::{Life, Pulse};
+use crate::monitor::state::{Group, Monitor};
+use crate::wire::{SettingRow, StateRow, UriRow};
+
+fn chosen<'a>(m: &'a Monitor, formation: Option<&'a str>, number: Option<u32>) -> impl Iterator<Item = &'a Group> {
+    m.groups.values().filter(move |g| {
+        let key = &g.record.key;
+        formation.is_none_or(|f| f == key.formation) && number.is_none_or(|n| n == key.group)
+    })
+}
+
+pub fn state(m: &Monitor, now: Moment, formation: Option<&str>, number: Option<u32>) -> Vec<StateRow> {
+    let rows = |g| Group::rows(g, m, now);
+    chosen(m, formation, number).flat_map(rows).collect()
+}
+
+impl Group {
+    fn rows(&self, m: &Monitor, now: Moment) -> Vec<StateRow> {
+        self.record.nodes.values().map(|n| self.row(m, now, n)).collect()
+    }
+
+    fn row(&self, m: &Monitor, now: Moment, node: &NodeRecord) -> StateRow {
+        let view = m.view(self, now);
+        let pulse = self.pulses.get(&node.id);
+        let position = pulse.and_then(Pulse::facts).and_then(Facts::position).or(node.position);
+        let heard = pulse.and_then(|p| p.heard);
+        StateRow {
+            formation_kind: "pgsql".into(),
+            formation: self.record.key.formation.clone(),
+            nodename: node.name.clone(),
+            nodehost: node.host.clone(),
+            nodeport: node.port,
+            group_id: self.record.key.group,
+            node_id: node.id.0,
+            current_group_state: node.reported,
+            assigned_group_state: node.goal(),
+            candidate_priority: node.candidate_priority,
+            replication_quorum: node.replication_quorum,
+            reported_tli: position.map_or(Timeline(0), |p| p.tli),
+            reported_lsn: position.map_or(Lsn::ZERO, |p| p.lsn),
+            health: match view.life(node.id) {
+                Life::Unknown => -1,
+                Life::Alive => i8::from(view.is_heard(node.id)),
+                // Stopped on purpose is not ill.
+                Life::Ill(_) => i8::from(view.is_heard(node.id) && !node.reported.runs_postgres()),
+                Life::Lost(_) => 0,
+            },
+            report_age_ms: heard.map(|h| now.since(h).as_millis() as u64),
+            pending: self.pending(m, now, node),
+        }
+    }
+
+    /// What a node waits for, in words.
+    fn pending(&self, m: &Monitor, now: Moment, node: &NodeRecord) -> Option<String> {
+        let view = m.view(self, now);
+        let primary = self.record.primary()?;
+        let report = view.report(node.id);
+        if let Some(trouble) = report.and_then(|r| r.trouble.clone()) {
+            return Some(trouble);
+        }
+        if node.id == primary.id
+            && self.record.transfer.is_none()
+            && let Some(why) = view.primary_lost(primary)
+        {
+            let nobody = view
+                .candidate()
+                .err()
+                .map(|c| format!("; nobody can take over: {c}"))
+                .unwrap_or_default();
+            return Some(format!("the primary is lost: {why}{nobody}"));
+        }
+        if node.goal().is_writable() && self.record.degraded.is_some() && self.record.nodes.len() > 1 {
+            return Some("commits are acknowledged without a standby until one has caught up".into());
+        }
+        match view.life(node.id) {
+            Life::Lost(why) => Some(why.into()),
+            Life::Ill(why) if node.goal().runs_postgres() => Some(why.into()),
+            _ if node.reported != node.goal() => Some(format!("on its way from {} to {}", node.reported, node.goal())),
+            _ => None,
+        }
+    }
+}
+
+pub fn settings(m: &Monitor, formation: &str) -> Vec<SettingRow> {
+    let number = m
+        .record
+        .formations
+        .get(formation)
+        .cloned()
+        .unwrap_or_default()
+        .number_sync_standbys;
+    let row = |context: &str, group: Option<u32>, node: Option<&NodeRecord>, setting: &str, value: String| SettingRow {
+        context: context.into(),
+        group_id: group,
+        node_id: node.map(|n| n.id.0),
+        nodename: node.map_or_else(|| Some(formation.to_string()), |n| Some(n.name.clone())),
+        setting: setting.into(),
+        value,
+    };
+    let groups: Vec<&Group> = chosen(m, Some(formation), None).collect();
+    let mut rows = vec![row("formation", None, None, "number_sync_standbys", number.to_string())];
+    for g in &groups {
+        let value = format!("'{}'", standby_names(g));
+        rows.push(row(
+            "primary",
+            Some(g.record.key.group),
+            g.record.primary(),
+            "synchronous_standby_names",
+            value,
+        ));
+    }
+    for g in &groups {
+        let number = Some(g.record.key.group);
+        let quorum = |n: &NodeRecord| {
+            row(
+                "node",
+                number,
+                Some(n),
+                "replication quorum",
+                n.replication_quorum.to_string(),
+            )
+        };
+        rows.extend(g.record.nodes.values().map(quorum));
+    }
+    for g in &groups {
+        let number = Some(g.record.key.group);
+        let priority = |n: &NodeRecord| {
+            row(
+                "node",
+                number,
+                Some(n),
+                "candidate priority",
+                n.candidate_priority.to_string(),
+            )
+        };
+        rows.extend(g.record.nodes.values().map(priority));
+    }
+    rows
+}
+
+pub fn standby_names(group: &Group) -> String {
+    group.record.contract().map(Contract::standby_names).unwrap_or_default()
+}
+
+pub fn uri(m: &Monitor, formation: Option<&str>) -> Vec<UriRow> {
+    let formations = m
+        .record
+        .formations
+        .iter()
+        .filter(|(name, _)| formation.is_none_or(|f| f == name.as_str()));
+    formations
+        .map(|(name, settings)| {
+            let nodes = chosen(m, Some(name), None).flat_map(|g| g.record.nodes.values());
+            let hosts: Vec<String> = nodes
+                .filter(|n| n.goal() != NodeState::Dropped)
+                .map(|n| format!("{}:{}", n.host, n.port))
+                .collect();
+            let uri = format!(
+                "postgres://{}/{}?target_session_attrs=read-write&sslmode=prefer",
+                hosts.join(","),
+                settings.dbname
+            );
+            UriRow {
+                kind: "formation".into(),
+                name: name.clone(),
+                uri,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,230 @@
+//! A group of two to set up by hand, for the tests of single rules.
+
+use crate::model::*;
+use crate::monitor::health::Pulse;
+use crate::monitor::state::{Effects, Group, Input, Monitor, MonitorRecord};
+use crate::ports::Probe;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub const A: NodeId = NodeId(1);
+pub const B: NodeId = NodeId(2);
+
+/// A report of node 1 with this number, its Postgres up in recovery.
+pub fn report(seq: u64) -> Report {
+    Report {
+        node: A,
+        session: 1,
+        seq,
+        epoch: Epoch(1),
+        state: NodeState::Secondary,
+        passed: vec![],
+        serial: 1,
+        facts: standby(),
+        applied: None,
+        seal: None,
+        leaving: false,
+        asks: false,
+        spent: vec![],
+        trouble: None,
+    }
+}
+
+fn control(state: ControlState) -> Directory {
+    let history = History::root(Timeline(1));
+    Directory::Present(Control {
+        system_id: 7,
+        state,
+        checkpoint: Position::new(1, 900),
+        history,
+    })
+}
+
+fn up(in_recovery: bool, receiver: Option<Receiver>, senders: Vec<Sender>) -> Server {
+    let position = Position::new(1, 1000);
+    Server::Up(Running {
+        in_recovery,
+        position,
+        replayed: Lsn(1000),
+        checkpoint_tli: Timeline(1),
+        receiver,
+        senders,
+    })
+}
+
+pub fn standby() -> Facts {
+    let receiver = Receiver {
+        streaming: true,
+        tli: Timeline(1),
+        last_message: Duration::ZERO,
+    };
+    Facts {
+        directory: control(ControlState::InRecovery),
+        server: up(true, Some(receiver), vec![]),
+    }
+}
+
+pub fn cut_off_standby() -> Facts {
+    Facts {
+        directory: control(ControlState::InRecovery),
+        server: up(true, None, vec![]),
+    }
+}
+
+pub fn primary_with(standby: Option<NodeId>) -> Facts {
+    let senders = standby.map(|node| Sender {
+        node,
+        streaming: true,
+        flushed: Lsn(1000),
+    });
+    Facts {
+        directory: control(ControlState::InProduction),
+        server: up(false, None, senders.into_iter().collect()),
+    }
+}
+
+pub fn stopped(state: ControlState) -> Facts {
+    Facts {
+        directory: control(state),
+        server: Server::Down,
+    }
+}
+
+/// Node A is primary under a contract that names B, which is secondary; both have just reported.
+pub struct Pair {
+    pub monitor: Monitor,
+    pub now: Moment,
+    seq: u64,
+}
+
+fn key() -> GroupKey {
+    GroupKey {
+        formation: "default".into(),
+        group: 0,
+    }
+}
+
+impl Pair {
+    pub fn settled() -> Pair {
+        let mut record = GroupRecord::new(key());
+        record.epoch = Epoch(1);
+        record.in_force = InForce::only(Contract::any(record.new_contract_id(), 1, BTreeSet::from([B])));
+        record.history = Some(History::root(Timeline(1)));
+        for (id, name, state) in [(A, "a", NodeState::Primary), (B, "b", NodeState::Secondary)] {
+            let assignment = Assignment {
+                serial: 1,
+                epoch: Epoch(1),
+                goal: state,
+                contract: None,
+                upstream: None,
+                drained: None,
+                peers: vec![],
+            };
+            let node = NodeRecord {
+                id,
+                name: name.into(),
+                host: "localhost".into(),
+                port: 5000 + id.0 as u16,
+                candidate_priority: 50,
+                replication_quorum: true,
+                reported: state,
+                position: None,
+                assignment,
+            };
+            record.nodes.insert(id, node);
+        }
+        let record_of_monitor = MonitorRecord {
+            next_node: 3,
+            replication_password: String::new(),
+            formations: BTreeMap::new(),
+        };
+        let monitor = Monitor {
+            settings: MonitorSettings::default(),
+            started: Moment::ZERO,
+            record: record_of_monitor,
+            groups: BTreeMap::from([(key(), Group::new(record, Moment::ZERO))]),
+            next_event: 1,
+        };
+        let mut pair = Pair {
+            monitor,
+            now: Moment::ZERO,
+            seq: 0,
+        };
+        pair.says(A, NodeState::Primary, primary_with(Some(B)));
+        pair.says(B, NodeState::Secondary, standby());
+        pair
+    }
+
+    pub fn record(&self) -> &GroupRecord {
+        &self.monitor.groups[&key()].record
+    }
+
+    pub fn record_mut(&mut self) -> &mut GroupRecord {
+        &mut self.monitor.groups.get_mut(&key()).expect("made with it").record
+    }
+
+    pub fn pulse(&self, node: NodeId) -> &Pulse {
+        &self.monitor.groups[&key()].pulses[&node]
+    }
+
+    pub fn goals(&self) -> (NodeState, NodeState) {
+        (self.record().nodes[&A].goal(), self.record().nodes[&B].goal())
+    }
+
+    pub fn feed(&mut self, input: Input) -> Effects {
+        self.monitor.note(self.now, &input);
+        let effects = self.monitor.step(self.now, 0, &input);
+        self.monitor.settle(self.now, &effects);
+        effects
+    }
+
+    pub fn says(&mut self, node: NodeId, state: NodeState, facts: Facts) -> Effects {
+        self.tells(node, state, facts, |_| {})
+    }
+
+    /// As `says`, with more in the report.
+    pub fn tells(&mut self, node: NodeId, state: NodeState, facts: Facts, more: impl Fn(&mut Report)) -> Effects {
+        self.seq += 1;
+        let epoch = self.record().epoch;
+        let mut report = Report {
+            node,
+            state,
+            facts,
+            epoch,
+            ..report(self.seq)
+        };
+        if state == NodeState::Primary {
+            report.applied = self.record().contract().map(|c| c.id);
+        }
+        more(&mut report);
+        self.feed(Input::Report(key(), Box::new(report)))
+    }
+
+    pub fn dies(&mut self, node: NodeId) {
+        self.feed(Input::Hangup(key(), node));
+        self.feed(Input::Probed(key(), node, Probe::Refused));
+    }
+
+    pub fn probed(&mut self, node: NodeId, probe: Probe) {
+        self.feed(Input::Probed(key(), node, probe));
+    }
+
+    pub fn passes(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.feed(Input::Tick(key()));
+    }
+
+    pub fn switchover(&mut self) -> Effects {
+        self.feed(Input::Switchover(key()))
+    }
+
+    pub fn sealed(&mut self, lsn: u64) {
+        let epoch = self.record().epoch;
+        self.tells(B, NodeState::StopReplication, cut_off_standby(), |r| {
+            r.seal = Some(Seal {
+                epoch,
+                position: Position::new(1, lsn),
+            });
+        });
+    }
+}

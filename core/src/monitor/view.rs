@@ -1,0 +1,183 @@
+//! What the rules look at: one group, at one moment, with the questions they all ask.
+
+use crate::model::*;
+use crate::monitor::health::{Life, Pulse};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    pub record: &'a GroupRecord,
+    pub pulses: &'a BTreeMap<NodeId, Pulse>,
+    pub settings: &'a MonitorSettings,
+    pub formation: &'a FormationSettings,
+    /// When the transfer under way began.
+    pub transfer_since: Option<Moment>,
+    pub now: Moment,
+}
+
+impl<'a> View<'a> {
+    pub fn pulse(&self, node: NodeId) -> Option<&'a Pulse> {
+        self.pulses.get(&node)
+    }
+
+    pub fn report(&self, node: NodeId) -> Option<&'a Report> {
+        self.pulse(node)?.report.as_ref()
+    }
+
+    pub fn running(&self, node: NodeId) -> Option<&'a Running> {
+        self.report(node)?.facts.running()
+    }
+
+    pub fn life(&self, node: NodeId) -> Life {
+        self.pulse(node)
+            .map_or(Life::Unknown, |p| p.life(self.now, self.settings))
+    }
+
+    /// It reports, whatever its Postgres does.
+    pub fn is_heard(&self, node: NodeId) -> bool {
+        let silent = |p: &Pulse| p.hungup.is_some() || !matches!(p.heard, Some(h) if self.fresh(h));
+        matches!(self.life(node), Life::Alive | Life::Ill(_)) && self.pulse(node).is_some_and(|p| !silent(p))
+    }
+
+    fn fresh(&self, heard: Moment) -> bool {
+        self.now.since(heard) < self.settings.node_considered_unhealthy_timeout
+    }
+
+    pub fn is_leaving(&self, node: NodeId) -> bool {
+        self.report(node).is_some_and(|r| r.leaving)
+    }
+
+    /// It reports that its Postgres is open: out of recovery and answering.
+    pub fn is_open(&self, node: NodeId) -> bool {
+        self.running(node).is_some_and(|r| !r.in_recovery)
+    }
+
+    /// The primary with both states in one of `states`, open and heard.
+    pub fn open_primary(&self, states: &[NodeState]) -> Option<&'a NodeRecord> {
+        let primary = self.record.primary()?;
+        let settled = states.iter().any(|s| primary.settled_in(*s));
+        (settled && self.is_heard(primary.id) && self.is_open(primary.id)).then_some(primary)
+    }
+
+    /// The open primary can serve as the source of a clone or rewind: its lineage is known here, and its
+    /// control file is on its own timeline. Before the first checkpoint after a promotion it shows the
+    /// old one, and a rewind from it would find nothing to do.
+    pub fn can_be_source(&self, primary: NodeId) -> bool {
+        let lineage = self.record.history.as_ref().map(|h| h.tli);
+        self.record.transfer.is_none()
+            && self
+                .running(primary)
+                .is_some_and(|r| r.checkpoint_tli == r.position.tli && lineage == Some(r.position.tli))
+    }
+
+    /// By the standby's own account WAL arrives: its upstream is alive, whatever we can see of it.
+    pub fn receives(&self, standby: NodeId) -> bool {
+        let age_limit = self.settings.node_considered_unhealthy_timeout;
+        let since_report = self
+            .pulse(standby)
+            .and_then(|p| p.heard)
+            .map_or(age_limit, |h| self.now.since(h));
+        self.running(standby)
+            .and_then(|r| r.receiver.as_ref())
+            .is_some_and(|r| r.streaming && r.last_message + since_report < age_limit)
+    }
+
+    /// The primary lists the standby as streaming, at most `catchup_bytes` behind.
+    pub fn streams(&self, primary: NodeId, standby: NodeId) -> bool {
+        let Some(running) = self.running(primary) else {
+            return false;
+        };
+        running
+            .sender(standby)
+            .is_some_and(|s| s.streaming && running.position.lsn.bytes_past(s.flushed) <= self.settings.catchup_bytes)
+    }
+
+    /// Its WAL is part of the lineage of the node that was opened last.
+    pub fn is_on_lineage(&self, node: NodeId) -> bool {
+        match (&self.record.history, self.running(node)) {
+            (Some(history), Some(running)) => history.contains(running.position),
+            _ => false,
+        }
+    }
+
+    /// A member that can no longer be counted on to acknowledge, and why.
+    pub fn missing(&self, member: NodeId) -> Option<&'static str> {
+        let Some(node) = self.record.nodes.get(&member) else {
+            return Some("it is no longer a node of the group");
+        };
+        if node.goal() != NodeState::Secondary {
+            return Some("it is no longer to be a secondary");
+        }
+        match self.life(member) {
+            Life::Lost(why) | Life::Ill(why) => return Some(why),
+            Life::Unknown | Life::Alive => {}
+        }
+        if self.is_leaving(member) {
+            return Some("its service is being stopped");
+        }
+        let stalled = self.pulse(member)?.unlisted_since?;
+        (self.now.since(stalled) >= self.settings.standby_stall_timeout).then_some("it doesn't stream from the primary")
+    }
+
+    /// The node to hand the role to: a settled secondary, healthy, on the lineage, which alone
+    /// proves that every acknowledged commit survives. In groups of two no other election is needed.
+    pub fn candidate(&self) -> Result<&'a NodeRecord, String> {
+        let mut why = String::from("there is no standby");
+        for node in self.record.standbys() {
+            match self.unfit(node) {
+                None => return Ok(node),
+                Some(reason) => why = format!("{} can't be promoted: {reason}", node.name),
+            }
+        }
+        Err(why)
+    }
+
+    fn unfit(&self, node: &NodeRecord) -> Option<String> {
+        if !node.settled_in(NodeState::Secondary) {
+            return Some(format!(
+                "it is {} and to be {}, not secondary",
+                node.reported,
+                node.goal()
+            ));
+        }
+        if node.candidate_priority == 0 {
+            return Some("its candidate priority is 0".into());
+        }
+        match self.life(node.id) {
+            Life::Alive => {}
+            Life::Unknown => return Some("it has not been heard of since the monitor started".into()),
+            Life::Ill(why) | Life::Lost(why) => return Some(why.into()),
+        }
+        if self.is_leaving(node.id) {
+            return Some("its service is being stopped".into());
+        }
+        if !self.is_on_lineage(node.id) {
+            return Some("its WAL is not on the lineage of the group".into());
+        }
+        if !self.record.in_force.proven_by(&BTreeSet::from([node.id])) {
+            return Some(if self.record.in_force.may_acknowledge_alone() {
+                "the primary may have acknowledged commits that it alone holds".into()
+            } else {
+                "other standbys may hold acknowledged commits that it lacks".into()
+            });
+        }
+        None
+    }
+
+    /// The primary holds no open server any more, and why; only what can be relied on counts.
+    pub fn primary_lost(&self, primary: &NodeRecord) -> Option<&'static str> {
+        match self.life(primary.id) {
+            Life::Lost(why) => {
+                // Asymmetric cuts: what its standby still receives proves that it lives.
+                let seen = self.record.standbys().any(|s| self.receives(s.id));
+                (!seen || self.pulse(primary.id).is_some_and(|p| p.hungup.is_some())).then_some(why)
+            }
+            Life::Ill(why) => Some(why),
+            Life::Unknown => None,
+            Life::Alive => {
+                let reported_closed = primary.reported == NodeState::DemoteTimeout && self.is_heard(primary.id);
+                reported_closed.then_some("it has closed by itself")
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What a scenario expects of its end, beyond the invariants.
+
+use super::format::Scenario;
+use crate::check::{Kind, Trace, longest_gap};
+use crate::model::{NodeState, time::duration};
+
+/// Every expectation of `[finally]` that the run didn't meet.
+pub fn unmet(scenario: &Scenario, trace: &Trace) -> Vec<String> {
+    let mut unmet = Vec::new();
+    for (node, expected) in &scenario.finally.roles {
+        let ended = trace.events.iter().rev().find_map(|e| match &e.kind {
+            Kind::Ended { node: n, reported, .. } if n == node => Some(*reported),
+            _ => None,
+        });
+        if ended != Some(*expected) {
+            let ended = ended.map_or("unknown", NodeState::name);
+            unmet.push(format!("{node} was to end as {expected} and is {ended}"));
+        }
+    }
+    if let Some(expected) = scenario.finally.promotions {
+        let counted = promotions(trace);
+        if counted != expected {
+            unmet.push(format!(
+                "the role was to move {expected} times and moved {counted} times"
+            ));
+        }
+    }
+    if let Some(outage) = &scenario.finally.write_outage {
+        let longest = longest_gap(trace);
+        match longest {
+            Some(gap) if gap.length() <= outage.max => {}
+            Some(gap) => unmet.push(format!(
+                "writes were out for {:.3} s from {:.3} s on (\"{}\"), allowed are {}",
+                gap.length().as_secs_f64(),
+                gap.from.seconds(),
+                gap.step.unwrap_or_default(),
+                duration::format(outage.max)
+            )),
+            None => unmet.push("fewer than two writes were acknowledged".into()),
+        }
+    }
+    unmet
+}
+
+/// How often another node than before was told to open.
+pub fn promotions(trace: &Trace) -> u32 {
+    let mut holder: Option<&str> = None;
+    let mut moves = 0;
+    for event in &trace.events {
+        if let Kind::Node { node, goal, .. } = &event.kind
+            && goal.is_writable()
+            && holder != Some(node.as_str())
+        {
+            moves += u32::from(holder.is_some());
+            holder = Some(node);
+        }
+    }
+    moves
+}

@@ -1,0 +1,170 @@
+//! Planning and carrying out steps, one at a time.
+
+use super::{Keeper, KeeperExit};
+use crate::keeper::{Outcome, Step, fence, perform::perform, plan};
+use crate::model::*;
+use crate::ports::{Clock, Link, PgError, Postgres, Store};
+
+impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
+    /// The one decision taken alone.
+    pub(super) async fn close_alone(&mut self, now: Moment) {
+        let patience = self.settings.network_partition_timeout;
+        if self.memory.closing_alone || !fence::must_close(&self.record, now, self.heard, self.seen, patience) {
+            return;
+        }
+        tracing::warn!("neither the monitor nor the standbys were seen for {patience:?}: closing");
+        self.memory.closing_alone = true;
+        self.drop_plan();
+    }
+
+    /// Starts the next step, or makes a new plan when there is none.
+    pub(super) async fn act(&mut self, now: Moment) {
+        while self.step.is_none() && self.exit.is_none() {
+            if let Some(step) = self.plan.pop_front() {
+                self.begin(step, now).await;
+                continue;
+            }
+            if let Some(state) = self.then.take() {
+                self.enter(state).await;
+                continue;
+            }
+            let waiting = self.retry_at.is_some_and(|at| at > now);
+            let blind = self.facts_stale || !self.outbox.looked;
+            if waiting || blind || self.stopping() {
+                return;
+            }
+            self.retry_at = None;
+            let plan = plan(&self.record, &self.facts, &self.memory);
+            if plan.steps.is_empty() && plan.then.is_none() {
+                self.outbox.trouble = None;
+                return;
+            }
+            self.spent.clear();
+            self.plan = plan.steps.into();
+            self.then = plan.then;
+        }
+    }
+
+    async fn begin(&mut self, step: Step, now: Moment) {
+        let changed = match &step {
+            Step::Remember(contract) => Some(KeeperRecord {
+                contract: Some(contract.clone()),
+                ..self.record.clone()
+            }),
+            Step::Mark(rebuild) => Some(KeeperRecord {
+                rebuild: Some(*rebuild),
+                ..self.record.clone()
+            }),
+            Step::Clear => Some(KeeperRecord {
+                rebuild: None,
+                ..self.record.clone()
+            }),
+            Step::MarkPromotion(epoch, from) => {
+                let promoting = Some(Promoting {
+                    epoch: *epoch,
+                    from: *from,
+                });
+                Some(KeeperRecord {
+                    promoting,
+                    ..self.record.clone()
+                })
+            }
+            _ => None,
+        };
+        if let Some(record) = changed {
+            self.store(record).await;
+            return;
+        }
+        tracing::debug!("{}", step.name());
+        self.doing = Some((step.clone(), now));
+        let ports = self.ports;
+        self.step = Some(Box::pin(perform(step, self.record.node, &ports.clock, &ports.postgres)));
+    }
+
+    pub(super) async fn stepped(&mut self, result: Result<Outcome, PgError>) {
+        let now = self.ports.clock.now();
+        let Some((step, began)) = self.doing.take() else { return };
+        self.facts_stale |= self.plan.is_empty();
+        self.outbox.looked &= !self.facts_stale;
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(error) => return self.failed(&step, error).await,
+        };
+        self.spent.push(Spent {
+            step: step.name().into(),
+            micros: now.since(began).as_micros() as u64,
+        });
+        match (step, outcome) {
+            (Step::Seal(epoch), Outcome::Sealed(position)) => {
+                let seal = Some(Seal { epoch, position });
+                self.store(KeeperRecord {
+                    seal,
+                    ..self.record.clone()
+                })
+                .await;
+                self.outbox.news = true;
+            }
+            (Step::Inspect(fork), Outcome::Inspected(end)) => self.memory.inspected = Some((fork, end)),
+            (Step::KeepAside(fork, end), Outcome::Kept(place)) => {
+                tracing::warn!(
+                    "WAL from {} to {end} on timeline {} is not on the lineage of the group; it is kept in {place}",
+                    fork.lsn,
+                    fork.tli
+                );
+            }
+            (Step::Prove(contract), _) => {
+                self.memory.applied = Some(contract.id);
+                self.outbox.news = true;
+            }
+            (Step::Follow(upstream), _) => self.memory.following = Some(upstream),
+            (Step::Admit(peers), _) => self.memory.admitted = Some(peers),
+            (Step::Promote, _) => self.memory.following = None,
+            (Step::Rewind(_) | Step::Clone(_), _) => {
+                self.memory.following = None;
+                self.memory.admitted = None;
+                self.memory.inspected = None;
+            }
+            (Step::Start(_) | Step::Stop(_), _) => self.memory.applied = None,
+            _ => {}
+        }
+    }
+
+    async fn failed(&mut self, step: &Step, error: PgError) {
+        self.facts_stale = true;
+        self.outbox.looked = false;
+        if matches!((step, &error), (Step::Rewind(_), PgError::Retry(_))) {
+            // By the port's word nothing was touched: the directory is as it was.
+            self.store(KeeperRecord {
+                rebuild: None,
+                ..self.record.clone()
+            })
+            .await;
+        }
+        self.memory.inspected = None;
+        self.trouble(format!("{} failed: {error}", step.name()));
+    }
+
+    /// The goal is another one: what was planned for the old one is void.
+    pub(super) fn drop_plan(&mut self) {
+        self.plan.clear();
+        self.then = None;
+        self.retry_at = None;
+        if self.doing.as_ref().is_some_and(|(step, _)| step.is_abandonable()) {
+            self.step = None;
+            self.doing = None;
+            self.facts_stale = true;
+            self.outbox.looked = false;
+        }
+    }
+
+    /// The end: Postgres is stopped whatever it does at the moment.
+    pub(super) async fn stop_now(&mut self, exit: KeeperExit) {
+        self.plan.clear();
+        self.step = None;
+        if let Err(error) = self.ports.postgres.stop(crate::ports::StopMode::Fast).await {
+            self.exit = Some(KeeperExit::Fatal(format!("Postgres can't be stopped: {error}")));
+            return;
+        }
+        self.exit = Some(exit);
+    }
+}

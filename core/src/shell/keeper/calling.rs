@@ -1,0 +1,213 @@
+//! Reports to the monitor and its answers.
+//!
+//! There is always a call that waits at the monitor, so that an assignment arrives the moment it is made
+//! and the end of this process is noticed the moment it happens. News goes out beside it at once; the
+//! monitor then lets the older call go.
+
+use super::{CallKey, Keeper};
+use crate::model::*;
+use crate::ports::{Clock, Link, LinkError, Postgres, Store};
+use crate::wire::{self, Answer, Request};
+
+/// Calls under way at most: one that waits and one that brings news. An older one through a cut link is
+/// given up for a new one.
+const MOST_CALLS: usize = 2;
+
+/// Standbys closer than this, in bytes, are close: news when it changes.
+const CLOSE: u64 = 1 << 20;
+
+/// What is to be said.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    /// Something worth saying at once.
+    pub news: bool,
+    /// The facts have been looked at since the state changed.
+    pub looked: bool,
+    /// States walked through since the last answered report.
+    pub passed: Vec<NodeState>,
+    pub trouble: Option<String>,
+    pub last_sent: Moment,
+    /// The monitor could not be reached: not before then again.
+    pub not_before: Moment,
+}
+
+impl Outbox {
+    pub fn new(now: Moment) -> Outbox {
+        Outbox {
+            news: true,
+            looked: false,
+            passed: Vec::new(),
+            trouble: None,
+            last_sent: now,
+            not_before: now,
+        }
+    }
+}
+
+/// The part of the facts whose change is news; positions alone move all the time.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Telling {
+    server: &'static str,
+    open: bool,
+    tli: Option<Timeline>,
+    checkpointed: bool,
+    receiving: Option<bool>,
+    senders: Vec<(NodeId, bool, bool)>,
+    control: Option<ControlState>,
+}
+
+pub(super) fn telling(facts: &Facts) -> Telling {
+    let running = facts.running();
+    Telling {
+        server: match facts.server {
+            Server::Down => "down",
+            Server::Starting => "starting",
+            Server::Up(_) => "up",
+            Server::Stuck { .. } => "stuck",
+        },
+        open: facts.is_open(),
+        tli: running.map(|r| r.position.tli),
+        checkpointed: running.is_some_and(|r| r.checkpoint_tli == r.position.tli),
+        receiving: running.and_then(|r| r.receiver.as_ref()).map(|r| r.streaming),
+        senders: running.map_or(vec![], |r| {
+            let close = |s: &Sender| r.position.lsn.bytes_past(s.flushed) <= CLOSE;
+            r.senders.iter().map(|s| (s.node, s.streaming, close(s))).collect()
+        }),
+        control: facts.control().map(|c| c.state),
+    }
+}
+
+impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
+    pub(super) fn next_report(&self) -> Moment {
+        let beat = self.outbox.last_sent + self.settings.heartbeat;
+        beat.max(self.outbox.not_before)
+    }
+
+    pub(super) fn send_report(&mut self, now: Moment) {
+        let urgent = self.outbox.news || self.calls.is_empty();
+        let due = now >= self.next_report() || (urgent && now >= self.outbox.not_before);
+        if !due || !self.outbox.looked {
+            return;
+        }
+        if self.calls.len() >= MOST_CALLS {
+            if now < self.next_report() {
+                return;
+            }
+            drop(self.calls.remove(0));
+        }
+        self.seq += 1;
+        let report = self.report();
+        let key = CallKey {
+            seq: self.seq,
+            sent: now,
+            state: self.record.state,
+        };
+        let link = self.ports.link.clone();
+        let patience = self.settings.call_timeout;
+        let message = wire::encode(&Request::Report(Box::new(report)));
+        self.calls
+            .push((key, Box::pin(async move { link.call(message, patience).await })));
+        self.outbox.news = false;
+        self.outbox.last_sent = now;
+    }
+
+    fn report(&self) -> Report {
+        let assignment = self.record.assignment.as_ref();
+        Report {
+            node: self.record.node,
+            session: self.session,
+            seq: self.seq,
+            epoch: self.record.epoch,
+            state: self.record.state,
+            passed: self.outbox.passed.clone(),
+            serial: assignment.map_or(0, |a| a.serial),
+            facts: self.facts.clone(),
+            applied: self.memory.applied,
+            seal: self.record.seal,
+            leaving: self.leaving.is_some(),
+            asks: self.memory.confirmed != Some(self.record.state),
+            spent: self.spent.clone(),
+            trouble: self.outbox.trouble.clone(),
+        }
+    }
+
+    pub(super) async fn answered(&mut self, call: CallKey, result: Result<Vec<u8>, LinkError>) {
+        let now = self.ports.clock.now();
+        let answer = match result {
+            Ok(bytes) => wire::decode::<Answer>(&bytes),
+            Err(error) => {
+                tracing::debug!("the monitor can't be reached: {error}");
+                return self.unreached(now);
+            }
+        };
+        if call.seq < self.answered {
+            return;
+        }
+        match answer {
+            Ok(Answer::Assignment(assignment)) => {
+                self.answered = call.seq;
+                self.heard = self.heard.max(call.sent);
+                self.memory.closing_alone = false;
+                if call.state == self.record.state {
+                    self.outbox.passed.clear();
+                    self.memory.confirmed = Some(call.state);
+                }
+                self.take(*assignment).await;
+            }
+            Ok(Answer::Unknown { node }) => {
+                self.pause_calls(now);
+                self.trouble(format!(
+                    "the monitor knows no node {node}: was it dropped, or is this another monitor?"
+                ));
+            }
+            Ok(other) => {
+                self.pause_calls(now);
+                self.trouble(format!("the monitor can't take the report: {other:?}"));
+            }
+            Err(error) => {
+                self.pause_calls(now);
+                self.trouble(format!("the monitor's answer can't be read: {error}"));
+            }
+        }
+    }
+
+    fn unreached(&mut self, now: Moment) {
+        self.outbox.not_before = now + self.settings.retry_pause;
+        self.outbox.news = true;
+    }
+
+    fn pause_calls(&mut self, now: Moment) {
+        self.outbox.not_before = now + self.settings.heartbeat;
+    }
+
+    /// A newer assignment is stored before anything is done about it; an older epoch is refused.
+    async fn take(&mut self, assignment: Assignment) {
+        if assignment.epoch < self.record.epoch {
+            let (told, known) = (assignment.epoch, self.record.epoch);
+            return self.trouble(format!(
+                "the monitor speaks for epoch {told}, this node has seen {known}: refused"
+            ));
+        }
+        if self.record.assignment.as_ref() == Some(&assignment) {
+            return;
+        }
+        let goal_before = self.record.goal();
+        let goal = assignment.goal;
+        let epoch = assignment.epoch;
+        if !self
+            .store(KeeperRecord {
+                assignment: Some(assignment),
+                epoch,
+                ..self.record.clone()
+            })
+            .await
+        {
+            return;
+        }
+        self.outbox.news = true;
+        if goal_before != Some(goal) {
+            tracing::info!("told to be {goal} in epoch {epoch}");
+            self.drop_plan();
+        }
+    }
+}

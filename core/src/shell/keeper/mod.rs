@@ -1,0 +1,342 @@
+//! The keeper's loop: look, report, plan, carry out one step, and again; whichever is due first.
+
+mod acting;
+mod calling;
+mod leaving;
+
+use super::race::{Task, poll_list, poll_slot};
+use crate::keeper::{Memory, Outcome, Step, fence};
+use crate::model::*;
+use crate::ports::{Change, Clock, Link, LinkError, PgError, Postgres, Store, StoreError};
+use crate::wire;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+
+#[derive(Debug)]
+pub struct KeeperPorts<C, L, S, P> {
+    pub clock: C,
+    pub link: L,
+    pub store: S,
+    pub postgres: P,
+}
+
+/// Why a keeper is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopRequest {
+    /// SIGTERM: hand the role over (or leave the contract) first, then stop Postgres.
+    HandOver,
+    /// SIGINT: stop Postgres at once.
+    Fast,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeeperExit {
+    /// As asked; Postgres is stopped.
+    Stopped,
+    /// The node was dropped; Postgres is stopped.
+    Dropped,
+    /// Nothing more can be done without a person.
+    Fatal(String),
+}
+
+/// Key of the keeper's record in its store.
+pub const KEEPER: &str = "keeper";
+
+/// Runs until asked to stop. `stop` ends when it is asked.
+pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
+    ports: KeeperPorts<C, L, S, P>,
+    settings: KeeperSettings,
+    stop: impl Future<Output = StopRequest> + Send,
+) -> KeeperExit {
+    let (version, record) = match load(&ports.store).await {
+        Ok(loaded) => loaded,
+        Err(error) => return KeeperExit::Fatal(error.to_string()),
+    };
+    let mut keeper = Keeper::new(&ports, settings, version, record, Box::pin(stop));
+    loop {
+        if let Some(exit) = keeper.turn().await {
+            return exit;
+        }
+    }
+}
+
+/// The stored record, with the version of the store.
+pub async fn load<S: Store>(store: &S) -> Result<(u64, KeeperRecord), StoreError> {
+    let snapshot = store.load().await?;
+    let bytes = snapshot.records.get(KEEPER);
+    let bytes = bytes.ok_or_else(|| StoreError::Damaged("it holds no node; create one first".into()))?;
+    let record = wire::decode(bytes).map_err(|e| StoreError::Damaged(format!("record {KEEPER}: {e}")))?;
+    Ok((snapshot.version, record))
+}
+
+/// Stores the record; gives the new version.
+pub async fn save<S: Store>(store: &S, version: u64, record: &KeeperRecord) -> Result<u64, StoreError> {
+    store
+        .commit(version, vec![Change::Put(KEEPER.into(), wire::encode(record))])
+        .await
+}
+
+enum Woke {
+    Stop(StopRequest),
+    Answer(CallKey, Result<Vec<u8>, LinkError>),
+    Stepped(Result<Outcome, PgError>),
+    Looked(Box<Facts>),
+    Changed,
+    Timer,
+}
+
+type Call<'a> = Task<'a, Result<Vec<u8>, LinkError>>;
+
+/// A call under way: its number, when it was sent, and what it said.
+#[derive(Debug, Clone, Copy)]
+struct CallKey {
+    seq: u64,
+    sent: Moment,
+    state: NodeState,
+}
+
+struct Keeper<'a, C, L, S, P> {
+    ports: &'a KeeperPorts<C, L, S, P>,
+    settings: KeeperSettings,
+    stop: Option<Task<'a, StopRequest>>,
+    version: u64,
+    record: KeeperRecord,
+    memory: Memory,
+
+    facts: Facts,
+    looking: Option<Task<'a, Facts>>,
+    next_look: Moment,
+    /// The facts are older than the last thing done.
+    facts_stale: bool,
+    changed: Option<Task<'a, ()>>,
+
+    plan: VecDeque<Step>,
+    then: Option<NodeState>,
+    doing: Option<(Step, Moment)>,
+    step: Option<Task<'a, Result<Outcome, PgError>>>,
+    /// Time the steps of the plan under way took so far.
+    spent: Vec<Spent>,
+    retry_at: Option<Moment>,
+
+    calls: Vec<(CallKey, Call<'a>)>,
+    session: u64,
+    seq: u64,
+    answered: u64,
+    outbox: calling::Outbox,
+    /// When the last call was sent that the monitor answered.
+    heard: Moment,
+    /// When enough members were last seen to stream.
+    seen: Moment,
+
+    leaving: Option<Moment>,
+    timer: Option<(Moment, Task<'a, ()>)>,
+    exit: Option<KeeperExit>,
+}
+
+impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
+    fn new(
+        ports: &'a KeeperPorts<C, L, S, P>,
+        settings: KeeperSettings,
+        version: u64,
+        record: KeeperRecord,
+        stop: Task<'a, StopRequest>,
+    ) -> Self {
+        let now = ports.clock.now();
+        Keeper {
+            ports,
+            settings,
+            stop: Some(stop),
+            version,
+            record,
+            memory: Memory::default(),
+            facts: Facts::unknown(),
+            looking: None,
+            next_look: now,
+            facts_stale: true,
+            changed: None,
+            plan: VecDeque::new(),
+            then: None,
+            doing: None,
+            step: None,
+            spent: Vec::new(),
+            retry_at: None,
+            calls: Vec::new(),
+            session: ports.clock.random(),
+            seq: 0,
+            answered: 0,
+            outbox: calling::Outbox::new(now),
+            heard: now,
+            seen: now,
+            leaving: None,
+            timer: None,
+            exit: None,
+        }
+    }
+
+    async fn turn(&mut self) -> Option<KeeperExit> {
+        let now = self.ports.clock.now();
+        self.start_look(now);
+        self.close_alone(now).await;
+        self.act(now).await;
+        self.leave(now).await;
+        if self.exit.is_some() {
+            return self.exit.take();
+        }
+        self.send_report(now);
+        match self.wait().await {
+            Woke::Stop(request) => self.asked_to_stop(request).await,
+            Woke::Answer(call, result) => self.answered(call, result).await,
+            Woke::Stepped(result) => self.stepped(result).await,
+            Woke::Looked(facts) => self.looked(*facts).await,
+            Woke::Changed => self.next_look = Moment::ZERO,
+            Woke::Timer => {}
+        }
+        None
+    }
+
+    async fn wait(&mut self) -> Woke {
+        self.set_timer();
+        let ports = self.ports;
+        self.changed.get_or_insert_with(|| Box::pin(ports.postgres.changed()));
+        let Keeper {
+            stop,
+            calls,
+            step,
+            looking,
+            changed,
+            timer,
+            ..
+        } = self;
+        poll_fn(|cx| {
+            if let Poll::Ready(request) = poll_slot(stop, cx) {
+                return Poll::Ready(Woke::Stop(request));
+            }
+            if let Poll::Ready((key, result)) = poll_list(calls, cx) {
+                return Poll::Ready(Woke::Answer(key, result));
+            }
+            if let Poll::Ready(result) = poll_slot(step, cx) {
+                return Poll::Ready(Woke::Stepped(result));
+            }
+            if let Poll::Ready(facts) = poll_slot(looking, cx) {
+                return Poll::Ready(Woke::Looked(Box::new(facts)));
+            }
+            if poll_slot(changed, cx).is_ready() {
+                return Poll::Ready(Woke::Changed);
+            }
+            match timer.as_mut().map(|(_, task)| task.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => {
+                    *timer = None;
+                    Poll::Ready(Woke::Timer)
+                }
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// One timer, kept as long as its moment doesn't move.
+    fn set_timer(&mut self) {
+        let fence = fence::closes_at(self.heard, self.seen, self.settings.network_partition_timeout);
+        let fence = self.fence_armed().then_some(fence);
+        let look = self.looking.is_none().then_some(self.next_look);
+        let moments = [look, fence, self.retry_at, self.leaving, Some(self.next_report())];
+        let at = moments
+            .into_iter()
+            .flatten()
+            .min()
+            .expect("a report is always due some time");
+        if self.timer.as_ref().is_none_or(|(set, _)| *set != at) {
+            let clock = &self.ports.clock;
+            self.timer = Some((at, Box::pin(clock.sleep_until(at))));
+        }
+    }
+
+    fn fence_armed(&self) -> bool {
+        let contract = self.record.contract.as_ref().is_some_and(|c| !c.is_none());
+        self.record.state.is_writable() && contract && !self.memory.closing_alone
+    }
+
+    fn start_look(&mut self, now: Moment) {
+        if self.looking.is_none() && (now >= self.next_look || self.facts_stale) {
+            self.looking = Some(Box::pin(self.ports.postgres.look()));
+            self.next_look = now + self.settings.look_period;
+            self.facts_stale = false;
+        }
+    }
+
+    async fn looked(&mut self, facts: Facts) {
+        let now = self.ports.clock.now();
+        if let Some(contract) = &self.record.contract
+            && fence::sees_members(contract, &facts)
+        {
+            self.seen = now;
+        }
+        if !matches!(facts.server, Server::Up(_)) {
+            self.memory.applied = None;
+        }
+        self.outbox.news |= calling::telling(&facts) != calling::telling(&self.facts);
+        self.outbox.looked = true;
+        self.facts = facts;
+        if self.step.is_none() && self.plan.is_empty() && fence::closed_by_crash(&self.record, &self.facts) {
+            tracing::warn!("Postgres went down under a contract: it stays closed until the monitor has decided");
+            self.enter(NodeState::DemoteTimeout).await;
+        }
+    }
+
+    /// Changes the record: stored first, then current. `false` when it could not be stored.
+    async fn store(&mut self, record: KeeperRecord) -> bool {
+        if record == self.record {
+            return true;
+        }
+        match save(&self.ports.store, self.version, &record).await {
+            Ok(version) => {
+                self.version = version;
+                self.record = record;
+                true
+            }
+            Err(StoreError::Io(why)) => {
+                self.trouble(format!("the keeper's record can't be stored: {why}"));
+                false
+            }
+            Err(error) => {
+                self.exit = Some(KeeperExit::Fatal(error.to_string()));
+                false
+            }
+        }
+    }
+
+    /// The node is in another state from now on.
+    async fn enter(&mut self, state: NodeState) -> bool {
+        let from = self.record.state;
+        if from == state {
+            return true;
+        }
+        assert!(from.may_become(state), "{from} -> {state} is no legal move");
+        if !self
+            .store(KeeperRecord {
+                state,
+                ..self.record.clone()
+            })
+            .await
+        {
+            return false;
+        }
+        tracing::info!("{from} -> {state}");
+        self.memory.confirmed = None;
+        self.outbox.passed.push(from);
+        self.outbox.news = true;
+        self.facts_stale = true;
+        self.outbox.looked = false;
+        true
+    }
+
+    fn trouble(&mut self, what: String) {
+        tracing::warn!("{what}");
+        self.outbox.news |= self.outbox.trouble.as_ref() != Some(&what);
+        self.outbox.trouble = Some(what);
+        self.retry_at = Some(self.ports.clock.now() + self.settings.step_retry_pause);
+        self.plan.clear();
+        self.then = None;
+    }
+}
