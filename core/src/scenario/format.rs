@@ -151,6 +151,8 @@ pub struct DropNode {
 pub enum Condition {
     /// A node has reported a state and has no other goal.
     State { node: Selector, state: NodeState },
+    /// A node is told to be something, whatever it is yet.
+    Goal { node: Selector, goal: NodeState },
     /// The clients' latest writes are acknowledged, by a node that isn't `except`; or none are.
     Writable {
         writable: Writable,
@@ -166,6 +168,7 @@ pub enum Condition {
 struct ConditionFields {
     node: Option<Selector>,
     state: Option<NodeState>,
+    goal: Option<NodeState>,
     writable: Option<Writable>,
     except: Option<Selector>,
     settled: Option<bool>,
@@ -175,30 +178,21 @@ impl TryFrom<ConditionFields> for Condition {
     type Error = String;
 
     fn try_from(fields: ConditionFields) -> Result<Condition, String> {
-        match fields {
-            ConditionFields {
-                node: Some(node),
-                state: Some(state),
-                writable: None,
-                except: None,
-                settled: None,
-            } => Ok(Condition::State { node, state }),
-            ConditionFields {
-                node: None,
-                state: None,
-                writable: Some(writable),
-                except,
-                settled: None,
-            } => Ok(Condition::Writable { writable, except }),
-            ConditionFields {
-                node: None,
-                state: None,
-                writable: None,
-                except: None,
-                settled: Some(true),
-            } => Ok(Condition::Settled),
+        let ConditionFields {
+            node,
+            state,
+            goal,
+            writable,
+            except,
+            settled,
+        } = fields;
+        match (node, state, goal, writable, except, settled) {
+            (Some(node), Some(state), None, None, None, None) => Ok(Condition::State { node, state }),
+            (Some(node), None, Some(goal), None, None, None) => Ok(Condition::Goal { node, goal }),
+            (None, None, None, Some(writable), except, None) => Ok(Condition::Writable { writable, except }),
+            (None, None, None, None, None, Some(true)) => Ok(Condition::Settled),
             _ => {
-                Err("a condition is { node, state }, { writable } with or without except, or { settled = true }".into())
+                Err("a condition is { node, state }, { node, goal }, { writable } with or without except, or { settled = true }".into())
             }
         }
     }

@@ -92,7 +92,7 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
     }
     if let Some(condition) = &step.until {
         match condition {
-            Condition::State { node, .. } => check_selector(s, node, bound)?,
+            Condition::State { node, .. } | Condition::Goal { node, .. } => check_selector(s, node, bound)?,
             Condition::Writable { except: Some(node), .. } => check_selector(s, node, bound)?,
             Condition::Writable { .. } | Condition::Settled => {}
         }
