@@ -11,10 +11,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             continue;
         };
         if *epoch < last {
-            return Err(format!(
-                "epoch {epoch} at {:.3} s, after epoch {last}",
-                event.at.seconds()
-            ));
+            return Err(format!("epoch {epoch} at {:.3} s, after epoch {last}", event.at.seconds()));
         }
         last = *epoch;
         if !goal.is_writable() {
@@ -43,17 +40,10 @@ mod tests {
     #[test]
     fn a_fall_and_a_move_within_one_epoch_are_found() {
         let first = || (0, node("a", Single, Single, 1));
-        assert_eq!(
-            check(&trace(vec![first(), (1, node("b", StopReplication, WaitPrimary, 2))])),
-            Ok(())
-        );
+        assert_eq!(check(&trace(vec![first(), (1, node("b", StopReplication, WaitPrimary, 2))])), Ok(()));
         assert!(check(&trace(vec![first(), (1, node("b", StopReplication, WaitPrimary, 1))])).is_err());
         assert!(
-            check(&trace(vec![
-                (0, node("a", Single, Single, 2)),
-                (1, node("b", Secondary, Secondary, 1))
-            ]))
-            .is_err()
+            check(&trace(vec![(0, node("a", Single, Single, 2)), (1, node("b", Secondary, Secondary, 1))])).is_err()
         );
     }
 }

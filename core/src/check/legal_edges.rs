@@ -12,10 +12,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         };
         let from = last.insert(node, *reported).unwrap_or(*reported);
         if from != *reported && !from.may_become(*reported) {
-            return Err(format!(
-                "{node} went from {from} to {reported} at {:.3} s",
-                event.at.seconds()
-            ));
+            return Err(format!("{node} went from {from} to {reported} at {:.3} s", event.at.seconds()));
         }
     }
     Ok(())
@@ -29,12 +26,7 @@ mod tests {
 
     #[test]
     fn a_move_outside_the_table_is_found() {
-        let went = |to| {
-            check(&trace(vec![
-                (0, node("a", Secondary, to, 1)),
-                (1, node("a", to, to, 1)),
-            ]))
-        };
+        let went = |to| check(&trace(vec![(0, node("a", Secondary, to, 1)), (1, node("a", to, to, 1))]));
         assert_eq!(went(PreparePromotion), Ok(()));
         assert!(went(Primary).unwrap_err().contains("a went from secondary to primary"));
     }

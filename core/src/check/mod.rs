@@ -33,11 +33,5 @@ const CHECKERS: &[(&str, Checker)] = &[
 
 /// Every checker's verdict on a run.
 pub fn judge(trace: &Trace) -> Vec<Verdict> {
-    CHECKERS
-        .iter()
-        .map(|(name, check)| Verdict {
-            name,
-            broken: check(trace).err(),
-        })
-        .collect()
+    CHECKERS.iter().map(|(name, check)| Verdict { name, broken: check(trace).err() }).collect()
 }

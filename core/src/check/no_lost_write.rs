@@ -9,12 +9,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut found = None;
     for event in &trace.events {
         match &event.kind {
-            Kind::Acked {
-                id,
-                node,
-                warning: false,
-                ..
-            } => {
+            Kind::Acked { id, node, warning: false, .. } => {
                 acked.insert(*id, (node, event.at));
             }
             Kind::Found { ids, .. } => found = Some(ids),
@@ -47,19 +42,8 @@ mod tests {
     #[test]
     fn a_missing_write_is_a_loss_and_an_unacknowledged_one_is_not() {
         assert_eq!(check(&trace(vec![(1, acked(1, "a", 0)), (9, found(&[1, 7]))])), Ok(()));
-        let broken = check(&trace(vec![
-            (1, acked(1, "a", 0)),
-            (2, acked(2, "a", 1)),
-            (9, found(&[1])),
-        ]));
-        assert!(
-            broken
-                .unwrap_err()
-                .starts_with("1 of 2 lost, the first is write 2, acknowledged by a")
-        );
-        assert!(
-            check(&trace(vec![(1, acked(1, "a", 0))])).is_err(),
-            "nothing was read at the end"
-        );
+        let broken = check(&trace(vec![(1, acked(1, "a", 0)), (2, acked(2, "a", 1)), (9, found(&[1]))]));
+        assert!(broken.unwrap_err().starts_with("1 of 2 lost, the first is write 2, acknowledged by a"));
+        assert!(check(&trace(vec![(1, acked(1, "a", 0))])).is_err(), "nothing was read at the end");
     }
 }

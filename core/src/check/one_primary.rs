@@ -50,18 +50,10 @@ mod tests {
         };
         let run = |more: Vec<_>| check(&trace(start().into_iter().chain(more).collect()));
         assert_eq!(run(vec![(6, acked(2, "a", 4)), (7, acked(3, "b", 6))]), Ok(()));
-        assert_eq!(
-            run(vec![(7, acked(3, "b", 6)), (8, acked(4, "a", 6))]),
-            Ok(()),
-            "sent before b's first"
-        );
+        assert_eq!(run(vec![(7, acked(3, "b", 6)), (8, acked(4, "a", 6))]), Ok(()), "sent before b's first");
         assert!(run(vec![(7, acked(3, "b", 6)), (9, acked(4, "a", 8))]).is_err());
         assert_eq!(
-            run(vec![
-                (7, acked(3, "b", 6)),
-                (8, node("a", Demoted, Primary, 3)),
-                (9, acked(4, "a", 8))
-            ]),
+            run(vec![(7, acked(3, "b", 6)), (8, node("a", Demoted, Primary, 3)), (9, acked(4, "a", 8))]),
             Ok(()),
             "the role went back"
         );

@@ -21,23 +21,10 @@ impl Gap {
 
 /// Every gap of at least `least`, in order of time.
 pub fn gaps(trace: &Trace, least: Duration) -> Vec<Gap> {
-    let acks: Vec<Moment> = trace
-        .events
-        .iter()
-        .filter(|e| matches!(e.kind, Kind::Acked { .. }))
-        .map(|e| e.at)
-        .collect();
-    let pairs = acks
-        .iter()
-        .zip(acks.iter().skip(1))
-        .filter(|(from, to)| to.since(**from) >= least);
-    pairs
-        .map(|(from, to)| Gap {
-            from: *from,
-            to: *to,
-            step: step_of(trace, *from, *to),
-        })
-        .collect()
+    let acks: Vec<Moment> =
+        trace.events.iter().filter(|e| matches!(e.kind, Kind::Acked { .. })).map(|e| e.at).collect();
+    let pairs = acks.iter().zip(acks.iter().skip(1)).filter(|(from, to)| to.since(**from) >= least);
+    pairs.map(|(from, to)| Gap { from: *from, to: *to, step: step_of(trace, *from, *to) }).collect()
 }
 
 /// The longest gap, and none when fewer than two writes were acknowledged.
@@ -53,9 +40,7 @@ fn step_of(trace: &Trace, from: Moment, to: Moment) -> Option<String> {
         })
     };
     let within = steps().find(|(at, _)| *at >= from && *at < to);
-    within
-        .or_else(|| steps().take_while(|(at, _)| *at < from).last())
-        .map(|(_, text)| text.clone())
+    within.or_else(|| steps().take_while(|(at, _)| *at < from).last()).map(|(_, text)| text.clone())
 }
 
 #[cfg(test)]
@@ -76,10 +61,7 @@ mod tests {
             (130, acked(4, "b", 129)),
         ]);
         let longest = longest_gap(&t).unwrap();
-        assert_eq!(
-            (longest.length(), longest.step.as_deref()),
-            (Duration::from_millis(105), Some("kill a"))
-        );
+        assert_eq!((longest.length(), longest.step.as_deref()), (Duration::from_millis(105), Some("kill a")));
         assert_eq!(gaps(&t, Duration::from_millis(10)).len(), 2);
         assert_eq!(longest_gap(&trace(vec![])), None);
     }

@@ -8,11 +8,7 @@ use std::time::Duration;
 /// nobody can have been elected in our place.
 pub fn sees_members(contract: &Contract, facts: &Facts) -> bool {
     let Some(running) = facts.running() else { return false };
-    let streaming = running
-        .senders
-        .iter()
-        .filter(|s| s.streaming && contract.members.contains(&s.node))
-        .count();
+    let streaming = running.senders.iter().filter(|s| s.streaming && contract.members.contains(&s.node)).count();
     streaming >= contract.k as usize
 }
 
@@ -67,11 +63,7 @@ mod tests {
         ];
         for (record, heard, seen, now, expected) in table {
             let verdict = must_close(record, second(now), second(heard), second(seen), PATIENCE);
-            assert_eq!(
-                verdict, expected,
-                "{} heard {heard} seen {seen} now {now}",
-                record.state
-            );
+            assert_eq!(verdict, expected, "{} heard {heard} seen {seen} now {now}", record.state);
         }
     }
 
@@ -80,10 +72,7 @@ mod tests {
         assert!(closed_by_crash(&record(NodeState::Primary, Some(any(1))), &down()));
         assert!(closed_by_crash(&record(NodeState::Primary, Some(any(1))), &standby()));
         assert!(!closed_by_crash(&record(NodeState::Primary, Some(any(1))), &open(None)));
-        assert!(!closed_by_crash(
-            &record(NodeState::WaitPrimary, Some(none(1))),
-            &down()
-        ));
+        assert!(!closed_by_crash(&record(NodeState::WaitPrimary, Some(none(1))), &down()));
         assert!(!closed_by_crash(&record(NodeState::Demoted, Some(any(1))), &down()));
     }
 }

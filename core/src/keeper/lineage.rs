@@ -27,10 +27,7 @@ pub fn rejoin(own: &Control, upstream: &History, past: Option<(Position, Option<
     }
     if own.history.tli != fork.tli {
         // It went on to a timeline that the upstream never had.
-        return Rejoin::Rewind {
-            fork,
-            end: own.checkpoint.lsn.max(fork.lsn),
-        };
+        return Rejoin::Rewind { fork, end: own.checkpoint.lsn.max(fork.lsn) };
     }
     match past {
         Some((inspected, end)) if inspected == fork => match end {
@@ -47,16 +44,8 @@ mod tests {
     use crate::model::{ControlState, Timeline};
 
     fn control(history: History, checkpoint: u64) -> Control {
-        let checkpoint = Position {
-            tli: history.tli,
-            lsn: Lsn(checkpoint),
-        };
-        Control {
-            system_id: 1,
-            state: ControlState::InProduction,
-            checkpoint,
-            history,
-        }
+        let checkpoint = Position { tli: history.tli, lsn: Lsn(checkpoint) };
+        Control { system_id: 1, state: ControlState::InProduction, checkpoint, history }
     }
 
     #[test]
@@ -70,28 +59,13 @@ mod tests {
             (root.clone(), None, Rejoin::Inspect { fork }),
             (root.clone(), Some((fork, None)), Rejoin::Follow),
             (root.clone(), Some((fork, end)), Rejoin::Rewind { fork, end: Lsn(150) }),
-            (
-                root.clone(),
-                Some((Position::new(1, 50), None)),
-                Rejoin::Inspect { fork },
-            ),
+            (root.clone(), Some((Position::new(1, 50), None)), Rejoin::Inspect { fork }),
             (upstream.clone(), None, Rejoin::Follow),
-            (
-                same_number,
-                None,
-                Rejoin::Rewind {
-                    fork: Position::new(1, 80),
-                    end: Lsn(120),
-                },
-            ),
+            (same_number, None, Rejoin::Rewind { fork: Position::new(1, 80), end: Lsn(120) }),
             (History::root(Timeline(9)), None, Rejoin::Clone),
         ];
         for (own, past, expected) in table {
-            assert_eq!(
-                rejoin(&control(own.clone(), 120), &upstream, past),
-                expected,
-                "{own:?} {past:?}"
-            );
+            assert_eq!(rejoin(&control(own.clone(), 120), &upstream, past), expected, "{own:?} {past:?}");
         }
     }
 }

@@ -42,17 +42,13 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
 /// under this contract holds it, as it holds any commit the contract let through.
 async fn await_members<C: Clock, P: Postgres>(contract: &Contract, clock: &C, pg: &P) -> Result<(), PgError> {
     let running = |facts: Facts| {
-        facts
-            .running()
-            .cloned()
-            .ok_or_else(|| PgError::Retry("Postgres doesn't answer any more".into()))
+        facts.running().cloned().ok_or_else(|| PgError::Retry("Postgres doesn't answer any more".into()))
     };
     let target = running(pg.look().await)?.position.lsn;
     loop {
         let senders = running(pg.look().await)?.senders;
-        let holding = senders
-            .iter()
-            .filter(|s| s.streaming && s.flushed >= target && contract.members.contains(&s.node));
+        let holding =
+            senders.iter().filter(|s| s.streaming && s.flushed >= target && contract.members.contains(&s.node));
         if holding.count() >= contract.k as usize {
             return Ok(());
         }

@@ -40,17 +40,8 @@ pub fn plan(record: &KeeperRecord, facts: &Facts, memory: &Memory) -> Plan {
     let Some(assignment) = &record.assignment else {
         return Plan::default();
     };
-    let scene = Scene {
-        record,
-        assignment,
-        facts,
-        memory,
-    };
-    let goal = if memory.closing_alone {
-        NodeState::DemoteTimeout
-    } else {
-        assignment.goal
-    };
+    let scene = Scene { record, assignment, facts, memory };
+    let goal = if memory.closing_alone { NodeState::DemoteTimeout } else { assignment.goal };
     match record.state.next_hop(goal) {
         Some(hop) => scene.towards(hop),
         None => scene.keep(),
@@ -65,24 +56,16 @@ impl Scene<'_> {
     fn towards(&self, hop: NodeState) -> Plan {
         match hop {
             NodeState::Single | NodeState::WaitPrimary | NodeState::Primary => self.open(hop),
-            NodeState::Draining => Plan {
-                steps: self.drain(),
-                then: Some(hop),
-            },
-            NodeState::DemoteTimeout | NodeState::Demoted | NodeState::Dropped => Plan {
-                steps: self.stopped(),
-                then: Some(hop),
-            },
+            NodeState::Draining => Plan { steps: self.drain(), then: Some(hop) },
+            NodeState::DemoteTimeout | NodeState::Demoted | NodeState::Dropped => {
+                Plan { steps: self.stopped(), then: Some(hop) }
+            }
             NodeState::Catchingup => self.rejoin(Some(hop)),
-            NodeState::StopReplication => Plan {
-                steps: self.seal(),
-                then: Some(hop),
-            },
+            NodeState::StopReplication => Plan { steps: self.seal(), then: Some(hop) },
             // Nothing to do but to say so: the monitor has made sure of the rest.
-            NodeState::WaitStandby | NodeState::Secondary | NodeState::PreparePromotion | NodeState::Init => Plan {
-                steps: vec![],
-                then: Some(hop),
-            },
+            NodeState::WaitStandby | NodeState::Secondary | NodeState::PreparePromotion | NodeState::Init => {
+                Plan { steps: vec![], then: Some(hop) }
+            }
         }
     }
 
@@ -119,19 +102,11 @@ impl Scene<'_> {
 
     fn admit(&self) -> Vec<Step> {
         let peers = &self.assignment.peers;
-        if self.memory.admitted.as_ref() == Some(peers) {
-            vec![]
-        } else {
-            vec![Step::Admit(peers.clone())]
-        }
+        if self.memory.admitted.as_ref() == Some(peers) { vec![] } else { vec![Step::Admit(peers.clone())] }
     }
 
     fn follow(&self, upstream: &Option<Upstream>) -> Vec<Step> {
-        if self.memory.following.as_ref() == Some(upstream) {
-            vec![]
-        } else {
-            vec![Step::Follow(upstream.clone())]
-        }
+        if self.memory.following.as_ref() == Some(upstream) { vec![] } else { vec![Step::Follow(upstream.clone())] }
     }
 
     fn seal(&self) -> Vec<Step> {
@@ -153,10 +128,8 @@ impl Scene<'_> {
         let Some(contract) = self.assignment.contract.clone() else {
             return Plan::default();
         };
-        let was_closed = matches!(
-            self.record.state,
-            NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted
-        );
+        let was_closed =
+            matches!(self.record.state, NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted);
         if was_closed && self.memory.confirmed != Some(self.record.state) {
             // What is stored may be outdated: nobody opens on the strength of it.
             return Plan::default();
@@ -174,11 +147,7 @@ impl Scene<'_> {
             ],
             (Server::Up(_), _) => self.reopen(&contract),
             (Server::Down, NodeState::Init) if matches!(self.facts.directory, Directory::Absent) => {
-                vec![
-                    Step::Create,
-                    Step::Enforce(contract.clone()),
-                    Step::Start(StartAs::Primary),
-                ]
+                vec![Step::Create, Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
             (Server::Down, NodeState::StopReplication) if !self.was_promoted() => {
                 return steps(vec![Step::Follow(None), Step::Start(StartAs::Standby)]);
@@ -198,17 +167,11 @@ impl Scene<'_> {
             (Server::Starting | Server::Stuck { .. }, _) => return Plan::default(),
         };
         plan.extend(way);
-        plan.extend([
-            Step::Prove(contract.clone()),
-            Step::Admit(self.assignment.peers.clone()),
-        ]);
+        plan.extend([Step::Prove(contract.clone()), Step::Admit(self.assignment.peers.clone())]);
         if !contract.is_none() {
             plan.push(Step::AwaitMembers(contract));
         }
-        Plan {
-            steps: plan,
-            then: Some(hop),
-        }
+        Plan { steps: plan, then: Some(hop) }
     }
 
     /// The server runs closed, in recovery. Under a contract its members first get what a crash left
@@ -219,11 +182,7 @@ impl Scene<'_> {
             plan.push(Step::Admit(self.assignment.peers.clone()));
             plan.push(Step::AwaitMembers(contract.clone()));
         }
-        plan.extend([
-            Step::Stop(StopMode::Fast),
-            Step::Enforce(contract.clone()),
-            Step::Start(StartAs::Primary),
-        ]);
+        plan.extend([Step::Stop(StopMode::Fast), Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]);
         plan
     }
 
@@ -240,10 +199,7 @@ impl Scene<'_> {
             return Plan::default();
         };
         let Some(running) = self.facts.running().filter(|r| !r.in_recovery) else {
-            return Plan {
-                then: None,
-                ..self.open(self.record.state)
-            };
+            return Plan { then: None, ..self.open(self.record.state) };
         };
         let mut plan = vec![];
         if self.record.contract.as_ref() != Some(&contract) {
@@ -269,10 +225,9 @@ impl Scene<'_> {
                 plan.extend(self.admit());
                 steps(plan)
             }
-            Server::Down if self.record.state != NodeState::Catchingup => steps(vec![
-                Step::Follow(Some(upstream.clone())),
-                Step::Start(StartAs::Standby),
-            ]),
+            Server::Down if self.record.state != NodeState::Catchingup => {
+                steps(vec![Step::Follow(Some(upstream.clone())), Step::Start(StartAs::Standby)])
+            }
             _ => self.rejoin(None),
         }
     }
@@ -298,10 +253,7 @@ impl Scene<'_> {
         }
         let control = match (&self.facts.directory, &self.facts.server) {
             (_, Server::Up(r)) if r.in_recovery => {
-                return Plan {
-                    steps: self.follow(&Some(upstream)),
-                    then,
-                };
+                return Plan { steps: self.follow(&Some(upstream)), then };
             }
             (_, Server::Starting) => return Plan::default(),
             (_, Server::Up(_) | Server::Stuck { .. }) => return steps(self.stopped()),
@@ -342,29 +294,13 @@ pub mod testing {
     }
 
     pub fn record(state: NodeState, contract: Option<Contract>) -> KeeperRecord {
-        let group = GroupKey {
-            formation: "default".into(),
-            group: 0,
-        };
-        KeeperRecord {
-            state,
-            contract,
-            epoch: Epoch(3),
-            ..KeeperRecord::new(group, NodeId(1), "a".into())
-        }
+        let group = GroupKey { formation: "default".into(), group: 0 };
+        KeeperRecord { state, contract, epoch: Epoch(3), ..KeeperRecord::new(group, NodeId(1), "a".into()) }
     }
 
     pub fn control(state: ControlState, history: History) -> Directory {
-        let checkpoint = Position {
-            tli: history.tli,
-            lsn: Lsn(900),
-        };
-        Directory::Present(Control {
-            system_id: 7,
-            state,
-            checkpoint,
-            history,
-        })
+        let checkpoint = Position { tli: history.tli, lsn: Lsn(900) };
+        Directory::Present(Control { system_id: 7, state, checkpoint, history })
     }
 
     fn up(in_recovery: bool, senders: Vec<Sender>) -> Server {
@@ -380,29 +316,16 @@ pub mod testing {
     }
 
     pub fn down() -> Facts {
-        Facts {
-            directory: control(ControlState::InProduction, History::root(Timeline(1))),
-            server: Server::Down,
-        }
+        Facts { directory: control(ControlState::InProduction, History::root(Timeline(1))), server: Server::Down }
     }
 
     pub fn standby() -> Facts {
-        Facts {
-            server: up(true, vec![]),
-            ..down()
-        }
+        Facts { server: up(true, vec![]), ..down() }
     }
 
     pub fn open(sender: Option<NodeId>) -> Facts {
-        let senders = sender.map(|node| Sender {
-            node,
-            streaming: true,
-            flushed: Lsn(1000),
-        });
-        Facts {
-            server: up(false, senders.into_iter().collect()),
-            ..down()
-        }
+        let senders = sender.map(|node| Sender { node, streaming: true, flushed: Lsn(1000) });
+        Facts { server: up(false, senders.into_iter().collect()), ..down() }
     }
 }
 
@@ -413,25 +336,13 @@ mod tests {
 
     fn upstream() -> Upstream {
         let history = History::root(Timeline(1)).branch(Timeline(2), Lsn(800));
-        Upstream {
-            node: NodeId(2),
-            host: "b".into(),
-            port: 5432,
-            history,
-        }
+        Upstream { node: NodeId(2), host: "b".into(), port: 5432, history }
     }
 
     fn told(mut record: KeeperRecord, goal: NodeState, contract: Option<Contract>) -> KeeperRecord {
         let upstream = Some(upstream());
-        record.assignment = Some(Assignment {
-            serial: 5,
-            epoch: Epoch(3),
-            goal,
-            contract,
-            upstream,
-            drained: None,
-            peers: vec![],
-        });
+        record.assignment =
+            Some(Assignment { serial: 5, epoch: Epoch(3), goal, contract, upstream, drained: None, peers: vec![] });
         record
     }
 
@@ -441,68 +352,30 @@ mod tests {
 
     #[test]
     fn nobody_opens_on_the_strength_of_a_stored_assignment() {
-        let record = told(
-            record(NodeState::DemoteTimeout, Some(any(4))),
-            NodeState::WaitPrimary,
-            Some(none(5)),
-        );
+        let record = told(record(NodeState::DemoteTimeout, Some(any(4))), NodeState::WaitPrimary, Some(none(5)));
         let mut memory = Memory::default();
         assert_eq!(plan(&record, &down(), &memory), Plan::default());
         memory.confirmed = Some(NodeState::DemoteTimeout);
         let opened = plan(&record, &down(), &memory);
-        assert_eq!(
-            names(&opened),
-            ["remember contract", "set names", "start", "prove names", "admit"]
-        );
+        assert_eq!(names(&opened), ["remember contract", "set names", "start", "prove names", "admit"]);
         assert_eq!(opened.then, Some(NodeState::WaitPrimary));
     }
 
     #[test]
     fn under_a_contract_a_crashed_primary_comes_up_closed_until_its_members_hold_everything() {
-        let record = told(
-            record(NodeState::DemoteTimeout, Some(any(4))),
-            NodeState::Primary,
-            Some(any(4)),
-        );
-        let memory = Memory {
-            confirmed: Some(NodeState::DemoteTimeout),
-            ..Memory::default()
-        };
+        let record = told(record(NodeState::DemoteTimeout, Some(any(4))), NodeState::Primary, Some(any(4)));
+        let memory = Memory { confirmed: Some(NodeState::DemoteTimeout), ..Memory::default() };
         let opened = plan(&record, &down(), &memory);
-        let start = opened
-            .steps
-            .iter()
-            .position(|s| *s == Step::Start(StartAs::Primary))
-            .unwrap();
-        let wait = opened
-            .steps
-            .iter()
-            .position(|s| matches!(s, Step::AwaitMembers(_)))
-            .unwrap();
-        assert!(
-            wait < start && opened.steps.contains(&Step::Start(StartAs::Standby)),
-            "{opened:?}"
-        );
+        let start = opened.steps.iter().position(|s| *s == Step::Start(StartAs::Primary)).unwrap();
+        let wait = opened.steps.iter().position(|s| matches!(s, Step::AwaitMembers(_))).unwrap();
+        assert!(wait < start && opened.steps.contains(&Step::Start(StartAs::Standby)), "{opened:?}");
     }
 
     #[test]
     fn a_contract_is_remembered_before_the_server_hears_of_it() {
-        let record = told(
-            record(NodeState::WaitPrimary, Some(none(3))),
-            NodeState::Primary,
-            Some(any(4)),
-        );
+        let record = told(record(NodeState::WaitPrimary, Some(none(3))), NodeState::Primary, Some(any(4)));
         let opened = plan(&record, &open(Some(NodeId(2))), &Memory::default());
-        assert_eq!(
-            names(&opened),
-            [
-                "remember contract",
-                "set names",
-                "prove names",
-                "admit",
-                "await members"
-            ]
-        );
+        assert_eq!(names(&opened), ["remember contract", "set names", "prove names", "admit", "await members"]);
     }
 
     #[test]
@@ -510,30 +383,13 @@ mod tests {
         let sealed = record(NodeState::StopReplication, None);
         let record = told(sealed, NodeState::WaitPrimary, Some(none(5)));
         let first = plan(&record, &standby(), &Memory::default());
-        assert_eq!(
-            names(&first)[..4],
-            ["remember contract", "set names", "mark promotion", "promote"]
-        );
-        let promoting = Some(Promoting {
-            epoch: Epoch(3),
-            from: Timeline(1),
-        });
+        assert_eq!(names(&first)[..4], ["remember contract", "set names", "mark promotion", "promote"]);
+        let promoting = Some(Promoting { epoch: Epoch(3), from: Timeline(1) });
         let interrupted = KeeperRecord { promoting, ..record };
         let again = plan(&interrupted, &down(), &Memory::default());
-        assert_eq!(
-            again.steps[1],
-            Step::Start(StartAs::Standby),
-            "not yet promoted: {again:?}"
-        );
+        assert_eq!(again.steps[1], Step::Start(StartAs::Standby), "not yet promoted: {again:?}");
         let promoted = control(ControlState::InProduction, upstream().history);
-        let again = plan(
-            &interrupted,
-            &Facts {
-                directory: promoted,
-                ..down()
-            },
-            &Memory::default(),
-        );
+        let again = plan(&interrupted, &Facts { directory: promoted, ..down() }, &Memory::default());
         assert!(again.steps.contains(&Step::Start(StartAs::Primary)) && !again.steps.contains(&Step::Promote));
     }
 
@@ -542,36 +398,18 @@ mod tests {
         let record = told(record(NodeState::Demoted, Some(any(4))), NodeState::Catchingup, None);
         let inspect = plan(&record, &down(), &Memory::default());
         let fork = Position::new(1, 800);
-        assert_eq!(
-            inspect,
-            Plan {
-                steps: vec![Step::Inspect(fork)],
-                then: None
-            }
-        );
-        let memory = Memory {
-            inspected: Some((fork, Some(Lsn(950)))),
-            ..Memory::default()
-        };
+        assert_eq!(inspect, Plan { steps: vec![Step::Inspect(fork)], then: None });
+        let memory = Memory { inspected: Some((fork, Some(Lsn(950)))), ..Memory::default() };
         let rewind = plan(&record, &down(), &memory);
-        assert_eq!(
-            names(&rewind),
-            ["keep aside", "mark", "rewind", "mark", "follow", "start", "admit"]
-        );
-        let memory = Memory {
-            inspected: Some((fork, None)),
-            ..Memory::default()
-        };
+        assert_eq!(names(&rewind), ["keep aside", "mark", "rewind", "mark", "follow", "start", "admit"]);
+        let memory = Memory { inspected: Some((fork, None)), ..Memory::default() };
         assert_eq!(names(&plan(&record, &down(), &memory)), ["follow", "start", "admit"]);
     }
 
     #[test]
     fn a_directory_under_a_mark_is_cloned_never_started() {
         for rebuild in [Rebuild::Rewind, Rebuild::Clone] {
-            let marked = KeeperRecord {
-                rebuild: Some(rebuild),
-                ..record(NodeState::Demoted, None)
-            };
+            let marked = KeeperRecord { rebuild: Some(rebuild), ..record(NodeState::Demoted, None) };
             let record = told(marked, NodeState::Catchingup, None);
             let plan = plan(&record, &down(), &Memory::default());
             assert_eq!(names(&plan), ["mark", "clone", "mark", "follow", "start", "admit"]);
@@ -580,41 +418,18 @@ mod tests {
 
     #[test]
     fn closing_alone_overrides_the_assignment() {
-        let record = told(
-            record(NodeState::Primary, Some(any(4))),
-            NodeState::Primary,
-            Some(any(4)),
-        );
-        let memory = Memory {
-            closing_alone: true,
-            ..Memory::default()
-        };
+        let record = told(record(NodeState::Primary, Some(any(4))), NodeState::Primary, Some(any(4)));
+        let memory = Memory { closing_alone: true, ..Memory::default() };
         let plan = plan(&record, &open(None), &memory);
-        assert_eq!(
-            (names(&plan), plan.then),
-            (vec!["stop"], Some(NodeState::DemoteTimeout))
-        );
+        assert_eq!((names(&plan), plan.then), (vec!["stop"], Some(NodeState::DemoteTimeout)));
     }
 
     #[test]
     fn a_seal_waits_for_the_last_record_of_a_drained_primary() {
-        let mut record = told(
-            record(NodeState::PreparePromotion, None),
-            NodeState::StopReplication,
-            None,
-        );
-        assert_eq!(
-            names(&plan(&record, &standby(), &Memory::default())),
-            ["unfollow", "seal"]
-        );
+        let mut record = told(record(NodeState::PreparePromotion, None), NodeState::StopReplication, None);
+        assert_eq!(names(&plan(&record, &standby(), &Memory::default())), ["unfollow", "seal"]);
         record.assignment.as_mut().unwrap().drained = Some(Lsn(990));
-        assert_eq!(
-            names(&plan(&record, &standby(), &Memory::default())),
-            ["drain", "unfollow", "seal"]
-        );
-        assert_eq!(
-            names(&plan(&record, &down(), &Memory::default())),
-            ["unfollow", "start", "seal"]
-        );
+        assert_eq!(names(&plan(&record, &standby(), &Memory::default())), ["drain", "unfollow", "seal"]);
+        assert_eq!(names(&plan(&record, &down(), &Memory::default())), ["unfollow", "start", "seal"]);
     }
 }

@@ -26,20 +26,13 @@ pub struct Contract {
 impl Contract {
     /// A contract that asks for no acknowledgement.
     pub fn none(id: ContractId) -> Contract {
-        Contract {
-            id,
-            k: 0,
-            members: BTreeSet::new(),
-        }
+        Contract { id, k: 0, members: BTreeSet::new() }
     }
 
     /// # Panics
     /// When fewer members than acknowledgements are given: such a contract could never be kept.
     pub fn any(id: ContractId, k: u32, members: BTreeSet<NodeId>) -> Contract {
-        assert!(
-            k >= 1 && members.len() >= k as usize,
-            "ANY {k} needs at least {k} members, got {members:?}"
-        );
+        assert!(k >= 1 && members.len() >= k as usize, "ANY {k} needs at least {k} members, got {members:?}");
         Contract { id, k, members }
     }
 
@@ -100,10 +93,7 @@ impl InForce {
 
     /// Records a contract before the primary is told of it.
     pub fn add(&mut self, contract: Contract) {
-        assert!(
-            self.0.last().is_none_or(|c| c.id < contract.id),
-            "contract ids only rise"
-        );
+        assert!(self.0.last().is_none_or(|c| c.id < contract.id), "contract ids only rise");
         self.0.push(contract);
     }
 
@@ -196,10 +186,7 @@ mod tests {
         let member = ids(2);
         let mut set = InForce::only(Contract::none(ContractId(1)));
         set.add(Contract::any(ContractId(2), 1, member.clone()));
-        assert!(
-            !set.proven_by(&member),
-            "the older one still lets commits through alone"
-        );
+        assert!(!set.proven_by(&member), "the older one still lets commits through alone");
         assert!(!set.confirm(ContractId(9)), "an unknown contract confirms nothing");
         assert!(!set.confirm(ContractId(1)));
         assert!(set.confirm(ContractId(2)));

@@ -99,9 +99,7 @@ impl GroupRecord {
 
     pub fn standbys(&self) -> impl Iterator<Item = &NodeRecord> {
         let primary = self.primary().map(|p| p.id);
-        self.nodes
-            .values()
-            .filter(move |n| Some(n.id) != primary && n.goal() != NodeState::Dropped)
+        self.nodes.values().filter(move |n| Some(n.id) != primary && n.goal() != NodeState::Dropped)
     }
 
     pub fn new_contract_id(&mut self) -> ContractId {

@@ -67,13 +67,7 @@ mod tests {
     #[test]
     fn standby_names_round_trip_and_foreign_names_do_not() {
         assert_eq!(NodeId::from_standby_name(&NodeId(10).standby_name()), Some(NodeId(10)));
-        for foreign in [
-            "",
-            "psql",
-            "pgbaton_standby_",
-            "pgbaton_standby_x",
-            "xpgbaton_standby_1",
-        ] {
+        for foreign in ["", "psql", "pgbaton_standby_", "pgbaton_standby_x", "xpgbaton_standby_1"] {
             assert_eq!(NodeId::from_standby_name(foreign), None, "{foreign}");
         }
     }

@@ -150,10 +150,7 @@ pub struct Spent {
 impl Facts {
     /// Nothing has been seen yet.
     pub fn unknown() -> Facts {
-        Facts {
-            directory: Directory::Absent,
-            server: Server::Down,
-        }
+        Facts { directory: Directory::Absent, server: Server::Down }
     }
 
     pub fn running(&self) -> Option<&Running> {

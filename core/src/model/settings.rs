@@ -101,9 +101,6 @@ pub struct FormationSettings {
 
 impl Default for FormationSettings {
     fn default() -> Self {
-        FormationSettings {
-            number_sync_standbys: 0,
-            dbname: "postgres".to_string(),
-        }
+        FormationSettings { number_sync_standbys: 0, dbname: "postgres".to_string() }
     }
 }

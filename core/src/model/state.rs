@@ -55,32 +55,38 @@ pub struct UnknownState(pub String);
 impl FromStr for NodeState {
     type Err = UnknownState;
     fn from_str(text: &str) -> Result<NodeState, UnknownState> {
-        NodeState::ALL
-            .iter()
-            .copied()
-            .find(|s| s.name() == text)
-            .ok_or_else(|| UnknownState(text.to_string()))
+        NodeState::ALL.iter().copied().find(|s| s.name() == text).ok_or_else(|| UnknownState(text.to_string()))
     }
 }
 
 use NodeState::*;
 
-/// Every legal move, by the state it leads to.
+/// Every legal move, by the state it leads to. Closing is always safe, so it is open to every state; from
+/// closed to standby there is one way only, through `demoted`.
 pub const EDGES: &[(NodeState, &[NodeState])] = &[
     (Single, &[Init, WaitPrimary, Primary, Draining, DemoteTimeout, Demoted]),
-    (
-        WaitPrimary,
-        &[Single, Primary, StopReplication, Draining, DemoteTimeout, Demoted],
-    ),
+    (WaitPrimary, &[Single, Primary, StopReplication, Draining, DemoteTimeout, Demoted]),
     (Primary, &[WaitPrimary, Draining, DemoteTimeout, Demoted]),
-    (Draining, &[Single, WaitPrimary, Primary]),
-    (DemoteTimeout, &[Single, WaitPrimary, Primary, Draining, Demoted]),
-    (Demoted, &[Draining, DemoteTimeout]),
-    (WaitStandby, &[Init]),
+    (Draining, &[Single, WaitPrimary, Primary, DemoteTimeout]),
     (
-        Catchingup,
-        &[WaitStandby, Demoted, Secondary, PreparePromotion, StopReplication],
+        DemoteTimeout,
+        &[
+            Init,
+            Single,
+            WaitPrimary,
+            Primary,
+            Draining,
+            Demoted,
+            WaitStandby,
+            Catchingup,
+            Secondary,
+            PreparePromotion,
+            StopReplication,
+        ],
     ),
+    (Demoted, &[DemoteTimeout]),
+    (WaitStandby, &[Init]),
+    (Catchingup, &[WaitStandby, Demoted, Secondary, PreparePromotion, StopReplication]),
     (Secondary, &[Catchingup]),
     (PreparePromotion, &[Secondary]),
     (StopReplication, &[PreparePromotion]),
@@ -128,7 +134,8 @@ impl NodeState {
         EDGES.iter().any(|(goal, from)| *goal == to && from.contains(&self))
     }
 
-    /// The first step of a shortest legal way from here to `goal`; `None` when already there.
+    /// The first step of a shortest legal way from here to `goal`; `None` when already there. The way to a
+    /// goal that doesn't write never leads through a state that does.
     ///
     /// # Panics
     /// When there is no way: the table would be broken, which a test excludes.
@@ -139,6 +146,9 @@ impl NodeState {
         let mut came_from: BTreeMap<NodeState, NodeState> = BTreeMap::new();
         let mut queue = VecDeque::from([self]);
         while let Some(at) = queue.pop_front() {
+            if at != self && at.is_writable() && !goal.is_writable() {
+                continue;
+            }
             for (to, from) in EDGES {
                 if from.contains(&at) && *to != self && !came_from.contains_key(to) {
                     came_from.insert(*to, at);
@@ -147,12 +157,7 @@ impl NodeState {
             }
         }
         let mut hop = goal;
-        while came_from
-            .get(&hop)
-            .copied()
-            .unwrap_or_else(|| panic!("no legal way from {self} to {goal}"))
-            != self
-        {
+        while came_from.get(&hop).copied().unwrap_or_else(|| panic!("no legal way from {self} to {goal}")) != self {
             hop = came_from[&hop];
         }
         Some(hop)
@@ -184,6 +189,10 @@ mod tests {
                 let (mut at, mut hops) = (from, 0);
                 while let Some(next) = at.next_hop(goal) {
                     assert!(at.may_become(next), "{at} -> {next} on the way from {from} to {goal}");
+                    assert!(
+                        next == goal || !next.is_writable() || goal.is_writable(),
+                        "{from} opens on its way to {goal}"
+                    );
                     (at, hops) = (next, hops + 1);
                     assert!(hops < NodeState::ALL.len(), "{from} -> {goal} goes in circles");
                 }

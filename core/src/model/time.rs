@@ -60,11 +60,7 @@ pub mod duration {
 
     pub fn format(d: Duration) -> String {
         let ms = d.as_millis();
-        if ms.is_multiple_of(1000) {
-            format!("{}s", ms / 1000)
-        } else {
-            format!("{ms}ms")
-        }
+        if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
     }
 
     pub fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
@@ -82,29 +78,17 @@ mod tests {
 
     #[test]
     fn durations_are_read_with_their_unit_and_nothing_else() {
-        for (text, ms) in [
-            ("250ms", 250),
-            ("5s", 5000),
-            ("1.5s", 1500),
-            ("2m", 120_000),
-            ("1h", 3_600_000),
-        ] {
+        for (text, ms) in [("250ms", 250), ("5s", 5000), ("1.5s", 1500), ("2m", 120_000), ("1h", 3_600_000)] {
             assert_eq!(duration::parse(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for text in ["", "5", "s", "5 s", "5x", "-5s", "1.2.3s", "99999999999999999999999h"] {
-            assert!(
-                duration::parse(text).unwrap_err().contains("is not a duration"),
-                "{text}"
-            );
+            assert!(duration::parse(text).unwrap_err().contains("is not a duration"), "{text}");
         }
     }
 
     #[test]
     fn an_age_is_never_negative() {
         assert_eq!(Moment(5).since(Moment(9)), Duration::ZERO);
-        assert_eq!(
-            (Moment(5) + Duration::from_secs(1)).since(Moment(5)),
-            Duration::from_secs(1)
-        );
+        assert_eq!((Moment(5) + Duration::from_secs(1)).since(Moment(5)), Duration::from_secs(1));
     }
 }

@@ -79,10 +79,7 @@ pub struct Position {
 
 impl Position {
     pub fn new(tli: u32, lsn: u64) -> Position {
-        Position {
-            tli: Timeline(tli),
-            lsn: Lsn(lsn),
-        }
+        Position { tli: Timeline(tli), lsn: Lsn(lsn) }
     }
 }
 
@@ -115,10 +112,7 @@ pub struct History {
 
 impl History {
     pub fn root(tli: Timeline) -> History {
-        History {
-            tli,
-            ancestors: Vec::new(),
-        }
+        History { tli, ancestors: Vec::new() }
     }
 
     /// The history of a timeline that branches off this one at `at`.
@@ -152,10 +146,7 @@ impl History {
             if a.tli != b.tli {
                 break;
             }
-            shared = Some(Position {
-                tli: a.tli,
-                lsn: a.at.min(b.at),
-            });
+            shared = Some(Position { tli: a.tli, lsn: a.at.min(b.at) });
             if a.at != b.at {
                 break;
             }
@@ -165,10 +156,7 @@ impl History {
 
     fn full(&self) -> Vec<Switch> {
         let mut all = self.ancestors.clone();
-        all.push(Switch {
-            tli: self.tli,
-            at: Lsn(u64::MAX),
-        });
+        all.push(Switch { tli: self.tli, at: Lsn(u64::MAX) });
         all
     }
 }
@@ -190,9 +178,7 @@ mod tests {
 
     #[test]
     fn a_history_contains_its_ancestors_up_to_their_switch_points() {
-        let h = History::root(Timeline(1))
-            .branch(Timeline(2), Lsn(100))
-            .branch(Timeline(4), Lsn(300));
+        let h = History::root(Timeline(1)).branch(Timeline(2), Lsn(100)).branch(Timeline(4), Lsn(300));
         let table = [
             (Position::new(1, 100), true),
             (Position::new(1, 101), false),
@@ -212,13 +198,7 @@ mod tests {
         let theirs = root.branch(Timeline(2), Lsn(80));
         assert_eq!(ours.fork(&theirs), Some(Position::new(1, 80)));
         assert_eq!(ours.fork(&root), Some(Position::new(1, 100)));
-        assert_eq!(
-            ours.fork(&ours),
-            Some(Position {
-                tli: Timeline(2),
-                lsn: Lsn(u64::MAX)
-            })
-        );
+        assert_eq!(ours.fork(&ours), Some(Position { tli: Timeline(2), lsn: Lsn(u64::MAX) }));
         assert_eq!(ours.fork(&History::root(Timeline(7))), None);
     }
 }

@@ -12,19 +12,13 @@ use std::collections::BTreeMap;
 const MOST_NODES: usize = 2;
 
 pub fn register(m: &Monitor, now: Moment, wall_ms: u64, ask: &Register) -> Effects {
-    let key = GroupKey {
-        formation: ask.formation.clone(),
-        group: ask.group,
-    };
+    let key = GroupKey { formation: ask.formation.clone(), group: ask.group };
     if let Some(refusal) = refuse_registration(m, &key, ask) {
         return refusal;
     }
     if let Some(node) = find_at(m, ask) {
         let answer = Some(registered(m, &key, &m.groups[&key].record.nodes[&node]));
-        return Effects {
-            answer,
-            ..Effects::default()
-        };
+        return Effects { answer, ..Effects::default() };
     }
     let mut record = m.record.clone();
     record.formations.entry(ask.formation.clone()).or_default();
@@ -42,66 +36,35 @@ pub fn register(m: &Monitor, now: Moment, wall_ms: u64, ask: &Register) -> Effec
     after.nodes.insert(id, node);
     decide::apply(&mut after, &[], &m.view(group, now));
     let mut log = Log::new(m, wall_ms);
-    let text = format!(
-        "{} registers as node {id} at {}:{}",
-        after.nodes[&id].name, ask.host, ask.port
-    );
+    let text = format!("{} registers as node {id} at {}:{}", after.nodes[&id].name, ask.host, ask.port);
     log.changes(&group.record, &after, group, None, &text);
     let answer = Some(registered(m, &key, &after.nodes[&id]));
-    Effects {
-        record: Some(record),
-        groups: vec![after],
-        events: log.rows,
-        answer,
-    }
+    Effects { record: Some(record), groups: vec![after], events: log.rows, answer }
 }
 
 fn new_node(record: &GroupRecord, id: NodeId, ask: &Register) -> NodeRecord {
-    let goal = if record.nodes.is_empty() {
-        NodeState::Single
-    } else {
-        NodeState::WaitStandby
-    };
+    let goal = if record.nodes.is_empty() { NodeState::Single } else { NodeState::WaitStandby };
     let epoch = record.epoch;
     NodeRecord {
         id,
-        name: if ask.name.is_empty() {
-            format!("node_{id}")
-        } else {
-            ask.name.clone()
-        },
+        name: if ask.name.is_empty() { format!("node_{id}") } else { ask.name.clone() },
         host: ask.host.clone(),
         port: ask.port,
         candidate_priority: ask.candidate_priority,
         replication_quorum: ask.replication_quorum,
         reported: NodeState::Init,
         position: None,
-        assignment: Assignment {
-            serial: 0,
-            epoch,
-            goal,
-            contract: None,
-            upstream: None,
-            drained: None,
-            peers: vec![],
-        },
+        assignment: Assignment { serial: 0, epoch, goal, contract: None, upstream: None, drained: None, peers: vec![] },
     }
 }
 
 fn find_at(m: &Monitor, ask: &Register) -> Option<NodeId> {
     let nodes = m.groups.values().flat_map(|g| g.record.nodes.values());
-    nodes
-        .into_iter()
-        .find(|n| n.host == ask.host && n.port == ask.port)
-        .map(|n| n.id)
+    nodes.into_iter().find(|n| n.host == ask.host && n.port == ask.port).map(|n| n.id)
 }
 
 fn refuse_registration(m: &Monitor, key: &GroupKey, ask: &Register) -> Option<Effects> {
-    let all = || {
-        m.groups
-            .iter()
-            .flat_map(|(key, g)| g.record.nodes.values().map(move |n| (key, n)))
-    };
+    let all = || m.groups.iter().flat_map(|(key, g)| g.record.nodes.values().map(move |n| (key, n)));
     let at = format!("{}:{}", ask.host, ask.port);
     if let Some((other_key, node)) = all().find(|(_, n)| n.host == ask.host && n.port == ask.port) {
         let same = other_key == key && (ask.name.is_empty() || ask.name == node.name);
@@ -121,17 +84,11 @@ fn refuse_registration(m: &Monitor, key: &GroupKey, ask: &Register) -> Option<Ef
         && group_id != own
     {
         let reason = format!("the data directory has system identifier {own}, group {key} has {group_id}");
-        return Some(Effects::refuse(
-            reason,
-            "start from an empty directory, or join the group it belongs to",
-        ));
+        return Some(Effects::refuse(reason, "start from an empty directory, or join the group it belongs to"));
     }
     if record.nodes.len() >= MOST_NODES {
         let reason = format!("group {key} has {MOST_NODES} nodes, and this version elects among no more");
-        return Some(Effects::refuse(
-            reason,
-            "drop a node first, or create another formation",
-        ));
+        return Some(Effects::refuse(reason, "drop a node first, or create another formation"));
     }
     None
 }
@@ -150,21 +107,13 @@ pub fn switchover(m: &Monitor, now: Moment, wall_ms: u64, key: &GroupKey) -> Eff
     let Some(group) = m.groups.get(key) else {
         return unknown_group(m, key);
     };
-    let accepted = Answer::Accepted {
-        event: m.next_event.saturating_sub(1),
-    };
+    let accepted = Answer::Accepted { event: m.next_event.saturating_sub(1) };
     if group.record.transfer.is_some() {
-        return Effects {
-            answer: Some(accepted),
-            ..Effects::default()
-        };
+        return Effects { answer: Some(accepted), ..Effects::default() };
     }
     let view = m.view(group, now);
     let Some(primary) = group.record.primary() else {
-        return Effects::refuse(
-            format!("group {key} has no primary"),
-            "look at show state for what it waits for",
-        );
+        return Effects::refuse(format!("group {key} has no primary"), "look at show state for what it waits for");
     };
     if group.record.nodes.len() < 2 {
         let reason = format!("{} is the only node of group {key}", primary.name);
@@ -172,60 +121,35 @@ pub fn switchover(m: &Monitor, now: Moment, wall_ms: u64, key: &GroupKey) -> Eff
     }
     if !primary.settled_in(NodeState::Primary) {
         let standby = view.candidate().err().map(|why| format!(", {why}")).unwrap_or_default();
-        let reason = format!(
-            "{} is {} and to be {}, not primary{standby}",
-            primary.name,
-            primary.reported,
-            primary.goal()
-        );
+        let reason =
+            format!("{} is {} and to be {}, not primary{standby}", primary.name, primary.reported, primary.goal());
         return Effects::refuse(reason, "wait until the standby is secondary and the primary is primary");
     }
     let candidate = match view.candidate() {
         Ok(candidate) => candidate,
         Err(why) => {
-            return Effects::refuse(
-                why,
-                "bring the standby back first; show state tells when it is secondary",
-            );
+            return Effects::refuse(why, "bring the standby back first; show state tells when it is secondary");
         }
     };
     let mut after = group.record.clone();
-    decide::apply(
-        &mut after,
-        &rules::begin_transfer(TransferKind::Switchover, primary, candidate),
-        &view,
-    );
+    decide::apply(&mut after, &rules::begin_transfer(TransferKind::Switchover, primary, candidate), &view);
     let mut log = Log::new(m, wall_ms);
     let text = format!("switchover from {} to {} was asked for", primary.name, candidate.name);
     log.changes(&group.record, &after, group, None, &text);
-    Effects {
-        answer: Some(accepted),
-        ..m.run_rules(now, group, after, log)
-    }
+    Effects { answer: Some(accepted), ..m.run_rules(now, group, after, log) }
 }
 
 pub fn drop_node(m: &Monitor, now: Moment, wall_ms: u64, formation: &str, name: &str, force: bool) -> Effects {
     let mut groups = m.groups.values().filter(|g| g.record.key.formation == formation);
     let Some(group) = groups.find(|g| g.record.nodes.values().any(|n| n.name == name)) else {
-        let known: BTreeMap<_, _> = m
-            .groups
-            .values()
-            .flat_map(|g| g.record.nodes.values())
-            .map(|n| (n.name.as_str(), ()))
-            .collect();
+        let known: BTreeMap<_, _> =
+            m.groups.values().flat_map(|g| g.record.nodes.values()).map(|n| (n.name.as_str(), ())).collect();
         let known: Vec<&str> = known.into_keys().collect();
         let reason = format!("formation {formation} has no node named {name}");
         return Effects::refuse(reason, format!("known nodes are: {}", known.join(", ")));
     };
-    let node = group
-        .record
-        .nodes
-        .values()
-        .find(|n| n.name == name)
-        .expect("the group was found by it");
-    let accepted = Answer::Accepted {
-        event: m.next_event.saturating_sub(1),
-    };
+    let node = group.record.nodes.values().find(|n| n.name == name).expect("the group was found by it");
+    let accepted = Answer::Accepted { event: m.next_event.saturating_sub(1) };
     let is_primary = group.record.primary().is_some_and(|p| p.id == node.id);
     if is_primary && group.record.nodes.len() > 1 {
         let reason = format!("{name} is the primary of group {}", group.record.key);
@@ -243,28 +167,13 @@ pub fn drop_node(m: &Monitor, now: Moment, wall_ms: u64, formation: &str, name: 
     let mut after = group.record.clone();
     decide::apply(&mut after, &edits, &view);
     let mut log = Log::new(m, wall_ms);
-    log.changes(
-        &group.record,
-        &after,
-        group,
-        None,
-        &format!("{name} is dropped, as asked"),
-    );
-    Effects {
-        answer: Some(accepted),
-        ..m.run_rules(now, group, after, log)
-    }
+    log.changes(&group.record, &after, group, None, &format!("{name} is dropped, as asked"));
+    Effects { answer: Some(accepted), ..m.run_rules(now, group, after, log) }
 }
 
 fn unknown_group(m: &Monitor, key: &GroupKey) -> Effects {
     let known: Vec<String> = m.groups.keys().map(ToString::to_string).collect();
-    let remedy = if known.is_empty() {
-        "no node has registered yet".into()
-    } else {
-        format!("known are: {}", known.join(", "))
-    };
-    Effects::refuse(
-        format!("there is no group {} in formation \"{}\"", key.group, key.formation),
-        remedy,
-    )
+    let remedy =
+        if known.is_empty() { "no node has registered yet".into() } else { format!("known are: {}", known.join(", ")) };
+    Effects::refuse(format!("there is no group {} in formation \"{}\"", key.group, key.formation), remedy)
 }

@@ -81,17 +81,9 @@ pub fn apply(record: &mut GroupRecord, edits: &[Edit], view: &View) {
     for (id, assignment) in assignments {
         let before = view.record.nodes.get(&id).map(|n| &n.assignment);
         let serial = before.map_or(0, |b| b.serial);
-        let unchanged = before.is_some_and(|b| {
-            *b == Assignment {
-                serial,
-                ..assignment.clone()
-            }
-        });
+        let unchanged = before.is_some_and(|b| *b == Assignment { serial, ..assignment.clone() });
         let node = record.nodes.get_mut(&id).expect("derived from the same map");
-        node.assignment = Assignment {
-            serial: if unchanged { serial } else { serial + 1 },
-            ..assignment
-        };
+        node.assignment = Assignment { serial: if unchanged { serial } else { serial + 1 }, ..assignment };
     }
 }
 
@@ -133,14 +125,8 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
             let contract = Contract::none(record.new_contract_id());
             record.in_force = InForce::only(contract);
             let candidate = record.transfer.as_ref().map(|t| t.candidate);
-            let from = candidate
-                .and_then(|c| view.report(c))
-                .and_then(|r| r.seal)
-                .map(|s| s.position);
-            record.degraded = Some(Degraded {
-                epoch: record.epoch,
-                from,
-            });
+            let from = candidate.and_then(|c| view.report(c)).and_then(|r| r.seal).map(|s| s.position);
+            record.degraded = Some(Degraded { epoch: record.epoch, from });
         }
         Edit::EndTransfer => record.transfer = None,
         Edit::Lineage(history) => record.history = Some(history.clone()),
@@ -156,17 +142,9 @@ fn derive(record: &GroupRecord, node: &NodeRecord) -> Assignment {
     let upstream = || {
         let primary = record.primary().filter(|p| p.id != node.id)?;
         let history = record.history.clone()?;
-        Some(Upstream {
-            node: primary.id,
-            host: primary.host.clone(),
-            port: primary.port,
-            history,
-        })
+        Some(Upstream { node: primary.id, host: primary.host.clone(), port: primary.port, history })
     };
-    let peers = record
-        .nodes
-        .values()
-        .filter(|n| n.id != node.id && n.goal() != NodeState::Dropped);
+    let peers = record.nodes.values().filter(|n| n.id != node.id && n.goal() != NodeState::Dropped);
     Assignment {
         serial: node.assignment.serial,
         epoch: record.epoch,
@@ -180,12 +158,6 @@ fn derive(record: &GroupRecord, node: &NodeRecord) -> Assignment {
             NodeState::StopReplication => record.transfer.as_ref().and_then(|t| t.drained),
             _ => None,
         },
-        peers: peers
-            .map(|p| Peer {
-                node: p.id,
-                host: p.host.clone(),
-                port: p.port,
-            })
-            .collect(),
+        peers: peers.map(|p| Peer { node: p.id, host: p.host.clone(), port: p.port }).collect(),
     }
 }

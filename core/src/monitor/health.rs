@@ -57,10 +57,7 @@ impl Pulse {
 
     /// A report arrived. Older ones, overtaken on the way, are refused.
     pub fn hear(&mut self, now: Moment, report: &Report) -> bool {
-        let newer = self
-            .report
-            .as_ref()
-            .is_none_or(|last| last.session != report.session || last.seq < report.seq);
+        let newer = self.report.as_ref().is_none_or(|last| last.session != report.session || last.seq < report.seq);
         if !newer {
             return false;
         }
@@ -116,10 +113,7 @@ impl Pulse {
             });
         }
         let quiet = self.last_sign() + settings.node_considered_unhealthy_timeout / 2;
-        Some(
-            self.probe_asked
-                .map_or(quiet, |asked| quiet.max(asked + settings.probe_period)),
-        )
+        Some(self.probe_asked.map_or(quiet, |asked| quiet.max(asked + settings.probe_period)))
     }
 
     /// When the passing of time alone may change what `life` says.
@@ -154,17 +148,9 @@ mod tests {
         let mut p = pulse();
         let late = Moment(0) + 6 * SECOND;
         assert_eq!(p.life(Moment(0) + 4 * SECOND, &settings), Life::Alive);
-        assert_eq!(
-            p.life(late, &settings),
-            Life::Alive,
-            "nobody has looked at its port yet"
-        );
+        assert_eq!(p.life(late, &settings), Life::Alive, "nobody has looked at its port yet");
         p.probe = Some((Moment(0) + 5 * SECOND, Probe::Answers));
-        assert_eq!(
-            p.life(late, &settings),
-            Life::Alive,
-            "its Postgres answers: only the keeper is gone"
-        );
+        assert_eq!(p.life(late, &settings), Life::Alive, "its Postgres answers: only the keeper is gone");
         p.probe = Some((Moment(0) + 5 * SECOND, Probe::Silent));
         assert!(matches!(p.life(late, &settings), Life::Lost(_)));
     }

@@ -65,11 +65,7 @@ impl Group {
             && self.record.transfer.is_none()
             && let Some(why) = view.primary_lost(primary)
         {
-            let nobody = view
-                .candidate()
-                .err()
-                .map(|c| format!("; nobody can take over: {c}"))
-                .unwrap_or_default();
+            let nobody = view.candidate().err().map(|c| format!("; nobody can take over: {c}")).unwrap_or_default();
             return Some(format!("the primary is lost: {why}{nobody}"));
         }
         if node.goal().is_writable() && self.record.degraded.is_some() && self.record.nodes.len() > 1 {
@@ -85,13 +81,7 @@ impl Group {
 }
 
 pub fn settings(m: &Monitor, formation: &str) -> Vec<SettingRow> {
-    let number = m
-        .record
-        .formations
-        .get(formation)
-        .cloned()
-        .unwrap_or_default()
-        .number_sync_standbys;
+    let number = m.record.formations.get(formation).cloned().unwrap_or_default().number_sync_standbys;
     let row = |context: &str, group: Option<u32>, node: Option<&NodeRecord>, setting: &str, value: String| SettingRow {
         context: context.into(),
         group_id: group,
@@ -104,38 +94,18 @@ pub fn settings(m: &Monitor, formation: &str) -> Vec<SettingRow> {
     let mut rows = vec![row("formation", None, None, "number_sync_standbys", number.to_string())];
     for g in &groups {
         let value = format!("'{}'", standby_names(g));
-        rows.push(row(
-            "primary",
-            Some(g.record.key.group),
-            g.record.primary(),
-            "synchronous_standby_names",
-            value,
-        ));
+        rows.push(row("primary", Some(g.record.key.group), g.record.primary(), "synchronous_standby_names", value));
     }
     for g in &groups {
         let number = Some(g.record.key.group);
-        let quorum = |n: &NodeRecord| {
-            row(
-                "node",
-                number,
-                Some(n),
-                "replication quorum",
-                n.replication_quorum.to_string(),
-            )
-        };
+        let quorum =
+            |n: &NodeRecord| row("node", number, Some(n), "replication quorum", n.replication_quorum.to_string());
         rows.extend(g.record.nodes.values().map(quorum));
     }
     for g in &groups {
         let number = Some(g.record.key.group);
-        let priority = |n: &NodeRecord| {
-            row(
-                "node",
-                number,
-                Some(n),
-                "candidate priority",
-                n.candidate_priority.to_string(),
-            )
-        };
+        let priority =
+            |n: &NodeRecord| row("node", number, Some(n), "candidate priority", n.candidate_priority.to_string());
         rows.extend(g.record.nodes.values().map(priority));
     }
     rows
@@ -146,28 +116,18 @@ pub fn standby_names(group: &Group) -> String {
 }
 
 pub fn uri(m: &Monitor, formation: Option<&str>) -> Vec<UriRow> {
-    let formations = m
-        .record
-        .formations
-        .iter()
-        .filter(|(name, _)| formation.is_none_or(|f| f == name.as_str()));
+    let formations = m.record.formations.iter().filter(|(name, _)| formation.is_none_or(|f| f == name.as_str()));
     formations
         .map(|(name, settings)| {
             let nodes = chosen(m, Some(name), None).flat_map(|g| g.record.nodes.values());
-            let hosts: Vec<String> = nodes
-                .filter(|n| n.goal() != NodeState::Dropped)
-                .map(|n| format!("{}:{}", n.host, n.port))
-                .collect();
+            let hosts: Vec<String> =
+                nodes.filter(|n| n.goal() != NodeState::Dropped).map(|n| format!("{}:{}", n.host, n.port)).collect();
             let uri = format!(
                 "postgres://{}/{}?target_session_attrs=read-write&sslmode=prefer",
                 hosts.join(","),
                 settings.dbname
             );
-            UriRow {
-                kind: "formation".into(),
-                name: name.clone(),
-                uri,
-            }
+            UriRow { kind: "formation".into(), name: name.clone(), uri }
         })
         .collect()
 }

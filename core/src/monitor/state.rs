@@ -84,14 +84,8 @@ impl Effects {
     }
 
     pub fn refuse(reason: impl Into<String>, remedy: impl Into<String>) -> Effects {
-        let answer = Some(Answer::Refused {
-            reason: reason.into(),
-            remedy: remedy.into(),
-        });
-        Effects {
-            answer,
-            ..Effects::default()
-        }
+        let answer = Some(Answer::Refused { reason: reason.into(), remedy: remedy.into() });
+        Effects { answer, ..Effects::default() }
     }
 }
 
@@ -105,11 +99,7 @@ impl Monitor {
         match input {
             Input::Report(key, report) => {
                 let Some(group) = self.groups.get_mut(key) else { return };
-                group
-                    .pulses
-                    .entry(report.node)
-                    .or_insert_with(|| Pulse::new(now))
-                    .hear(now, report);
+                group.pulses.entry(report.node).or_insert_with(|| Pulse::new(now)).hear(now, report);
                 group.note_senders(now);
             }
             Input::Hangup(key, node) => {
@@ -133,11 +123,9 @@ impl Monitor {
     /// Decides. Pure: `wall_ms` is only what the events will show.
     pub fn step(&self, now: Moment, wall_ms: u64, input: &Input) -> Effects {
         match input {
-            Input::Report(key, _) | Input::Hangup(key, _) | Input::Probed(key, _, _) | Input::Tick(key) => self
-                .groups
-                .get(key)
-                .map(|g| self.step_group(now, wall_ms, g, input))
-                .unwrap_or_default(),
+            Input::Report(key, _) | Input::Hangup(key, _) | Input::Probed(key, _, _) | Input::Tick(key) => {
+                self.groups.get(key).map(|g| self.step_group(now, wall_ms, g, input)).unwrap_or_default()
+            }
             Input::Register(ask) => commands::register(self, now, wall_ms, ask),
             Input::Switchover(key) => commands::switchover(self, now, wall_ms, key),
             Input::Drop { formation, name, force } => commands::drop_node(self, now, wall_ms, formation, name, *force),
@@ -155,28 +143,16 @@ impl Monitor {
 
     /// The rules on top of a changed record, with everything that changed since the stored one.
     pub(super) fn run_rules(&self, now: Moment, group: &Group, record: GroupRecord, mut log: Log) -> Effects {
-        let fired = decide::decide(&View {
-            record: &record,
-            ..self.view(group, now)
-        });
+        let fired = decide::decide(&View { record: &record, ..self.view(group, now) });
         let mut before = &record;
-        for Fired {
-            rule,
-            why,
-            record: after,
-        } in &fired
-        {
+        for Fired { rule, why, record: after } in &fired {
             let note = group.timing_note(rule, now);
             log.changes(before, after, group, Some(rule), &format!("{why}{note}"));
             before = after;
         }
         let last = fired.last().map(|f| f.record.clone()).unwrap_or(record);
         let groups = if last == group.record { vec![] } else { vec![last] };
-        Effects {
-            groups,
-            events: log.rows,
-            ..Effects::default()
-        }
+        Effects { groups, events: log.rows, ..Effects::default() }
     }
 
     pub fn view<'a>(&'a self, group: &'a Group, now: Moment) -> View<'a> {
@@ -185,11 +161,7 @@ impl Monitor {
             record: &group.record,
             pulses: &group.pulses,
             settings: &self.settings,
-            formation: self
-                .record
-                .formations
-                .get(&group.record.key.formation)
-                .unwrap_or(&DEFAULT),
+            formation: self.record.formations.get(&group.record.key.formation).unwrap_or(&DEFAULT),
             transfer_since: group.stopwatch.map(|s| s.decided),
             now,
         }
@@ -201,10 +173,7 @@ impl Monitor {
             self.record = record.clone();
         }
         for record in &effects.groups {
-            let group = self
-                .groups
-                .entry(record.key.clone())
-                .or_insert_with(|| Group::new(record.clone(), now));
+            let group = self.groups.entry(record.key.clone()).or_insert_with(|| Group::new(record.clone(), now));
             group.settle(now, record);
         }
         self.next_event += effects.events.len() as u64;
@@ -212,14 +181,8 @@ impl Monitor {
 
     /// When the passing of time alone may change a decision about this group.
     pub fn next_deadline(&self, group: &Group, now: Moment) -> Option<Moment> {
-        let verdicts = group
-            .pulses
-            .values()
-            .filter_map(|p| p.next_verdict(now, &self.settings));
-        let drain = group
-            .stopwatch
-            .map(|s| s.decided + self.settings.drain_timeout)
-            .filter(|at| *at > now);
+        let verdicts = group.pulses.values().filter_map(|p| p.next_verdict(now, &self.settings));
+        let drain = group.stopwatch.map(|s| s.decided + self.settings.drain_timeout).filter(|at| *at > now);
         verdicts.chain(drain).min()
     }
 }
@@ -233,11 +196,7 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
     let Some(node) = record.nodes.get(&report.node) else {
         return;
     };
-    let known = report
-        .passed
-        .iter()
-        .rposition(|s| *s == node.reported)
-        .map_or(0, |i| i + 1);
+    let known = report.passed.iter().rposition(|s| *s == node.reported).map_or(0, |i| i + 1);
     let mut walked: Vec<NodeState> = report.passed[known..].to_vec();
     walked.push(report.state);
     for state in walked {
@@ -249,16 +208,9 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
         node.reported = state;
         node.position = report.facts.position().or(node.position);
         let trouble = report.trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default();
-        let spent: Vec<String> = report
-            .spent
-            .iter()
-            .map(|s| format!("{} {:.3} s", s.step, s.micros as f64 / 1e6))
-            .collect();
-        let spent = if spent.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", spent.join(", "))
-        };
+        let spent: Vec<String> =
+            report.spent.iter().map(|s| format!("{} {:.3} s", s.step, s.micros as f64 / 1e6)).collect();
+        let spent = if spent.is_empty() { String::new() } else { format!(": {}", spent.join(", ")) };
         let text = format!("{} is {state}{trouble}{spent}", node.name);
         log.changes(&before, record, group, None, &text);
     }
@@ -270,11 +222,7 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
 impl Group {
     pub fn new(record: GroupRecord, now: Moment) -> Group {
         let pulses = record.nodes.keys().map(|id| (*id, Pulse::new(now))).collect();
-        Group {
-            record,
-            pulses,
-            stopwatch: None,
-        }
+        Group { record, pulses, stopwatch: None }
     }
 
     /// Which standbys the primary lists as streaming.
@@ -288,11 +236,7 @@ impl Group {
         };
         for (id, pulse) in self.pulses.iter_mut().filter(|(id, _)| **id != primary) {
             let listed = running.sender(*id).is_some_and(|s| s.streaming);
-            pulse.unlisted_since = if listed {
-                None
-            } else {
-                pulse.unlisted_since.or(Some(now))
-            };
+            pulse.unlisted_since = if listed { None } else { pulse.unlisted_since.or(Some(now)) };
         }
     }
 
@@ -318,21 +262,12 @@ impl Group {
     }
 
     fn start_stopwatch(&self, now: Moment, transfer: &Transfer) -> Stopwatch {
-        let heard = self
-            .pulses
-            .get(&transfer.old)
-            .and_then(|p| p.hungup.or(p.heard))
-            .unwrap_or(now);
+        let heard = self.pulses.get(&transfer.old).and_then(|p| p.hungup.or(p.heard)).unwrap_or(now);
         let detect = match transfer.kind {
             TransferKind::Switchover => Duration::ZERO,
             TransferKind::Failover => now.since(heard),
         };
-        Stopwatch {
-            detect,
-            decided: now,
-            drained: None,
-            sealed: None,
-        }
+        Stopwatch { detect, decided: now, drained: None, sealed: None }
     }
 
     /// At the end of a transfer: where its time went.
@@ -349,10 +284,7 @@ impl Group {
             ("promote and open", now.since(sealed)),
         ];
         let total: Duration = parts.iter().map(|(_, d)| *d).sum();
-        let parts: Vec<String> = parts
-            .iter()
-            .map(|(name, d)| format!("{name} {:.3}", d.as_secs_f64()))
-            .collect();
+        let parts: Vec<String> = parts.iter().map(|(name, d)| format!("{name} {:.3}", d.as_secs_f64())).collect();
         format!(" after {:.3} s: {}", total.as_secs_f64(), parts.join(", "))
     }
 }
@@ -367,11 +299,7 @@ pub struct Log {
 
 impl Log {
     pub fn new(monitor: &Monitor, wall_ms: u64) -> Log {
-        Log {
-            next: monitor.next_event,
-            wall_ms,
-            rows: Vec::new(),
-        }
+        Log { next: monitor.next_event, wall_ms, rows: Vec::new() }
     }
 
     /// A row for every node whose reported or assigned state changed; one row at the primary (or the
@@ -385,11 +313,8 @@ impl Log {
         text: &str,
     ) {
         let states = |n: &NodeRecord| (n.reported, n.goal());
-        let mut changed: Vec<&NodeRecord> = after
-            .nodes
-            .values()
-            .filter(|n| before.nodes.get(&n.id).map(states) != Some(states(n)))
-            .collect();
+        let mut changed: Vec<&NodeRecord> =
+            after.nodes.values().filter(|n| before.nodes.get(&n.id).map(states) != Some(states(n))).collect();
         // Who gives the role up is named before who takes it, as operators know it.
         changed.sort_by_key(|n| (!n.goal().belongs_to_primary(), n.id));
         if changed.is_empty() {
@@ -409,11 +334,7 @@ impl Log {
         rule: Option<&Rule>,
         text: &str,
     ) -> EventRow {
-        let seen = group
-            .pulses
-            .get(&node.id)
-            .and_then(Pulse::facts)
-            .and_then(Facts::position);
+        let seen = group.pulses.get(&node.id).and_then(Pulse::facts).and_then(Facts::position);
         let position = seen.or(node.position);
         let id = self.next;
         self.next += 1;

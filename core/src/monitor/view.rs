@@ -29,8 +29,7 @@ impl<'a> View<'a> {
     }
 
     pub fn life(&self, node: NodeId) -> Life {
-        self.pulse(node)
-            .map_or(Life::Unknown, |p| p.life(self.now, self.settings))
+        self.pulse(node).map_or(Life::Unknown, |p| p.life(self.now, self.settings))
     }
 
     /// It reports, whatever its Postgres does.
@@ -73,10 +72,7 @@ impl<'a> View<'a> {
     /// By the standby's own account WAL arrives: its upstream is alive, whatever we can see of it.
     pub fn receives(&self, standby: NodeId) -> bool {
         let age_limit = self.settings.node_considered_unhealthy_timeout;
-        let since_report = self
-            .pulse(standby)
-            .and_then(|p| p.heard)
-            .map_or(age_limit, |h| self.now.since(h));
+        let since_report = self.pulse(standby).and_then(|p| p.heard).map_or(age_limit, |h| self.now.since(h));
         self.running(standby)
             .and_then(|r| r.receiver.as_ref())
             .is_some_and(|r| r.streaming && r.last_message + since_report < age_limit)
@@ -134,11 +130,7 @@ impl<'a> View<'a> {
 
     fn unfit(&self, node: &NodeRecord) -> Option<String> {
         if !node.settled_in(NodeState::Secondary) {
-            return Some(format!(
-                "it is {} and to be {}, not secondary",
-                node.reported,
-                node.goal()
-            ));
+            return Some(format!("it is {} and to be {}, not secondary", node.reported, node.goal()));
         }
         if node.candidate_priority == 0 {
             return Some("its candidate priority is 0".into());

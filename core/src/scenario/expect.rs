@@ -20,9 +20,7 @@ pub fn unmet(scenario: &Scenario, trace: &Trace) -> Vec<String> {
     if let Some(expected) = scenario.finally.promotions {
         let counted = promotions(trace);
         if counted != expected {
-            unmet.push(format!(
-                "the role was to move {expected} times and moved {counted} times"
-            ));
+            unmet.push(format!("the role was to move {expected} times and moved {counted} times"));
         }
     }
     if let Some(outage) = &scenario.finally.write_outage {

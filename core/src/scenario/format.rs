@@ -154,10 +154,7 @@ pub enum Condition {
     /// A node is told to be something, whatever it is yet.
     Goal { node: Selector, goal: NodeState },
     /// The clients' latest writes are acknowledged, by a node that isn't `except`; or none are.
-    Writable {
-        writable: Writable,
-        except: Option<Selector>,
-    },
+    Writable { writable: Writable, except: Option<Selector> },
     /// Every node has reached its goal, one is primary (or single), the rest are secondary.
     Settled,
 }
@@ -178,14 +175,7 @@ impl TryFrom<ConditionFields> for Condition {
     type Error = String;
 
     fn try_from(fields: ConditionFields) -> Result<Condition, String> {
-        let ConditionFields {
-            node,
-            state,
-            goal,
-            writable,
-            except,
-            settled,
-        } = fields;
+        let ConditionFields { node, state, goal, writable, except, settled } = fields;
         match (node, state, goal, writable, except, settled) {
             (Some(node), Some(state), None, None, None, None) => Ok(Condition::State { node, state }),
             (Some(node), None, Some(goal), None, None, None) => Ok(Condition::Goal { node, goal }),
@@ -242,9 +232,7 @@ mod optional_duration {
     use serde::{Deserialize, Deserializer, de::Error};
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
-        crate::model::time::duration::parse(&String::deserialize(d)?)
-            .map(Some)
-            .map_err(D::Error::custom)
+        crate::model::time::duration::parse(&String::deserialize(d)?).map(Some).map_err(D::Error::custom)
     }
 }
 

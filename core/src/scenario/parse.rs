@@ -15,11 +15,7 @@ pub struct ScenarioError {
 
 /// `file` is only used in errors.
 pub fn parse(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
-    let error = |line: usize, what: String| ScenarioError {
-        file: file.to_string(),
-        line,
-        what,
-    };
+    let error = |line: usize, what: String| ScenarioError { file: file.to_string(), line, what };
     let scenario: Scenario = toml::from_str(text).map_err(|e| {
         let line = e.span().map_or(1, |span: Range<usize>| line_of(text, span.start));
         error(line, e.message().to_string())
@@ -46,29 +42,17 @@ fn check_head(s: &Scenario) -> Result<(), (&'static str, String)> {
     let mut seen = BTreeSet::new();
     for node in nodes {
         if matches!(node.as_str(), "monitor" | "clients") {
-            return Err((
-                "nodes",
-                format!("\"{node}\" can't be the name of a node, it has a meaning of its own"),
-            ));
+            return Err(("nodes", format!("\"{node}\" can't be the name of a node, it has a meaning of its own")));
         }
         if node.is_empty() || !node.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            return Err((
-                "nodes",
-                format!("\"{node}\" can't be the name of a node: letters, digits, - and _ only"),
-            ));
+            return Err(("nodes", format!("\"{node}\" can't be the name of a node: letters, digits, - and _ only")));
         }
         if !seen.insert(node) {
             return Err(("nodes", format!("node \"{node}\" is listed twice")));
         }
     }
     if s.cluster.primary != nodes[0] {
-        return Err((
-            "primary",
-            format!(
-                "the first node to join is the primary: write primary = \"{}\"",
-                nodes[0]
-            ),
-        ));
+        return Err(("primary", format!("the first node to join is the primary: write primary = \"{}\"", nodes[0])));
     }
     if s.worlds.is_empty() {
         return Err(("worlds", "a scenario needs a world: \"sim\", \"live\" or both".into()));
@@ -102,10 +86,7 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
             check_selector(s, selector, bound)?;
         }
         if s.worlds.contains(&World::Live) && !verb.exists_live() {
-            return Err(format!(
-                "live runs can't {}: write worlds = [\"sim\"] and why = \"...\"",
-                verb.describe()
-            ));
+            return Err(format!("live runs can't {}: write worlds = [\"sim\"] and why = \"...\"", verb.describe()));
         }
     }
     match (&step.bind, step.verb.as_ref().map(Verb::subject)) {
@@ -123,18 +104,15 @@ fn check_selector(s: &Scenario, selector: &Selector, bound: &BTreeSet<String>) -
         Selector::Name(name) if name == "monitor" || name == "clients" || s.cluster.nodes.contains(name) => Ok(()),
         Selector::Name(name) => Err(unknown_node(name, s)),
         Selector::Bound(name) if bound.contains(name) => Ok(()),
-        Selector::Bound(name) => Err(format!(
-            "${name} isn't bound by an earlier step; bind it there with as = \"{name}\""
-        )),
+        Selector::Bound(name) => {
+            Err(format!("${name} isn't bound by an earlier step; bind it there with as = \"{name}\""))
+        }
         Selector::Primary | Selector::Standby => Ok(()),
     }
 }
 
 fn unknown_node(name: &str, s: &Scenario) -> String {
-    format!(
-        "\"{name}\" is no node of this cluster; its nodes are {}",
-        s.cluster.nodes.join(", ")
-    )
+    format!("\"{name}\" is no node of this cluster; its nodes are {}", s.cluster.nodes.join(", "))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -152,20 +130,13 @@ impl<'a> Lines<'a> {
     }
 
     fn step(&self, index: usize) -> usize {
-        let mut headers = self
-            .text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| line.trim_start().starts_with("[[step]]"));
+        let mut headers = self.text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("[[step]]"));
         headers.nth(index).map_or(1, |(i, _)| i + 1)
     }
 
     fn key(&self, key: &str) -> usize {
-        let is_it = |line: &str| {
-            line.trim_start()
-                .strip_prefix(key)
-                .is_some_and(|rest| rest.trim_start().starts_with('='))
-        };
+        let is_it =
+            |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
         self.text.lines().position(is_it).map_or(1, |i| i + 1)
     }
 }
@@ -263,32 +234,12 @@ write_outage = { max = "2s" }
             ("\"10s\"", "\"ten seconds\"", 11, "is not a duration"),
             ("kill_node", "kill_nodes", 12, "unknown variant `kill_nodes`"),
             ("@primary", "@leader", 12, "@leader\" is not a role"),
-            (
-                "\"@primary\"",
-                "\"node9\"",
-                10,
-                "no node of this cluster; its nodes are mdw, smdw",
-            ),
-            (
-                "except = \"$old\"",
-                "except = \"$new\"",
-                14,
-                "isn't bound by an earlier step",
-            ),
-            (
-                "state = \"secondary\"",
-                "state = \"secundary\"",
-                19,
-                "unknown variant `secundary`",
-            ),
+            ("\"@primary\"", "\"node9\"", 10, "no node of this cluster; its nodes are mdw, smdw"),
+            ("except = \"$old\"", "except = \"$new\"", 14, "isn't bound by an earlier step"),
+            ("state = \"secondary\"", "state = \"secundary\"", 19, "unknown variant `secundary`"),
             ("rate = \"50/s\"", "rate = \"fast\"", 9, "is not a rate"),
             ("primary = \"mdw\"", "primary = \"smdw\"", 5, "write primary = \"mdw\""),
-            (
-                "kill_node = \"@primary\"",
-                "cut = [\"mdw\", \"smdw\"]",
-                10,
-                "live runs can't cut the link",
-            ),
+            ("kill_node = \"@primary\"", "cut = [\"mdw\", \"smdw\"]", 10, "live runs can't cut the link"),
             ("at = \"10s\"", "within = \"10s\"", 10, "within belongs to until"),
         ];
         for (from, to, line, expected) in table {

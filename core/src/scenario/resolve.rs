@@ -69,30 +69,16 @@ impl Cast {
 
     /// `goals` lists every node with its assigned state, in the order of the cluster.
     pub fn resolve(&self, selector: &Selector, goals: &[(String, NodeState)]) -> Result<String, Unresolved> {
-        let missing = |why: &str| Unresolved {
-            selector: selector.to_string(),
-            why: why.to_string(),
-        };
-        let primary = || {
-            goals
-                .iter()
-                .find(|(_, goal)| goal.is_writable())
-                .map(|(name, _)| name.clone())
-        };
+        let missing = |why: &str| Unresolved { selector: selector.to_string(), why: why.to_string() };
+        let primary = || goals.iter().find(|(_, goal)| goal.is_writable()).map(|(name, _)| name.clone());
         match selector {
             Selector::Name(name) => Ok(name.clone()),
-            Selector::Bound(name) => self
-                .bound
-                .get(name)
-                .cloned()
-                .ok_or_else(|| missing("nothing is bound to it")),
+            Selector::Bound(name) => self.bound.get(name).cloned().ok_or_else(|| missing("nothing is bound to it")),
             Selector::Primary => primary().ok_or_else(|| missing("no node is told to be writable")),
             Selector::Standby => {
                 let primary = primary();
                 let other = goals.iter().find(|(name, _)| Some(name) != primary.as_ref());
-                other
-                    .map(|(name, _)| name.clone())
-                    .ok_or_else(|| missing("there is no other node"))
+                other.map(|(name, _)| name.clone()).ok_or_else(|| missing("there is no other node"))
             }
         }
     }
@@ -104,10 +90,7 @@ mod tests {
 
     #[test]
     fn roles_follow_the_goals_of_the_moment() {
-        let goals = vec![
-            ("mdw".to_string(), NodeState::Demoted),
-            ("smdw".to_string(), NodeState::WaitPrimary),
-        ];
+        let goals = vec![("mdw".to_string(), NodeState::Demoted), ("smdw".to_string(), NodeState::WaitPrimary)];
         let mut cast = Cast::default();
         cast.bind("old", "mdw");
         assert_eq!(cast.resolve(&Selector::Primary, &goals), Ok("smdw".into()));

@@ -13,14 +13,7 @@ pub fn render_full(trace: &Trace) -> String {
         let at = event.at.seconds();
         let line = match &event.kind {
             Kind::Step { text } => format!("{at:>9.3}  [{text}]"),
-            Kind::Node {
-                node,
-                reported,
-                goal,
-                epoch,
-                rule,
-                description,
-            } => {
+            Kind::Node { node, reported, goal, epoch, rule, description } => {
                 let rule = rule.map_or_else(|| "   ".to_string(), |r| r.to_string());
                 format!("{at:>9.3}  {node:<width$}  {reported:>17} -> {goal:<17}  e{epoch} {rule}  {description}")
             }
@@ -67,24 +60,12 @@ mod tests {
     #[test]
     fn states_are_listed_once_each_time_they_are_entered() {
         use NodeState::*;
-        let mut trace = Trace {
-            nodes: vec!["mdw".into()],
-            events: vec![],
-        };
-        for (ms, reported, goal) in [
-            (0, Init, Single),
-            (1, Single, Single),
-            (2, Single, WaitPrimary),
-            (3, WaitPrimary, WaitPrimary),
-        ] {
-            let kind = Kind::Node {
-                node: "mdw".into(),
-                reported,
-                goal,
-                epoch: Epoch(1),
-                rule: None,
-                description: "x".into(),
-            };
+        let mut trace = Trace { nodes: vec!["mdw".into()], events: vec![] };
+        for (ms, reported, goal) in
+            [(0, Init, Single), (1, Single, Single), (2, Single, WaitPrimary), (3, WaitPrimary, WaitPrimary)]
+        {
+            let kind =
+                Kind::Node { node: "mdw".into(), reported, goal, epoch: Epoch(1), rule: None, description: "x".into() };
             trace.push(Moment(ms * 1000), kind);
         }
         assert_eq!(render_states(&trace), "mdw: init, single, wait_primary\n");

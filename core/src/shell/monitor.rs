@@ -101,13 +101,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         };
         let next_event = events.back().map_or(1, |e: &EventRow| e.eventid + 1);
         let is_new = record.is_none();
-        let monitor = Monitor {
-            settings,
-            started: now,
-            record: record.unwrap_or_else(fresh),
-            groups,
-            next_event,
-        };
+        let monitor = Monitor { settings, started: now, record: record.unwrap_or_else(fresh), groups, next_event };
         let mut shell = Shell {
             clock,
             door,
@@ -123,12 +117,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         };
         if is_new {
             let record = Some(shell.monitor.record.clone());
-            shell
-                .persist(&Effects {
-                    record,
-                    ..Effects::default()
-                })
-                .await?;
+            shell.persist(&Effects { record, ..Effects::default() }).await?;
         }
         Ok(shell)
     }
@@ -158,9 +147,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
                 });
             }
         }
-        let Shell {
-            door, probes, timer, ..
-        } = self;
+        let Shell { door, probes, timer, .. } = self;
         let mut call = std::pin::pin!(door.next());
         let woke = poll_fn(|cx| {
             if let Poll::Ready(event) = call.as_mut().poll(cx) {
@@ -227,18 +214,12 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         for key in keys {
             self.run(Input::Tick(key)).await?;
         }
-        let late: Vec<NodeId> = self
-            .held
-            .iter()
-            .filter(|(_, h)| h.until <= now)
-            .map(|(id, _)| *id)
-            .collect();
+        let late: Vec<NodeId> = self.held.iter().filter(|(_, h)| h.until <= now).map(|(id, _)| *id).collect();
         for node in late {
             self.answer_held(node);
         }
-        let (late, waiting): (Vec<Watcher>, Vec<Watcher>) = std::mem::take(&mut self.watchers)
-            .into_iter()
-            .partition(|w| w.until <= now);
+        let (late, waiting): (Vec<Watcher>, Vec<Watcher>) =
+            std::mem::take(&mut self.watchers).into_iter().partition(|w| w.until <= now);
         self.watchers = waiting;
         for watcher in late {
             self.answer(watcher.call, &Answer::Events(vec![]));
@@ -314,12 +295,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
                 self.answer_held_if_stale(*id);
             }
         }
-        let gone: Vec<NodeId> = self
-            .held
-            .keys()
-            .copied()
-            .filter(|id| self.monitor.group_of(*id).is_none())
-            .collect();
+        let gone: Vec<NodeId> = self.held.keys().copied().filter(|id| self.monitor.group_of(*id).is_none()).collect();
         for node in gone {
             self.answer_held(node);
         }
@@ -345,12 +321,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
                 && formation.as_ref().is_none_or(|f| *f == e.formationid)
                 && group.is_none_or(|g| g == e.groupid)
         };
-        self.events
-            .iter()
-            .filter(wanted)
-            .take(count as usize)
-            .cloned()
-            .collect()
+        self.events.iter().filter(wanted).take(count as usize).cloned().collect()
     }
 
     fn last_events(&self, formation: &Option<String>, group: Option<u32>, count: u64) -> Vec<EventRow> {
@@ -365,9 +336,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
 
     fn assignment_of(&self, node: NodeId) -> Answer {
         let record = self.monitor.group_of(node).map(|g| &g.record.nodes[&node]);
-        record.map_or(Answer::Unknown { node }, |n| {
-            Answer::Assignment(Box::new(n.assignment.clone()))
-        })
+        record.map_or(Answer::Unknown { node }, |n| Answer::Assignment(Box::new(n.assignment.clone())))
     }
 
     fn answer_held(&mut self, node: NodeId) {
@@ -378,15 +347,8 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
     }
 
     fn answer_held_if_stale(&mut self, node: NodeId) {
-        let known = self
-            .monitor
-            .group_of(node)
-            .and_then(|g| g.pulses[&node].report.as_ref())
-            .map(|r| r.serial);
-        let current = self
-            .monitor
-            .group_of(node)
-            .map(|g| g.record.nodes[&node].assignment.serial);
+        let known = self.monitor.group_of(node).and_then(|g| g.pulses[&node].report.as_ref()).map(|r| r.serial);
+        let current = self.monitor.group_of(node).map(|g| g.record.nodes[&node].assignment.serial);
         if known != current {
             self.answer_held(node);
         }
@@ -397,13 +359,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
             Ok(request) => request,
             Err(error) => {
                 let remedy = "use the same version of pgbaton on both sides".into();
-                self.answer(
-                    call,
-                    &Answer::Refused {
-                        reason: error.to_string(),
-                        remedy,
-                    },
-                );
+                self.answer(call, &Answer::Refused { reason: error.to_string(), remedy });
                 return Ok(());
             }
         };
@@ -416,32 +372,13 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
             Request::Drop { formation, name, force } => {
                 return self.commanded(call, Input::Drop { formation, name, force }).await;
             }
-            Request::Events {
-                formation,
-                group,
-                after: Some(after),
-                count,
-                wait: true,
-            } => {
+            Request::Events { formation, group, after: Some(after), count, wait: true } => {
                 let until = now + m.settings.hold;
-                self.watchers.push(Watcher {
-                    call,
-                    until,
-                    formation,
-                    group,
-                    after,
-                    count,
-                });
+                self.watchers.push(Watcher { call, until, formation, group, after, count });
                 self.feed_watchers();
                 return Ok(());
             }
-            Request::Events {
-                formation,
-                group,
-                after,
-                count,
-                ..
-            } => Answer::Events(match after {
+            Request::Events { formation, group, after, count, .. } => Answer::Events(match after {
                 Some(after) => self.events_after(&formation, group, after, count),
                 None => self.last_events(&formation, group, count),
             }),
@@ -450,10 +387,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
             Request::Uri { formation } => Answer::Uri(rows::uri(m, formation.as_deref())),
             Request::StandbyNames { key } => match m.groups.get(&key) {
                 Some(group) => Answer::StandbyNames(rows::standby_names(group)),
-                None => Answer::Refused {
-                    reason: format!("there is no group {key}"),
-                    remedy: "see show state".into(),
-                },
+                None => Answer::Refused { reason: format!("there is no group {key}"), remedy: "see show state".into() },
             },
         };
         self.answer(call, &answer);
@@ -463,9 +397,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
     async fn commanded(&mut self, call: CallId, input: Input) -> Result<(), StoreError> {
         let answer = match self.run(input).await? {
             Some(effects) => effects.answer.expect("every command is answered"),
-            None => Answer::Unavailable {
-                reason: "the monitor can't write to its store".into(),
-            },
+            None => Answer::Unavailable { reason: "the monitor can't write to its store".into() },
         };
         self.answer(call, &answer);
         Ok(())
@@ -484,10 +416,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
             self.answer(call, &Answer::Unavailable { reason });
             return Ok(());
         }
-        let current = self
-            .monitor
-            .group_of(node)
-            .map(|g| g.record.nodes[&node].assignment.serial);
+        let current = self.monitor.group_of(node).map(|g| g.record.nodes[&node].assignment.serial);
         if asks || current != Some(serial) {
             let answer = self.assignment_of(node);
             self.answer(call, &answer);

@@ -38,34 +38,20 @@ pub async fn ensure_registered<L: Link, S: Store>(
     let bytes = link.call(wire::encode(&Request::Register(ask)), PATIENCE).await?;
     let answer: Answer = wire::decode(&bytes).map_err(|e| RegisterError::Protocol(e.to_string()))?;
     let (node, key, name, replication_password) = match answer {
-        Answer::Registered {
-            node,
-            key,
-            name,
-            replication_password,
-            ..
-        } => (node, key, name, replication_password),
+        Answer::Registered { node, key, name, replication_password, .. } => (node, key, name, replication_password),
         Answer::Refused { reason, remedy } => return Err(RegisterError::Refused { reason, remedy }),
         Answer::Unavailable { reason } => {
-            return Err(RegisterError::Refused {
-                reason,
-                remedy: "try again when the monitor is well".into(),
-            });
+            return Err(RegisterError::Refused { reason, remedy: "try again when the monitor is well".into() });
         }
         other => {
-            return Err(RegisterError::Protocol(format!(
-                "unexpected answer to a registration: {other:?}"
-            )));
+            return Err(RegisterError::Protocol(format!("unexpected answer to a registration: {other:?}")));
         }
     };
     let snapshot = store.load().await?;
     if snapshot.records.is_empty() {
         let record = KeeperRecord::new(key, node, name);
         save(store, snapshot.version, &record).await?;
-        return Ok(Registered {
-            record,
-            replication_password,
-        });
+        return Ok(Registered { record, replication_password });
     }
     let (_, record) = load(store).await?;
     if record.node != node || record.group != key {
@@ -76,8 +62,5 @@ pub async fn ensure_registered<L: Link, S: Store>(
         let remedy = "is it another monitor? drop the node there, or start from an empty directory".into();
         return Err(RegisterError::Refused { reason, remedy });
     }
-    Ok(Registered {
-        record,
-        replication_password,
-    })
+    Ok(Registered { record, replication_password })
 }

@@ -146,12 +146,7 @@ mod tests {
 
     #[test]
     fn messages_round_trip() {
-        let request = Request::Switchover {
-            key: GroupKey {
-                formation: "fotest".into(),
-                group: 0,
-            },
-        };
+        let request = Request::Switchover { key: GroupKey { formation: "fotest".into(), group: 0 } };
         assert_eq!(decode::<Request>(&encode(&request)), Ok(request));
     }
 
@@ -164,12 +159,7 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        for bytes in [
-            &b""[..],
-            b"{}",
-            b"GET / HTTP/1.1",
-            br#"{"version":1,"body":{"nonsense":1}}"#,
-        ] {
+        for bytes in [&b""[..], b"{}", b"GET / HTTP/1.1", br#"{"version":1,"body":{"nonsense":1}}"#] {
             assert!(matches!(decode::<Request>(bytes), Err(WireError::Malformed(_))));
         }
     }

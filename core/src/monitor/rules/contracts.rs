@@ -10,10 +10,7 @@ use crate::monitor::view::View;
 /// Every process of the primary runs under the newest contract: the older ones let nothing through
 /// any more.
 pub fn confirmed(v: &View) -> Option<Verdict> {
-    let primary = v
-        .record
-        .primary()
-        .filter(|p| p.goal().is_writable() && v.is_heard(p.id))?;
+    let primary = v.record.primary().filter(|p| p.goal().is_writable() && v.is_heard(p.id))?;
     let report = v.report(primary.id)?;
     let contract = v.record.contract()?;
     if report.applied != Some(contract.id) || report.epoch != v.record.epoch || primary.reported != primary.goal() {
@@ -28,10 +25,7 @@ pub fn confirmed(v: &View) -> Option<Verdict> {
     if closes_gap {
         edits.push(Edit::Restore);
         if let (Some(from), Some(to)) = (v.record.degraded.and_then(|d| d.from), v.running(primary.id)) {
-            why += &format!(
-                "; what it acknowledged alone, {} to {}, is on its standby",
-                from.lsn, to.position.lsn
-            );
+            why += &format!("; what it acknowledged alone, {} to {}, is on its standby", from.lsn, to.position.lsn);
         }
     }
     Some((edits, why))
@@ -60,23 +54,15 @@ pub fn synchronous(v: &View) -> Option<Verdict> {
 /// Too few members are left to acknowledge, and the formation prefers to go on: recorded first, so
 /// that no standby can be promoted any more, told to the primary after.
 pub fn degrade(v: &View) -> Option<Verdict> {
-    let primary = v
-        .record
-        .primary()
-        .filter(|p| p.goal() == Primary && v.is_heard(p.id) && v.is_open(p.id))?;
+    let primary = v.record.primary().filter(|p| p.goal() == Primary && v.is_heard(p.id) && v.is_open(p.id))?;
     let why = out_of_members(v, v.record.contract()?)?;
-    Some((
-        alone(v, primary),
-        format!("{} goes on without a synchronous standby: {why}", primary.name),
-    ))
+    Some((alone(v, primary), format!("{} goes on without a synchronous standby: {why}", primary.name)))
 }
 
 /// The primary came back closed after a crash, or closed by itself, and nobody can take over or acknowledge.
 pub fn reopen_alone(v: &View) -> Option<Verdict> {
-    let primary = v
-        .record
-        .primary()
-        .filter(|p| p.goal() == Primary && p.reported == DemoteTimeout && v.is_heard(p.id))?;
+    let primary =
+        v.record.primary().filter(|p| p.goal() == Primary && p.reported == DemoteTimeout && v.is_heard(p.id))?;
     let why = out_of_members(v, v.record.contract()?)?;
     Some((alone(v, primary), format!("{} opens again, alone: {why}", primary.name)))
 }
@@ -87,39 +73,17 @@ fn out_of_members(v: &View, contract: &Contract) -> Option<String> {
     if contract.is_none() || v.formation.number_sync_standbys > 0 || v.record.transfer.is_some() {
         return None;
     }
-    let missing: Vec<(NodeId, &str)> = contract
-        .members
-        .iter()
-        .filter_map(|m| Some((*m, v.missing(*m)?)))
-        .collect();
+    let missing: Vec<(NodeId, &str)> = contract.members.iter().filter_map(|m| Some((*m, v.missing(*m)?))).collect();
     if contract.can_acknowledge_without(&missing.iter().map(|(m, _)| *m).collect()) {
         return None;
     }
-    let name = |id: &NodeId| {
-        v.record
-            .nodes
-            .get(id)
-            .map_or_else(|| format!("node {id}"), |n| n.name.clone())
-    };
-    Some(
-        missing
-            .iter()
-            .map(|(m, why)| format!("{}: {why}", name(m)))
-            .collect::<Vec<_>>()
-            .join("; "),
-    )
+    let name = |id: &NodeId| v.record.nodes.get(id).map_or_else(|| format!("node {id}"), |n| n.name.clone());
+    Some(missing.iter().map(|(m, why)| format!("{}: {why}", name(m))).collect::<Vec<_>>().join("; "))
 }
 
 fn alone(v: &View, primary: &NodeRecord) -> Vec<Edit> {
-    let mut edits = vec![
-        Edit::Enforce(Terms::None),
-        Edit::Degrade,
-        Edit::Assign(primary.id, WaitPrimary),
-    ];
-    let secondaries = v
-        .record
-        .standbys()
-        .filter(|n| n.goal() == Secondary && v.missing(n.id).is_some());
+    let mut edits = vec![Edit::Enforce(Terms::None), Edit::Degrade, Edit::Assign(primary.id, WaitPrimary)];
+    let secondaries = v.record.standbys().filter(|n| n.goal() == Secondary && v.missing(n.id).is_some());
     edits.extend(secondaries.map(|n| Edit::Assign(n.id, Catchingup)));
     edits
 }
@@ -136,26 +100,13 @@ mod tests {
         let mut p = Pair::settled();
         let effects = {
             p.feed(crate::monitor::state::Input::Hangup(p.record().key.clone(), B));
-            p.feed(crate::monitor::state::Input::Probed(
-                p.record().key.clone(),
-                B,
-                crate::ports::Probe::Refused,
-            ))
+            p.feed(crate::monitor::state::Input::Probed(p.record().key.clone(), B, crate::ports::Probe::Refused))
         };
         assert_eq!(p.goals(), (WaitPrimary, Catchingup));
         let stored = &effects.groups[0];
-        assert!(
-            stored.in_force.may_acknowledge_alone() && stored.degraded.is_some(),
-            "one record, one decision"
-        );
-        assert_eq!(
-            p.record().in_force.iter().count(),
-            2,
-            "the old contract stays until the primary confirms"
-        );
-        p.tells(A, WaitPrimary, primary_with(None), |r| {
-            r.applied = p_contract(&stored.in_force)
-        });
+        assert!(stored.in_force.may_acknowledge_alone() && stored.degraded.is_some(), "one record, one decision");
+        assert_eq!(p.record().in_force.iter().count(), 2, "the old contract stays until the primary confirms");
+        p.tells(A, WaitPrimary, primary_with(None), |r| r.applied = p_contract(&stored.in_force));
         assert!(p.record().in_force.is_settled());
     }
 
@@ -169,11 +120,7 @@ mod tests {
         for second in 0..4 {
             p.says(A, Primary, primary_with(None));
             p.says(B, Secondary, cut_off_standby());
-            let expected = if second < 2 {
-                (Primary, Secondary)
-            } else {
-                (WaitPrimary, Catchingup)
-            };
+            let expected = if second < 2 { (Primary, Secondary) } else { (WaitPrimary, Catchingup) };
             assert_eq!(p.goals(), expected, "after {second} s");
             p.passes(Duration::from_secs(1));
         }
@@ -182,10 +129,7 @@ mod tests {
     #[test]
     fn with_number_sync_standbys_set_commits_wait_instead() {
         let mut p = Pair::settled();
-        let strict = FormationSettings {
-            number_sync_standbys: 1,
-            ..FormationSettings::default()
-        };
+        let strict = FormationSettings { number_sync_standbys: 1, ..FormationSettings::default() };
         p.monitor.record.formations.insert("default".into(), strict);
         p.dies(B);
         p.passes(Duration::from_secs(60));
@@ -205,11 +149,7 @@ mod tests {
         assert_eq!(p.goals(), (Primary, Secondary));
         assert!(p.record().in_force.may_acknowledge_alone());
         p.dies(A);
-        assert_eq!(
-            p.goals(),
-            (Primary, Secondary),
-            "the primary may have acknowledged commits alone"
-        );
+        assert_eq!(p.goals(), (Primary, Secondary), "the primary may have acknowledged commits alone");
         p.says(A, Primary, primary_with(Some(B)));
         assert!(!p.record().in_force.may_acknowledge_alone() && p.record().degraded.is_none());
         p.dies(A);
@@ -221,11 +161,7 @@ mod tests {
         let mut p = Pair::settled();
         p.dies(A);
         p.dies(B);
-        assert_eq!(
-            p.goals(),
-            (Draining, PreparePromotion),
-            "the candidate died after it was chosen"
-        );
+        assert_eq!(p.goals(), (Draining, PreparePromotion), "the candidate died after it was chosen");
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
         assert_eq!(p.goals(), (WaitPrimary, Catchingup));
         assert!(p.record().in_force.may_acknowledge_alone());

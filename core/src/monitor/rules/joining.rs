@@ -18,12 +18,7 @@ pub fn make_room(v: &View) -> Option<Verdict> {
 pub fn clone(v: &View) -> Option<Verdict> {
     let primary = v.open_primary(&[WaitPrimary, Primary])?;
     let new = v.record.nodes.values().find(|n| n.settled_in(WaitStandby))?;
-    let clone = || {
-        (
-            vec![Edit::Assign(new.id, Catchingup)],
-            format!("{} clones {}", new.name, primary.name),
-        )
-    };
+    let clone = || (vec![Edit::Assign(new.id, Catchingup)], format!("{} clones {}", new.name, primary.name));
     v.can_be_source(primary.id).then(clone)
 }
 
@@ -33,10 +28,7 @@ pub fn forget_dropped(v: &View) -> Option<Verdict> {
         let stopped = n.reported == Dropped || matches!(v.life(n.id), Life::Lost(_));
         n.goal() == Dropped && stopped && v.record.in_force.iter().all(|c| !c.members.contains(&n.id))
     })?;
-    Some((
-        vec![Edit::Forget(node.id)],
-        format!("{} is no longer part of the group", node.name),
-    ))
+    Some((vec![Edit::Forget(node.id)], format!("{} is no longer part of the group", node.name)))
 }
 
 /// The last node of a group has nothing to replicate to.

@@ -32,62 +32,30 @@ pub fn report(seq: u64) -> Report {
 
 fn control(state: ControlState) -> Directory {
     let history = History::root(Timeline(1));
-    Directory::Present(Control {
-        system_id: 7,
-        state,
-        checkpoint: Position::new(1, 900),
-        history,
-    })
+    Directory::Present(Control { system_id: 7, state, checkpoint: Position::new(1, 900), history })
 }
 
 fn up(in_recovery: bool, receiver: Option<Receiver>, senders: Vec<Sender>) -> Server {
     let position = Position::new(1, 1000);
-    Server::Up(Running {
-        in_recovery,
-        position,
-        replayed: Lsn(1000),
-        checkpoint_tli: Timeline(1),
-        receiver,
-        senders,
-    })
+    Server::Up(Running { in_recovery, position, replayed: Lsn(1000), checkpoint_tli: Timeline(1), receiver, senders })
 }
 
 pub fn standby() -> Facts {
-    let receiver = Receiver {
-        streaming: true,
-        tli: Timeline(1),
-        last_message: Duration::ZERO,
-    };
-    Facts {
-        directory: control(ControlState::InRecovery),
-        server: up(true, Some(receiver), vec![]),
-    }
+    let receiver = Receiver { streaming: true, tli: Timeline(1), last_message: Duration::ZERO };
+    Facts { directory: control(ControlState::InRecovery), server: up(true, Some(receiver), vec![]) }
 }
 
 pub fn cut_off_standby() -> Facts {
-    Facts {
-        directory: control(ControlState::InRecovery),
-        server: up(true, None, vec![]),
-    }
+    Facts { directory: control(ControlState::InRecovery), server: up(true, None, vec![]) }
 }
 
 pub fn primary_with(standby: Option<NodeId>) -> Facts {
-    let senders = standby.map(|node| Sender {
-        node,
-        streaming: true,
-        flushed: Lsn(1000),
-    });
-    Facts {
-        directory: control(ControlState::InProduction),
-        server: up(false, None, senders.into_iter().collect()),
-    }
+    let senders = standby.map(|node| Sender { node, streaming: true, flushed: Lsn(1000) });
+    Facts { directory: control(ControlState::InProduction), server: up(false, None, senders.into_iter().collect()) }
 }
 
 pub fn stopped(state: ControlState) -> Facts {
-    Facts {
-        directory: control(state),
-        server: Server::Down,
-    }
+    Facts { directory: control(state), server: Server::Down }
 }
 
 /// Node A is primary under a contract that names B, which is secondary; both have just reported.
@@ -98,10 +66,7 @@ pub struct Pair {
 }
 
 fn key() -> GroupKey {
-    GroupKey {
-        formation: "default".into(),
-        group: 0,
-    }
+    GroupKey { formation: "default".into(), group: 0 }
 }
 
 impl Pair {
@@ -133,11 +98,8 @@ impl Pair {
             };
             record.nodes.insert(id, node);
         }
-        let record_of_monitor = MonitorRecord {
-            next_node: 3,
-            replication_password: String::new(),
-            formations: BTreeMap::new(),
-        };
+        let record_of_monitor =
+            MonitorRecord { next_node: 3, replication_password: String::new(), formations: BTreeMap::new() };
         let monitor = Monitor {
             settings: MonitorSettings::default(),
             started: Moment::ZERO,
@@ -145,11 +107,7 @@ impl Pair {
             groups: BTreeMap::from([(key(), Group::new(record, Moment::ZERO))]),
             next_event: 1,
         };
-        let mut pair = Pair {
-            monitor,
-            now: Moment::ZERO,
-            seq: 0,
-        };
+        let mut pair = Pair { monitor, now: Moment::ZERO, seq: 0 };
         pair.says(A, NodeState::Primary, primary_with(Some(B)));
         pair.says(B, NodeState::Secondary, standby());
         pair
@@ -186,13 +144,7 @@ impl Pair {
     pub fn tells(&mut self, node: NodeId, state: NodeState, facts: Facts, more: impl Fn(&mut Report)) -> Effects {
         self.seq += 1;
         let epoch = self.record().epoch;
-        let mut report = Report {
-            node,
-            state,
-            facts,
-            epoch,
-            ..report(self.seq)
-        };
+        let mut report = Report { node, state, facts, epoch, ..report(self.seq) };
         if state == NodeState::Primary {
             report.applied = self.record().contract().map(|c| c.id);
         }
@@ -221,10 +173,7 @@ impl Pair {
     pub fn sealed(&mut self, lsn: u64) {
         let epoch = self.record().epoch;
         self.tells(B, NodeState::StopReplication, cut_off_standby(), |r| {
-            r.seal = Some(Seal {
-                epoch,
-                position: Position::new(1, lsn),
-            });
+            r.seal = Some(Seal { epoch, position: Position::new(1, lsn) });
         });
     }
 }

@@ -10,16 +10,13 @@ use std::collections::BTreeSet;
 
 /// The edits that start moving the role from `old` to `candidate`.
 pub fn begin(kind: TransferKind, old: &NodeRecord, candidate: &NodeRecord) -> Vec<Edit> {
-    let transfer = Transfer {
-        kind,
-        old: old.id,
-        candidate: candidate.id,
-        drained: None,
-    };
+    let transfer = Transfer { kind, old: old.id, candidate: candidate.id, drained: None };
+    // One that has closed by itself has nothing to drain.
+    let closing = if old.reported == DemoteTimeout { DemoteTimeout } else { Draining };
     vec![
         Edit::RaiseEpoch,
         Edit::Begin(transfer),
-        Edit::Assign(old.id, Draining),
+        Edit::Assign(old.id, closing),
         Edit::Assign(candidate.id, PreparePromotion),
     ]
 }
@@ -38,25 +35,15 @@ pub fn fail_over(v: &View) -> Option<Verdict> {
 
 /// The primary's service is being stopped: it hands the role over in order.
 pub fn hand_over(v: &View) -> Option<Verdict> {
-    let old = v
-        .record
-        .primary()
-        .filter(|p| p.settled_in(Primary) && v.is_heard(p.id) && v.is_leaving(p.id))?;
+    let old = v.record.primary().filter(|p| p.settled_in(Primary) && v.is_heard(p.id) && v.is_leaving(p.id))?;
     let candidate = v.candidate().ok().filter(|_| v.record.transfer.is_none())?;
-    let why = format!(
-        "{} takes over from {}, whose service is being stopped",
-        candidate.name, old.name
-    );
+    let why = format!("{} takes over from {}, whose service is being stopped", candidate.name, old.name);
     Some((begin(TransferKind::Switchover, old, candidate), why))
 }
 
 fn parties<'a>(v: &View<'a>) -> Option<(&'a Transfer, &'a NodeRecord, &'a NodeRecord)> {
     let transfer = v.record.transfer.as_ref()?;
-    Some((
-        transfer,
-        v.record.nodes.get(&transfer.old)?,
-        v.record.nodes.get(&transfer.candidate)?,
-    ))
+    Some((transfer, v.record.nodes.get(&transfer.old)?, v.record.nodes.get(&transfer.candidate)?))
 }
 
 /// The old primary of a planned handover has stopped in order: where its last record starts.
@@ -72,15 +59,9 @@ pub fn drained(v: &View) -> Option<Verdict> {
         return None;
     }
     let lsn = shutdown_checkpoint(v, old)?;
-    let edits = vec![
-        Edit::Drained(lsn),
-        Edit::Assign(candidate.id, StopReplication),
-        Edit::Assign(old.id, DemoteTimeout),
-    ];
-    Some((
-        edits,
-        format!("{} has stopped in order, its last record is at {lsn}", old.name),
-    ))
+    let edits =
+        vec![Edit::Drained(lsn), Edit::Assign(candidate.id, StopReplication), Edit::Assign(old.id, DemoteTimeout)];
+    Some((edits, format!("{} has stopped in order, its last record is at {lsn}", old.name)))
 }
 
 /// A planned handover whose old primary died, or stopped in disorder: go on as after a failure.
@@ -91,12 +72,7 @@ pub fn old_primary_died(v: &View) -> Option<Verdict> {
     }
     let stopped_otherwise = old.settled_in(Draining) && shutdown_checkpoint(v, old).is_none();
     let lost = matches!(v.life(old.id), Life::Lost(_)) || old.reported == DemoteTimeout || stopped_otherwise;
-    lost.then(|| {
-        (
-            vec![Edit::Undrained],
-            format!("{} won't stop in order any more", old.name),
-        )
-    })
+    lost.then(|| (vec![Edit::Undrained], format!("{} won't stop in order any more", old.name)))
 }
 
 pub fn seal(v: &View) -> Option<Verdict> {
@@ -104,10 +80,7 @@ pub fn seal(v: &View) -> Option<Verdict> {
     if transfer.kind != TransferKind::Failover || !candidate.settled_in(PreparePromotion) {
         return None;
     }
-    let edits = vec![
-        Edit::Assign(candidate.id, StopReplication),
-        Edit::Assign(old.id, DemoteTimeout),
-    ];
+    let edits = vec![Edit::Assign(candidate.id, StopReplication), Edit::Assign(old.id, DemoteTimeout)];
     Some((edits, format!("{} stops receiving from {}", candidate.name, old.name)))
 }
 
@@ -125,17 +98,10 @@ pub fn open(v: &View) -> Option<Verdict> {
     if !(complete && on_lineage && proven) {
         return None;
     }
-    let edits = vec![
-        Edit::Install,
-        Edit::Assign(candidate.id, WaitPrimary),
-        Edit::Assign(old.id, Demoted),
-    ];
+    let edits = vec![Edit::Install, Edit::Assign(candidate.id, WaitPrimary), Edit::Assign(old.id, Demoted)];
     Some((
         edits,
-        format!(
-            "{} holds every acknowledged commit, up to {}; it opens alone",
-            candidate.name, seal.position
-        ),
+        format!("{} holds every acknowledged commit, up to {}; it opens alone", candidate.name, seal.position),
     ))
 }
 
@@ -145,10 +111,7 @@ pub fn opened(v: &View) -> Option<Verdict> {
     if !(candidate.settled_in(WaitPrimary) && v.is_open(candidate.id)) {
         return None;
     }
-    Some((
-        vec![Edit::EndTransfer],
-        format!("{} is open for writes", candidate.name),
-    ))
+    Some((vec![Edit::EndTransfer], format!("{} is open for writes", candidate.name)))
 }
 
 /// The candidate can't take over, or the old primary doesn't come to a stop, and the candidate has not
@@ -163,9 +126,7 @@ pub fn call_off(v: &View) -> Option<Verdict> {
         (seal.position.lsn <= transfer.drained?).then_some("it lacks the last record of the old primary")
     };
     let undrained = transfer.kind == TransferKind::Switchover && transfer.drained.is_none();
-    let late = v
-        .transfer_since
-        .is_some_and(|since| v.now.since(since) >= v.settings.drain_timeout);
+    let late = v.transfer_since.is_some_and(|since| v.now.since(since) >= v.settings.drain_timeout);
     let why = match v.life(candidate.id) {
         Life::Lost(why) | Life::Ill(why) => why,
         _ if undrained && late => "the old primary didn't stop in time",
@@ -179,29 +140,18 @@ pub fn call_off(v: &View) -> Option<Verdict> {
         Edit::Assign(old.id, WaitPrimary),
         Edit::Assign(candidate.id, Catchingup),
     ];
-    Some((
-        edits,
-        format!("{} keeps the role, {} can't take over: {why}", old.name, candidate.name),
-    ))
+    Some((edits, format!("{} keeps the role, {} can't take over: {why}", old.name, candidate.name)))
 }
 
 /// The lineage of the open primary is what every other node is compared with.
 pub fn lineage(v: &View) -> Option<Verdict> {
-    let primary = v
-        .record
-        .primary()
-        .filter(|p| p.goal().is_writable() && v.is_heard(p.id) && v.is_open(p.id))?;
-    let report = v
-        .report(primary.id)
-        .filter(|r| r.epoch == v.record.epoch && r.state.is_writable())?;
+    let primary = v.record.primary().filter(|p| p.goal().is_writable() && v.is_heard(p.id) && v.is_open(p.id))?;
+    let report = v.report(primary.id).filter(|r| r.epoch == v.record.epoch && r.state.is_writable())?;
     let history = &report.facts.control()?.history;
     if v.record.history.as_ref() == Some(history) {
         return None;
     }
-    Some((
-        vec![Edit::Lineage(history.clone())],
-        format!("{} is on timeline {}", primary.name, history.tli),
-    ))
+    Some((vec![Edit::Lineage(history.clone())], format!("{} is on timeline {}", primary.name, history.tli)))
 }
 
 #[cfg(test)]
@@ -223,11 +173,7 @@ mod tests {
         p.says(B, PreparePromotion, standby());
         assert_eq!(p.goals(), (DemoteTimeout, StopReplication));
         p.says(B, StopReplication, cut_off_standby());
-        assert_eq!(
-            p.goals(),
-            (DemoteTimeout, StopReplication),
-            "stopped, but nothing sealed in this epoch"
-        );
+        assert_eq!(p.goals(), (DemoteTimeout, StopReplication), "stopped, but nothing sealed in this epoch");
         p.sealed(1000);
         assert_eq!(p.goals(), (Demoted, WaitPrimary));
         assert!(p.record().in_force.may_acknowledge_alone() && p.record().degraded.is_some());
@@ -254,11 +200,7 @@ mod tests {
             p.says(B, Secondary, standby());
             p.probed(A, Probe::Silent);
         }
-        assert_eq!(
-            p.goals(),
-            (Primary, Secondary),
-            "the link from monitor to primary is cut, nothing else"
-        );
+        assert_eq!(p.goals(), (Primary, Secondary), "the link from monitor to primary is cut, nothing else");
         for _ in 0..6 {
             p.passes(Duration::from_secs(1));
             p.says(B, Secondary, cut_off_standby());
@@ -270,17 +212,14 @@ mod tests {
     fn a_postmaster_killed_under_a_living_keeper_moves_the_role() {
         let mut p = Pair::settled();
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
-        assert_eq!(p.goals(), (Draining, PreparePromotion));
+        assert_eq!(p.goals(), (DemoteTimeout, PreparePromotion));
     }
 
     #[test]
     fn a_switchover_waits_for_the_orderly_stop_and_for_its_last_record() {
         let mut p = Pair::settled();
         assert!(matches!(p.switchover().answer, Some(Answer::Accepted { .. })));
-        assert!(
-            matches!(p.switchover().answer, Some(Answer::Accepted { .. })),
-            "asking twice moves the role once"
-        );
+        assert!(matches!(p.switchover().answer, Some(Answer::Accepted { .. })), "asking twice moves the role once");
         assert_eq!(p.record().epoch, Epoch(2));
         p.says(B, PreparePromotion, standby());
         assert_eq!(p.goals(), (Draining, PreparePromotion), "the old primary still runs");
@@ -326,11 +265,7 @@ mod tests {
         p.says(A, Draining, stopped(ControlState::ShutDown));
         p.sealed(1000);
         p.dies(B);
-        assert_eq!(
-            p.goals(),
-            (Demoted, WaitPrimary),
-            "it may have acknowledged commits already"
-        );
+        assert_eq!(p.goals(), (Demoted, WaitPrimary), "it may have acknowledged commits already");
     }
 
     #[test]
@@ -356,13 +291,8 @@ mod tests {
     fn a_switchover_without_a_fit_standby_is_refused_with_the_reason() {
         let mut p = Pair::settled();
         p.says(B, Secondary, stopped(ControlState::InRecovery));
-        let Some(Answer::Refused { reason, remedy }) = p.switchover().answer else {
-            panic!("accepted")
-        };
-        assert!(
-            reason.contains("not primary") && reason.contains("b can't be promoted"),
-            "{reason}"
-        );
+        let Some(Answer::Refused { reason, remedy }) = p.switchover().answer else { panic!("accepted") };
+        assert!(reason.contains("not primary") && reason.contains("b can't be promoted"), "{reason}");
         assert!(remedy.contains("wait until the standby is secondary"), "{remedy}");
     }
 }

@@ -29,8 +29,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 continue;
             }
             let waiting = self.retry_at.is_some_and(|at| at > now);
-            let blind = self.facts_stale || !self.outbox.looked;
-            if waiting || blind || self.stopping() {
+            if waiting || self.blind() || self.stopping() {
                 return;
             }
             self.retry_at = None;
@@ -47,27 +46,12 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
 
     async fn begin(&mut self, step: Step, now: Moment) {
         let changed = match &step {
-            Step::Remember(contract) => Some(KeeperRecord {
-                contract: Some(contract.clone()),
-                ..self.record.clone()
-            }),
-            Step::Mark(rebuild) => Some(KeeperRecord {
-                rebuild: Some(*rebuild),
-                ..self.record.clone()
-            }),
-            Step::Clear => Some(KeeperRecord {
-                rebuild: None,
-                ..self.record.clone()
-            }),
+            Step::Remember(contract) => Some(KeeperRecord { contract: Some(contract.clone()), ..self.record.clone() }),
+            Step::Mark(rebuild) => Some(KeeperRecord { rebuild: Some(*rebuild), ..self.record.clone() }),
+            Step::Clear => Some(KeeperRecord { rebuild: None, ..self.record.clone() }),
             Step::MarkPromotion(epoch, from) => {
-                let promoting = Some(Promoting {
-                    epoch: *epoch,
-                    from: *from,
-                });
-                Some(KeeperRecord {
-                    promoting,
-                    ..self.record.clone()
-                })
+                let promoting = Some(Promoting { epoch: *epoch, from: *from });
+                Some(KeeperRecord { promoting, ..self.record.clone() })
             }
             _ => None,
         };
@@ -84,24 +68,18 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     pub(super) async fn stepped(&mut self, result: Result<Outcome, PgError>) {
         let now = self.ports.clock.now();
         let Some((step, began)) = self.doing.take() else { return };
-        self.facts_stale |= self.plan.is_empty();
-        self.outbox.looked &= !self.facts_stale;
+        if self.plan.is_empty() {
+            self.outdate_facts();
+        }
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(error) => return self.failed(&step, error).await,
         };
-        self.spent.push(Spent {
-            step: step.name().into(),
-            micros: now.since(began).as_micros() as u64,
-        });
+        self.spent.push(Spent { step: step.name().into(), micros: now.since(began).as_micros() as u64 });
         match (step, outcome) {
             (Step::Seal(epoch), Outcome::Sealed(position)) => {
                 let seal = Some(Seal { epoch, position });
-                self.store(KeeperRecord {
-                    seal,
-                    ..self.record.clone()
-                })
-                .await;
+                self.store(KeeperRecord { seal, ..self.record.clone() }).await;
                 self.outbox.news = true;
             }
             (Step::Inspect(fork), Outcome::Inspected(end)) => self.memory.inspected = Some((fork, end)),
@@ -130,15 +108,10 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     }
 
     async fn failed(&mut self, step: &Step, error: PgError) {
-        self.facts_stale = true;
-        self.outbox.looked = false;
+        self.outdate_facts();
         if matches!((step, &error), (Step::Rewind(_), PgError::Retry(_))) {
             // By the port's word nothing was touched: the directory is as it was.
-            self.store(KeeperRecord {
-                rebuild: None,
-                ..self.record.clone()
-            })
-            .await;
+            self.store(KeeperRecord { rebuild: None, ..self.record.clone() }).await;
         }
         self.memory.inspected = None;
         self.trouble(format!("{} failed: {error}", step.name()));
@@ -152,8 +125,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         if self.doing.as_ref().is_some_and(|(step, _)| step.is_abandonable()) {
             self.step = None;
             self.doing = None;
-            self.facts_stale = true;
-            self.outbox.looked = false;
+            self.outdate_facts();
         }
     }
 

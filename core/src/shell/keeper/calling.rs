@@ -21,8 +21,6 @@ const CLOSE: u64 = 1 << 20;
 pub(super) struct Outbox {
     /// Something worth saying at once.
     pub news: bool,
-    /// The facts have been looked at since the state changed.
-    pub looked: bool,
     /// States walked through since the last answered report.
     pub passed: Vec<NodeState>,
     pub trouble: Option<String>,
@@ -33,14 +31,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub fn new(now: Moment) -> Outbox {
-        Outbox {
-            news: true,
-            looked: false,
-            passed: Vec::new(),
-            trouble: None,
-            last_sent: now,
-            not_before: now,
-        }
+        Outbox { news: true, passed: Vec::new(), trouble: None, last_sent: now, not_before: now }
     }
 }
 
@@ -86,7 +77,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     pub(super) fn send_report(&mut self, now: Moment) {
         let urgent = self.outbox.news || self.calls.is_empty();
         let due = now >= self.next_report() || (urgent && now >= self.outbox.not_before);
-        if !due || !self.outbox.looked {
+        if !due || self.blind() {
             return;
         }
         if self.calls.len() >= MOST_CALLS {
@@ -97,16 +88,11 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         }
         self.seq += 1;
         let report = self.report();
-        let key = CallKey {
-            seq: self.seq,
-            sent: now,
-            state: self.record.state,
-        };
+        let key = CallKey { seq: self.seq, sent: now, state: self.record.state };
         let link = self.ports.link.clone();
         let patience = self.settings.call_timeout;
         let message = wire::encode(&Request::Report(Box::new(report)));
-        self.calls
-            .push((key, Box::pin(async move { link.call(message, patience).await })));
+        self.calls.push((key, Box::pin(async move { link.call(message, patience).await })));
         self.outbox.news = false;
         self.outbox.last_sent = now;
     }
@@ -156,9 +142,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             }
             Ok(Answer::Unknown { node }) => {
                 self.pause_calls(now);
-                self.trouble(format!(
-                    "the monitor knows no node {node}: was it dropped, or is this another monitor?"
-                ));
+                self.trouble(format!("the monitor knows no node {node}: was it dropped, or is this another monitor?"));
             }
             Ok(other) => {
                 self.pause_calls(now);
@@ -184,9 +168,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     async fn take(&mut self, assignment: Assignment) {
         if assignment.epoch < self.record.epoch {
             let (told, known) = (assignment.epoch, self.record.epoch);
-            return self.trouble(format!(
-                "the monitor speaks for epoch {told}, this node has seen {known}: refused"
-            ));
+            return self.trouble(format!("the monitor speaks for epoch {told}, this node has seen {known}: refused"));
         }
         if self.record.assignment.as_ref() == Some(&assignment) {
             return;
@@ -194,14 +176,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         let goal_before = self.record.goal();
         let goal = assignment.goal;
         let epoch = assignment.epoch;
-        if !self
-            .store(KeeperRecord {
-                assignment: Some(assignment),
-                epoch,
-                ..self.record.clone()
-            })
-            .await
-        {
+        if !self.store(KeeperRecord { assignment: Some(assignment), epoch, ..self.record.clone() }).await {
             return;
         }
         self.outbox.news = true;

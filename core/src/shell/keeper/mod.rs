@@ -72,9 +72,7 @@ pub async fn load<S: Store>(store: &S) -> Result<(u64, KeeperRecord), StoreError
 
 /// Stores the record; gives the new version.
 pub async fn save<S: Store>(store: &S, version: u64, record: &KeeperRecord) -> Result<u64, StoreError> {
-    store
-        .commit(version, vec![Change::Put(KEEPER.into(), wire::encode(record))])
-        .await
+    store.commit(version, vec![Change::Put(KEEPER.into(), wire::encode(record))]).await
 }
 
 enum Woke {
@@ -107,8 +105,11 @@ struct Keeper<'a, C, L, S, P> {
     facts: Facts,
     looking: Option<Task<'a, Facts>>,
     next_look: Moment,
-    /// The facts are older than the last thing done.
-    facts_stale: bool,
+    /// Number of the last thing done that outdated the facts; of the one before the look under way; and of
+    /// the one before the look the facts come from.
+    done: u64,
+    look_since: u64,
+    facts_since: u64,
     changed: Option<Task<'a, ()>>,
 
     plan: VecDeque<Step>,
@@ -153,7 +154,9 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             facts: Facts::unknown(),
             looking: None,
             next_look: now,
-            facts_stale: true,
+            done: 1,
+            look_since: 0,
+            facts_since: 0,
             changed: None,
             plan: VecDeque::new(),
             then: None,
@@ -189,7 +192,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             Woke::Answer(call, result) => self.answered(call, result).await,
             Woke::Stepped(result) => self.stepped(result).await,
             Woke::Looked(facts) => self.looked(*facts).await,
-            Woke::Changed => self.next_look = Moment::ZERO,
+            Woke::Changed => self.outdate_facts(),
             Woke::Timer => {}
         }
         None
@@ -199,15 +202,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         self.set_timer();
         let ports = self.ports;
         self.changed.get_or_insert_with(|| Box::pin(ports.postgres.changed()));
-        let Keeper {
-            stop,
-            calls,
-            step,
-            looking,
-            changed,
-            timer,
-            ..
-        } = self;
+        let Keeper { stop, calls, step, looking, changed, timer, .. } = self;
         poll_fn(|cx| {
             if let Poll::Ready(request) = poll_slot(stop, cx) {
                 return Poll::Ready(Woke::Stop(request));
@@ -241,11 +236,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         let fence = self.fence_armed().then_some(fence);
         let look = self.looking.is_none().then_some(self.next_look);
         let moments = [look, fence, self.retry_at, self.leaving, Some(self.next_report())];
-        let at = moments
-            .into_iter()
-            .flatten()
-            .min()
-            .expect("a report is always due some time");
+        let at = moments.into_iter().flatten().min().expect("a report is always due some time");
         if self.timer.as_ref().is_none_or(|(set, _)| *set != at) {
             let clock = &self.ports.clock;
             self.timer = Some((at, Box::pin(clock.sleep_until(at))));
@@ -258,11 +249,21 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
     }
 
     fn start_look(&mut self, now: Moment) {
-        if self.looking.is_none() && (now >= self.next_look || self.facts_stale) {
+        if self.looking.is_none() && (now >= self.next_look || self.blind()) {
             self.looking = Some(Box::pin(self.ports.postgres.look()));
             self.next_look = now + self.settings.look_period;
-            self.facts_stale = false;
+            self.look_since = self.done;
         }
+    }
+
+    /// Something was done or happened: the facts, and a look under way, are older.
+    fn outdate_facts(&mut self) {
+        self.done += 1;
+    }
+
+    /// Nothing is planned or told on facts older than what was done last.
+    fn blind(&self) -> bool {
+        self.facts_since != self.done
     }
 
     async fn looked(&mut self, facts: Facts) {
@@ -276,9 +277,13 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             self.memory.applied = None;
         }
         self.outbox.news |= calling::telling(&facts) != calling::telling(&self.facts);
-        self.outbox.looked = true;
+        self.facts_since = self.look_since;
         self.facts = facts;
-        if self.step.is_none() && self.plan.is_empty() && fence::closed_by_crash(&self.record, &self.facts) {
+        if !self.blind()
+            && self.step.is_none()
+            && self.plan.is_empty()
+            && fence::closed_by_crash(&self.record, &self.facts)
+        {
             tracing::warn!("Postgres went down under a contract: it stays closed until the monitor has decided");
             self.enter(NodeState::DemoteTimeout).await;
         }
@@ -313,21 +318,14 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             return true;
         }
         assert!(from.may_become(state), "{from} -> {state} is no legal move");
-        if !self
-            .store(KeeperRecord {
-                state,
-                ..self.record.clone()
-            })
-            .await
-        {
+        if !self.store(KeeperRecord { state, ..self.record.clone() }).await {
             return false;
         }
         tracing::info!("{from} -> {state}");
         self.memory.confirmed = None;
         self.outbox.passed.push(from);
         self.outbox.news = true;
-        self.facts_stale = true;
-        self.outbox.looked = false;
+        self.outdate_facts();
         true
     }
 

@@ -1,0 +1,32 @@
+# Two commands for a stranger: `make demo` shows the thing, `make test` checks everything.
+
+SHELL := /bin/bash
+NOTE := scenarios/failover/operations-note.toml
+LIVE := target/release/pgbaton-live
+SIM := target/sim/pgbaton-sim
+
+.PHONY: demo test deps build lint live
+
+# The operations note on real PostgreSQL servers, then the same file in simulation.
+demo: deps build
+	$(LIVE) demo $(NOTE) --sim $(SIM)
+
+test: deps lint
+	cargo test --workspace --locked
+	$(MAKE) live
+
+# Every scenario that has a live side, with real processes and servers.
+live: build
+	$(LIVE) run $$(find scenarios -name '*.toml' | sort)
+
+build:
+	cargo build --release --locked --package pgbaton
+	cargo build --profile sim --locked --package pgbaton-sim
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# What a fresh Debian or Ubuntu lacks.
+deps:
+	@scripts/install-deps
