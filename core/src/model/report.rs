@@ -115,6 +115,9 @@ pub struct Report {
     /// The epoch the keeper has stored.
     pub epoch: Epoch,
     pub state: NodeState,
+    /// Moves from state to state in this session.
+    #[serde(default)]
+    pub moves: u64,
     /// States walked through since the last answered report, oldest first, `state` not included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed: Vec<NodeState>,

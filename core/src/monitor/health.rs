@@ -4,7 +4,7 @@
 //! connections is dead now; a node that merely says nothing is suspected, and lost only after the
 //! time the operator has set, and only if its Postgres doesn't answer either.
 
-use crate::model::{Facts, Moment, MonitorSettings, Report, Server};
+use crate::model::{Facts, Moment, MonitorSettings, NodeState, Report, Server};
 use crate::ports::Probe;
 
 /// All that is volatile about a node; a restarted monitor starts with none of it.
@@ -14,6 +14,8 @@ pub struct Pulse {
     pub known_since: Moment,
     pub heard: Option<Moment>,
     pub report: Option<Report>,
+    /// Session and number of moves of the report before the last one.
+    pub moved: (u64, u64),
     /// The keeper's connection broke, with no report since.
     pub hungup: Option<Moment>,
     pub probe_asked: Option<Moment>,
@@ -43,6 +45,7 @@ impl Pulse {
             known_since: now,
             heard: None,
             report: None,
+            moved: (0, 0),
             hungup: None,
             probe_asked: None,
             probe: None,
@@ -61,6 +64,7 @@ impl Pulse {
         if !newer {
             return false;
         }
+        self.moved = self.report.as_ref().map_or((0, 0), |last| (last.session, last.moves));
         self.heard = Some(now);
         self.hungup = None;
         self.stuck_since = match report.facts.server {
@@ -69,6 +73,17 @@ impl Pulse {
         };
         self.report = Some(report.clone());
         true
+    }
+
+    /// The states its last report shows that no report before it has, oldest first.
+    pub fn walked(&self) -> Vec<NodeState> {
+        let Some(report) = &self.report else { return vec![] };
+        let known = if self.moved.0 == report.session { self.moved.1 } else { 0 };
+        let new = report.moves.saturating_sub(known) as usize;
+        let passed = report.passed.len();
+        let mut walked = report.passed[passed - new.saturating_sub(1).min(passed)..].to_vec();
+        walked.push(report.state);
+        walked
     }
 
     fn last_sign(&self) -> Moment {

@@ -193,12 +193,10 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
     if current.is_none_or(|r| (r.session, r.seq) != (report.session, report.seq)) {
         return;
     }
-    let Some(node) = record.nodes.get(&report.node) else {
+    if !record.nodes.contains_key(&report.node) {
         return;
-    };
-    let known = report.passed.iter().rposition(|s| *s == node.reported).map_or(0, |i| i + 1);
-    let mut walked: Vec<NodeState> = report.passed[known..].to_vec();
-    walked.push(report.state);
+    }
+    let walked = group.pulses.get(&report.node).map(Pulse::walked).unwrap_or_default();
     for state in walked {
         let before = record.clone();
         let node = record.nodes.get_mut(&report.node).expect("looked up above");

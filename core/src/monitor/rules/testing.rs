@@ -18,6 +18,7 @@ pub fn report(seq: u64) -> Report {
         seq,
         epoch: Epoch(1),
         state: NodeState::Secondary,
+        moves: 0,
         passed: vec![],
         serial: 1,
         facts: standby(),

@@ -23,6 +23,8 @@ pub(super) struct Outbox {
     pub news: bool,
     /// States walked through since the last answered report.
     pub passed: Vec<NodeState>,
+    /// Moves from state to state since the keeper started.
+    pub moves: u64,
     pub trouble: Option<String>,
     pub last_sent: Moment,
     /// The monitor could not be reached: not before then again.
@@ -31,7 +33,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub fn new(now: Moment) -> Outbox {
-        Outbox { news: true, passed: Vec::new(), trouble: None, last_sent: now, not_before: now }
+        Outbox { news: true, passed: Vec::new(), moves: 0, trouble: None, last_sent: now, not_before: now }
     }
 }
 
@@ -105,6 +107,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             seq: self.seq,
             epoch: self.record.epoch,
             state: self.record.state,
+            moves: self.outbox.moves,
             passed: self.outbox.passed.clone(),
             serial: assignment.map_or(0, |a| a.serial),
             facts: self.facts.clone(),

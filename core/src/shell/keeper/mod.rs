@@ -179,13 +179,13 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
 
     async fn turn(&mut self) -> Option<KeeperExit> {
         let now = self.ports.clock.now();
-        self.start_look(now);
         self.close_alone(now).await;
         self.act(now).await;
         self.leave(now).await;
         if self.exit.is_some() {
             return self.exit.take();
         }
+        self.start_look(now);
         self.send_report(now);
         match self.wait().await {
             Woke::Stop(request) => self.asked_to_stop(request).await,
@@ -324,6 +324,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         tracing::info!("{from} -> {state}");
         self.memory.confirmed = None;
         self.outbox.passed.push(from);
+        self.outbox.moves += 1;
         self.outbox.news = true;
         self.outdate_facts();
         true
