@@ -71,21 +71,22 @@ pub(super) fn telling(facts: &Facts) -> Telling {
 }
 
 impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
+    fn beat(&self) -> Moment {
+        self.outbox.last_sent + self.settings.heartbeat
+    }
+
+    /// News may not wait for the heartbeat, unless all calls are taken.
     pub(super) fn next_report(&self) -> Moment {
-        let beat = self.outbox.last_sent + self.settings.heartbeat;
-        beat.max(self.outbox.not_before)
+        let urgent = self.outbox.news || self.calls.is_empty();
+        let due = if urgent && self.calls.len() < MOST_CALLS { Moment::ZERO } else { self.beat() };
+        due.max(self.outbox.not_before)
     }
 
     pub(super) fn send_report(&mut self, now: Moment) {
-        let urgent = self.outbox.news || self.calls.is_empty();
-        let due = now >= self.next_report() || (urgent && now >= self.outbox.not_before);
-        if !due || self.blind() {
+        if now < self.next_report() || self.blind() {
             return;
         }
         if self.calls.len() >= MOST_CALLS {
-            if now < self.next_report() {
-                return;
-            }
             drop(self.calls.remove(0));
         }
         self.seq += 1;

@@ -235,8 +235,14 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         let fence = fence::closes_at(self.heard, self.seen, self.settings.network_partition_timeout);
         let fence = self.fence_armed().then_some(fence);
         let look = self.looking.is_none().then_some(self.next_look);
-        let moments = [look, fence, self.retry_at, self.leaving, Some(self.next_report())];
-        let at = moments.into_iter().flatten().min().expect("a report is always due some time");
+        // What a running step or look holds up is taken up when that ends, not by the clock.
+        let retry = self.retry_at.filter(|_| self.step.is_none());
+        let report = (!self.blind()).then(|| self.next_report());
+        let at = [look, fence, retry, self.leaving, report].into_iter().flatten().min();
+        let Some(at) = at else {
+            self.timer = None;
+            return;
+        };
         if self.timer.as_ref().is_none_or(|(set, _)| *set != at) {
             let clock = &self.ports.clock;
             self.timer = Some((at, Box::pin(clock.sleep_until(at))));
