@@ -1,2 +1,24 @@
+//! The simulated world: machines, a network, disks and Postgres servers that follow a seed, on which
+//! the loops of pgbaton-core run as they do in production.
+//!
+//! - `world/`    time, randomness, machines and their processes; one run on one fresh thread
+//! - `net/`      our own links: latency per direction, cuts, half-open connections
+//! - `disk`      a disk with a cache that a power loss takes away
+//! - `postgres/` a model of a data directory and of the server on it
+//! - `ports/`    core's ports on all of that
+//! - `clients/`  writers with unique ids that seek the writable node
+//! - `story/`    plays a scenario file and collects its trace
+
 #[cfg(not(madsim))]
-compile_error!("x");
+compile_error!(
+    "pgbaton-sim needs --cfg madsim; RUSTFLAGS in the environment overrides .cargo/config.toml: use RUSTFLAGS=\"$RUSTFLAGS --cfg madsim\" or unset it"
+);
+
+pub mod clients;
+pub mod disk;
+pub mod net;
+pub mod ports;
+pub mod postgres;
+pub mod report;
+pub mod story;
+pub mod world;

@@ -10,7 +10,7 @@ pub mod outage;
 mod testing;
 pub mod trace;
 
-pub use outage::{Gap, gaps, longest_gap};
+pub use outage::{Gap, gaps_by_step, longest_gap};
 pub use trace::{Event, Kind, Trace};
 
 /// What a checker says of a run.

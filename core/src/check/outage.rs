@@ -4,13 +4,14 @@ use super::trace::{Kind, Trace};
 use crate::model::Moment;
 use std::time::Duration;
 
-/// Time between two acknowledged writes that follow each other, whoever sent them.
+/// Time between two acknowledged writes that follow each other, whoever sent them; the clients' begin and
+/// end count as well, so that writes that never came back are seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     pub from: Moment,
     pub to: Moment,
     /// The step of the scenario it goes with: the first within the gap, else the last before it.
-    pub step: Option<String>,
+    pub step: Option<(Moment, String)>,
 }
 
 impl Gap {
@@ -21,10 +22,22 @@ impl Gap {
 
 /// Every gap of at least `least`, in order of time.
 pub fn gaps(trace: &Trace, least: Duration) -> Vec<Gap> {
-    let acks: Vec<Moment> =
-        trace.events.iter().filter(|e| matches!(e.kind, Kind::Acked { .. })).map(|e| e.at).collect();
-    let pairs = acks.iter().zip(acks.iter().skip(1)).filter(|(from, to)| to.since(**from) >= least);
+    let counts = |kind: &Kind| matches!(kind, Kind::Acked { .. } | Kind::ClientsBegan | Kind::ClientsStopped);
+    let stopped = trace.events.iter().rposition(|e| matches!(e.kind, Kind::ClientsStopped));
+    let until = stopped.map_or(trace.events.len(), |i| i + 1);
+    let marks: Vec<Moment> = trace.events[..until].iter().filter(|e| counts(&e.kind)).map(|e| e.at).collect();
+    let pairs = marks.iter().zip(marks.iter().skip(1)).filter(|(from, to)| to.since(**from) >= least);
     pairs.map(|(from, to)| Gap { from: *from, to: *to, step: step_of(trace, *from, *to) }).collect()
+}
+
+/// The steps of the scenario, each with the longest gap that goes with it.
+pub fn gaps_by_step(trace: &Trace) -> Vec<(Moment, String, Option<Duration>)> {
+    let all = gaps(trace, Duration::ZERO);
+    let longest = |at: Moment, text: &str| {
+        let of_step = all.iter().filter(|g| g.step.as_ref().is_some_and(|(a, t)| *a == at && t == text));
+        of_step.map(Gap::length).max()
+    };
+    steps(trace).map(|(at, text)| (at, text.to_string(), longest(at, text))).collect()
 }
 
 /// The longest gap, and none when fewer than two writes were acknowledged.
@@ -32,15 +45,17 @@ pub fn longest_gap(trace: &Trace) -> Option<Gap> {
     gaps(trace, Duration::ZERO).into_iter().max_by_key(Gap::length)
 }
 
-fn step_of(trace: &Trace, from: Moment, to: Moment) -> Option<String> {
-    let steps = || {
-        trace.events.iter().filter_map(|e| match &e.kind {
-            Kind::Step { text } => Some((e.at, text)),
-            _ => None,
-        })
-    };
-    let within = steps().find(|(at, _)| *at >= from && *at < to);
-    within.or_else(|| steps().take_while(|(at, _)| *at < from).last()).map(|(_, text)| text.clone())
+fn steps(trace: &Trace) -> impl Iterator<Item = (Moment, &str)> {
+    trace.events.iter().filter_map(|e| match &e.kind {
+        Kind::Step { text } => Some((e.at, text.as_str())),
+        _ => None,
+    })
+}
+
+fn step_of(trace: &Trace, from: Moment, to: Moment) -> Option<(Moment, String)> {
+    let within = steps(trace).find(|(at, _)| *at >= from && *at < to);
+    let step = within.or_else(|| steps(trace).take_while(|(at, _)| *at < from).last());
+    step.map(|(at, text)| (at, text.to_string()))
 }
 
 #[cfg(test)]
@@ -61,8 +76,18 @@ mod tests {
             (130, acked(4, "b", 129)),
         ]);
         let longest = longest_gap(&t).unwrap();
-        assert_eq!((longest.length(), longest.step.as_deref()), (Duration::from_millis(105), Some("kill a")));
+        assert_eq!(longest.length(), Duration::from_millis(105));
+        assert_eq!(longest.step.unwrap().1, "kill a");
         assert_eq!(gaps(&t, Duration::from_millis(10)).len(), 2);
         assert_eq!(longest_gap(&trace(vec![])), None);
+        let outs: Vec<_> = gaps_by_step(&t).into_iter().map(|(_, text, gap)| (text, gap.unwrap_or_default())).collect();
+        assert_eq!(outs[1], ("kill a".to_string(), Duration::from_millis(105)));
+        assert_eq!(outs[2], ("start a".to_string(), Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn writes_that_never_come_back_are_out_until_the_clients_stop() {
+        let t = trace(vec![(0, Kind::ClientsBegan), (10, acked(1, "a", 9)), (900, Kind::ClientsStopped)]);
+        assert_eq!(longest_gap(&t).unwrap().length(), Duration::from_millis(890));
     }
 }

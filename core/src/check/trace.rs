@@ -42,6 +42,9 @@ pub enum Kind {
     Closed {
         node: String,
     },
+    /// The clients begin to write, and are told to stop: writes count as out from one to the other.
+    ClientsBegan,
+    ClientsStopped,
     /// A client was told that its write is committed. `sent` is when it began.
     Acked {
         client: u32,

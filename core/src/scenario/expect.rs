@@ -31,7 +31,7 @@ pub fn unmet(scenario: &Scenario, trace: &Trace) -> Vec<String> {
                 "writes were out for {:.3} s from {:.3} s on (\"{}\"), allowed are {}",
                 gap.length().as_secs_f64(),
                 gap.from.seconds(),
-                gap.step.unwrap_or_default(),
+                gap.step.map(|(_, text)| text).unwrap_or_default(),
                 duration::format(outage.max)
             )),
             None => unmet.push("fewer than two writes were acknowledged".into()),

@@ -19,7 +19,12 @@ pub fn render_full(trace: &Trace) -> String {
             }
             Kind::Opened { node } => format!("{at:>9.3}  {node:<width$}  accepts writes"),
             Kind::Closed { node } => format!("{at:>9.3}  {node:<width$}  accepts no writes"),
-            Kind::Acked { .. } | Kind::NotAcked { .. } | Kind::Found { .. } | Kind::Ended { .. } => continue,
+            Kind::ClientsBegan
+            | Kind::ClientsStopped
+            | Kind::Acked { .. }
+            | Kind::NotAcked { .. }
+            | Kind::Found { .. }
+            | Kind::Ended { .. } => continue,
         };
         writeln!(out, "{}", line.trim_end()).expect("a string takes everything");
     }

@@ -1,0 +1,174 @@
+//! Clients that insert rows with ids of their own. They seek the writable node as libpq does with
+//! several hosts and `target_session_attrs=read-write`, and stay with it until something goes wrong.
+
+use crate::net::{End, Net, Packet};
+use crate::world::machine::POSTGRES_PORT;
+use crate::world::{CLIENTS, Chronicle, Fate, World};
+use pgbaton_core::check::Kind;
+use pgbaton_core::model::Moment;
+use pgbaton_core::scenario::Workload;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A write that takes longer is given up; whether it was committed is then unknown.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause after no host was found writable.
+const ROUND_PAUSE: Duration = Duration::from_millis(20);
+
+/// How the latest writes went.
+#[derive(Debug, Clone, Default)]
+pub struct Latest {
+    pub acked: Option<Ack>,
+    pub failed_at: Option<Moment>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Ack {
+    pub node: String,
+    pub sent: Moment,
+    pub at: Moment,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Clients(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    last_id: u64,
+    latest: Latest,
+    stopped: bool,
+}
+
+impl Clients {
+    /// Starts the clients of all workloads, on the machine of the clients.
+    pub fn start(world: &World, workloads: &[Workload]) -> Clients {
+        let clients = Clients::default();
+        let hosts: Vec<String> = world.nodes.iter().map(|n| n.name.clone()).collect();
+        let mut number = 0;
+        for workload in workloads {
+            let period = Duration::from_secs_f64(f64::from(workload.clients) / workload.rate);
+            for _ in 0..workload.clients {
+                number += 1;
+                let client = Client {
+                    number,
+                    period,
+                    hosts: hosts.clone(),
+                    fate: world.fate.clone(),
+                    net: world.net.clone(),
+                    chronicle: world.chronicle.clone(),
+                    all: clients.clone(),
+                };
+                world.spawn(CLIENTS, client.run());
+            }
+        }
+        clients
+    }
+
+    /// After the write each of them is at.
+    pub fn stop(&self) {
+        self.0.lock().unwrap().stopped = true;
+    }
+
+    pub fn latest(&self) -> Latest {
+        self.0.lock().unwrap().latest.clone()
+    }
+
+    fn next_id(&self) -> u64 {
+        let mut state = self.0.lock().unwrap();
+        state.last_id += 1;
+        state.last_id
+    }
+}
+
+struct Client {
+    number: u32,
+    period: Duration,
+    hosts: Vec<String>,
+    fate: Fate,
+    net: Net,
+    chronicle: Chronicle,
+    all: Clients,
+}
+
+enum Outcome {
+    Committed,
+    Refused,
+    Unknown,
+}
+
+impl Client {
+    async fn run(self) {
+        let mut due = self.fate.now() + self.fate.draw(Duration::ZERO..self.period);
+        let mut connection = None;
+        loop {
+            self.fate.sleep_until(due).await;
+            if self.all.0.lock().unwrap().stopped {
+                return;
+            }
+            if connection.is_none() {
+                connection = self.seek().await;
+            }
+            let Some(end) = &connection else {
+                self.fate.sleep(ROUND_PAUSE).await;
+                continue;
+            };
+            if !self.write(end).await {
+                connection = None;
+            }
+            // Late writes are not made up for.
+            due = (due + self.period).max(self.fate.now());
+        }
+    }
+
+    /// One round through the hosts.
+    async fn seek(&self) -> Option<End> {
+        for host in &self.hosts {
+            let open = async {
+                let end = self.net.connect(CLIENTS, host, POSTGRES_PORT).await.ok()?;
+                end.send(Packet::Hello);
+                let writable = matches!(end.recv().await, Some(Packet::Welcome { read_only: false }));
+                writable.then_some(end)
+            };
+            if let Some(Some(end)) = self.fate.timeout(CONNECT_TIMEOUT, open).await {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// One insert; false when the connection is of no more use.
+    async fn write(&self, end: &End) -> bool {
+        let (id, sent) = (self.all.next_id(), self.fate.now());
+        end.send(Packet::Insert { id });
+        let outcome = match self.fate.timeout(STATEMENT_TIMEOUT, end.recv()).await {
+            Some(Some(Packet::Committed { id: done })) => {
+                assert_eq!(done, id, "answers come in order");
+                Outcome::Committed
+            }
+            Some(Some(_)) => Outcome::Refused,
+            Some(None) | None => Outcome::Unknown,
+        };
+        let (client, node) = (self.number, end.peer().to_string());
+        let at = self.fate.now();
+        let mut state = self.all.0.lock().unwrap();
+        match outcome {
+            Outcome::Committed => {
+                let ack = Ack { node: node.clone(), sent, at };
+                state.latest.acked = Some(ack);
+                self.chronicle.note(Kind::Acked { client, id, node, sent, warning: false });
+                true
+            }
+            Outcome::Refused | Outcome::Unknown => {
+                state.latest.failed_at = Some(at);
+                self.chronicle.note(Kind::NotAcked {
+                    client,
+                    id,
+                    known_failed: matches!(outcome, Outcome::Refused),
+                    sent,
+                });
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The monitor's side of the link.
+
+use super::MONITOR_PORT;
+use crate::net::{End, Net, Packet};
+use crate::world::Bell;
+use pgbaton_core::ports::{CallId, Door, DoorEvent, Probe};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[derive(Debug)]
+pub struct SimDoor {
+    net: Net,
+    host: String,
+    hall: Arc<Hall>,
+}
+
+#[derive(Debug, Default)]
+struct Hall {
+    bell: Bell,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: u64,
+    events: VecDeque<DoorEvent>,
+    open: BTreeMap<CallId, Arc<End>>,
+}
+
+impl SimDoor {
+    /// Must be called in a task of the monitor's process: its helpers live and die with it.
+    pub fn open(net: &Net, host: &str) -> SimDoor {
+        let hall = Arc::new(Hall::default());
+        let (listener, greeted) = (net.listen(host, MONITOR_PORT), hall.clone());
+        madsim::task::spawn(async move {
+            loop {
+                let end = listener.accept().await;
+                madsim::task::spawn(greeted.clone().serve(Arc::new(end)));
+            }
+        });
+        SimDoor { net: net.clone(), host: host.to_string(), hall }
+    }
+}
+
+impl Hall {
+    /// One connection: calls come one after the other.
+    async fn serve(self: Arc<Hall>, end: Arc<End>) {
+        let mut last = None;
+        while let Some(packet) = end.recv().await {
+            let Packet::Bytes(message) = packet else { break };
+            let mut state = self.state.lock().unwrap();
+            state.calls += 1;
+            let id = CallId(state.calls);
+            last = Some(id);
+            state.open.insert(id, end.clone());
+            state.events.push_back(DoorEvent::Call { id, message });
+            drop(state);
+            self.bell.ring();
+        }
+        let Some(id) = last else { return };
+        let mut state = self.state.lock().unwrap();
+        if state.open.remove(&id).is_some() {
+            state.events.push_back(DoorEvent::Hangup { id });
+            drop(state);
+            self.bell.ring();
+        }
+    }
+}
+
+impl Door for SimDoor {
+    async fn next(&mut self) -> DoorEvent {
+        let next = || self.hall.state.lock().unwrap().events.pop_front();
+        self.hall.bell.until(next).await
+    }
+
+    fn answer(&mut self, id: CallId, message: Vec<u8>) {
+        let open = self.hall.state.lock().unwrap().open.remove(&id);
+        if let Some(end) = open {
+            end.send(Packet::Bytes(message));
+        }
+    }
+
+    fn probe(&self, host: &str, port: u16, patience: Duration) -> impl Future<Output = Probe> + Send + 'static {
+        let (net, from, to) = (self.net.clone(), self.host.clone(), host.to_string());
+        async move {
+            let fate = net.fate().clone();
+            let ask = async {
+                let Ok(end) = net.connect(&from, &to, port).await else {
+                    return Probe::Refused;
+                };
+                end.send(Packet::Ping);
+                match end.recv().await {
+                    Some(_) => Probe::Answers,
+                    // It died while it was asked.
+                    None => Probe::Refused,
+                }
+            };
+            fate.timeout(patience, ask).await.unwrap_or(Probe::Silent)
+        }
+    }
+}

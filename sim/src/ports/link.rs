@@ -1,0 +1,50 @@
+//! A keeper's or a command's way to the monitor. It keeps its connection between calls, as an HTTP
+//! client does, and drops it with a call that was given up.
+
+use super::MONITOR_PORT;
+use crate::net::{End, Net, Packet};
+use pgbaton_core::ports::{Link, LinkError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct SimLink {
+    net: Net,
+    from: String,
+    to: String,
+    idle: Arc<Mutex<Option<End>>>,
+}
+
+impl SimLink {
+    pub fn new(net: &Net, from: &str, to: &str) -> SimLink {
+        SimLink { net: net.clone(), from: from.to_string(), to: to.to_string(), idle: Arc::default() }
+    }
+
+    async fn exchange(&self, message: Vec<u8>) -> Result<Vec<u8>, LinkError> {
+        let kept = self.idle.lock().unwrap().take().filter(|end| !end.is_over());
+        let end = match kept {
+            Some(end) => end,
+            None => self
+                .net
+                .connect(&self.from, &self.to, MONITOR_PORT)
+                .await
+                .map_err(|_| LinkError::Refused(self.to.clone()))?,
+        };
+        end.send(Packet::Bytes(message));
+        match end.recv().await {
+            Some(Packet::Bytes(answer)) => {
+                *self.idle.lock().unwrap() = Some(end);
+                Ok(answer)
+            }
+            Some(other) => panic!("the monitor answered a call with {other:?}"),
+            None => Err(LinkError::Lost(self.to.clone())),
+        }
+    }
+}
+
+impl Link for SimLink {
+    async fn call(&self, message: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
+        let answer = self.net.fate().timeout(patience, self.exchange(message)).await;
+        answer.unwrap_or_else(|| Err(LinkError::Silent(self.to.clone())))
+    }
+}

@@ -1,0 +1,16 @@
+//! Core's ports in this world.
+
+pub mod clock;
+pub mod door;
+pub mod link;
+pub mod postgres;
+pub mod store;
+
+pub use clock::SimClock;
+pub use door::SimDoor;
+pub use link::SimLink;
+pub use postgres::SimPostgres;
+pub use store::SimStore;
+
+/// Where the monitor listens.
+pub const MONITOR_PORT: u16 = 5431;

@@ -1,0 +1,155 @@
+//! The keeper's hand on its local Postgres. It reaches the server without the network.
+
+use crate::postgres::{Conninfo, PgHost, Phase};
+use pgbaton_core::model::{Facts, Lsn, NodeId, Peer, Position, Upstream};
+use pgbaton_core::ports::{Names, PgError, Postgres, Source, StartAs, StopMode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub struct SimPostgres {
+    host: Arc<PgHost>,
+    /// Exits of the postmaster this keeper has been told of.
+    seen: AtomicU64,
+}
+
+fn retry(what: &str) -> PgError {
+    PgError::Retry(what.to_string())
+}
+
+impl SimPostgres {
+    pub fn new(host: Arc<PgHost>) -> SimPostgres {
+        let seen = AtomicU64::new(host.bells.exits.rings());
+        SimPostgres { host, seen }
+    }
+
+    fn put_signal_back(&self) {
+        if let Some(dir) = &mut self.host.pg().dir {
+            dir.standby_signal = true;
+        }
+    }
+
+    fn with_dir<T>(&self, work: impl FnOnce(&mut crate::postgres::DataDir) -> T) -> Result<T, PgError> {
+        let mut pg = self.host.pg();
+        pg.dir.as_mut().map(work).ok_or_else(|| retry("there is no data directory"))
+    }
+}
+
+impl Postgres for SimPostgres {
+    async fn look(&self) -> Facts {
+        self.host.fate.sleep(std::time::Duration::from_millis(1)).await;
+        self.host.facts()
+    }
+
+    async fn changed(&self) {
+        let exits = &self.host.bells.exits;
+        exits.past(self.seen.load(Ordering::Relaxed)).await;
+        self.seen.store(exits.rings(), Ordering::Relaxed);
+    }
+
+    async fn create(&self) -> Result<(), PgError> {
+        self.host.initdb().await
+    }
+
+    async fn start(&self, role: StartAs) -> Result<(), PgError> {
+        if self.host.pg().server.is_none() {
+            self.with_dir(|dir| dir.standby_signal = role == StartAs::Standby)?;
+            self.host.launch();
+        }
+        let up = || match self.host.pg().server.as_ref().map(|s| s.phase) {
+            None => Some(Err(retry("the server exited while it was starting"))),
+            Some(Phase::Starting) => None,
+            Some(Phase::Up) => Some(Ok(())),
+            Some(Phase::Stopping) => Some(Err(retry("the server is shutting down"))),
+        };
+        let started = self.host.bells.state.until(up).await;
+        self.put_signal_back();
+        started
+    }
+
+    async fn stop(&self, mode: StopMode) -> Result<(), PgError> {
+        self.put_signal_back();
+        match mode {
+            StopMode::Fast => self.host.begin_stop(),
+            StopMode::Immediate => {
+                if self.host.pg().server.is_some() {
+                    self.host.kill_server();
+                }
+            }
+        }
+        self.host.until_stopped().await;
+        Ok(())
+    }
+
+    async fn follow(&self, me: NodeId, upstream: Option<&Upstream>) -> Result<(), PgError> {
+        let conninfo = upstream.map(|u| Conninfo { me, host: u.host.clone(), port: u.port });
+        self.with_dir(|dir| dir.conninfo = conninfo)?;
+        self.host.reload_conninfo();
+        Ok(())
+    }
+
+    async fn seal(&self) -> Result<Position, PgError> {
+        self.host.sealed().await.map_err(|e| retry(&e))
+    }
+
+    async fn replayed_past(&self, lsn: Lsn) -> Result<(), PgError> {
+        let past = || match self.host.pg().running() {
+            None => Some(Err(retry("the server is down"))),
+            Some((dir, server)) => (dir.wal.end_of(server.replayed) > lsn).then_some(Ok(())),
+        };
+        self.host.bells.replay.until(past).await
+    }
+
+    async fn set_names(&self, names: &Names) -> Result<(), PgError> {
+        self.with_dir(|dir| dir.names.clone_from(&names.0))?;
+        self.host.reload_names();
+        Ok(())
+    }
+
+    async fn names_in_force(&self) -> Result<(), PgError> {
+        let done = || match self.host.pg().server.as_ref() {
+            None => Some(Err(retry("the server is down"))),
+            Some(s) => (s.names_done == s.names_asked).then_some(Ok(())),
+        };
+        self.host.bells.state.until(done).await
+    }
+
+    async fn promote(&self) -> Result<(), PgError> {
+        if !self.host.pg().is_open() && !self.host.begin_promotion() {
+            return Err(retry("there is no standby to promote"));
+        }
+        let open = || match self.host.pg().server.as_ref() {
+            Some(s) if s.is_open() => Some(Ok(())),
+            Some(s) if s.phase == Phase::Up => None,
+            _ => Some(Err(retry("the server ended while it was promoted"))),
+        };
+        self.host.bells.state.until(open).await?;
+        self.put_signal_back();
+        Ok(())
+    }
+
+    async fn checkpoint(&self) -> Result<(), PgError> {
+        let done = self.host.checkpoint().await;
+        if done { Ok(()) } else { Err(retry("the server doesn't answer")) }
+    }
+
+    async fn admit(&self, peers: &[Peer]) -> Result<(), PgError> {
+        self.with_dir(|dir| dir.admitted = peers.iter().map(|p| p.node).collect())
+    }
+
+    async fn wal_past(&self, fork: Position) -> Result<Option<Lsn>, PgError> {
+        self.host.wal_past(fork)
+    }
+
+    async fn keep_aside(&self, fork: Position, end: Lsn) -> Result<String, PgError> {
+        self.host.fate.sleep(self.host.fate.draw_ms(5..30)).await;
+        self.host.keep_aside(fork, end)
+    }
+
+    async fn rewind(&self, source: &Source) -> Result<(), PgError> {
+        self.host.rewind(source).await
+    }
+
+    async fn clone_from(&self, me: NodeId, source: &Source) -> Result<(), PgError> {
+        self.host.base_backup(me, source).await
+    }
+}

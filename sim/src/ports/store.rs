@@ -1,0 +1,153 @@
+//! The record set on redb, on a simulated disk. The layout is the one production uses: a table of
+//! records, a table with the version.
+
+use crate::disk::Disk;
+use crate::world::Fate;
+use pgbaton_core::ports::{Change, Snapshot, Store, StoreError};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+
+#[derive(Debug)]
+pub struct SimStore {
+    fate: Fate,
+    db: Mutex<Database>,
+}
+
+fn io(e: impl std::fmt::Display) -> StoreError {
+    StoreError::Io(e.to_string())
+}
+
+fn damaged(e: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(e.to_string())
+}
+
+/// Opens the file, repairing what a dead process left half done.
+pub fn open_database(disk: &Disk) -> Result<Database, StoreError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(1 << 20);
+    builder.create_with_backend(disk.open()).map_err(damaged)
+}
+
+pub fn load_from(db: &Database) -> Result<Snapshot, StoreError> {
+    let read = db.begin_read().map_err(damaged)?;
+    let version = match read.open_table(META) {
+        Ok(meta) => meta.get("version").map_err(damaged)?.map_or(0, |v| v.value()),
+        Err(TableError::TableDoesNotExist(_)) => 0,
+        Err(e) => return Err(damaged(e)),
+    };
+    let mut records = BTreeMap::new();
+    match read.open_table(RECORDS) {
+        Ok(table) => {
+            for row in table.iter().map_err(damaged)? {
+                let (key, value) = row.map_err(damaged)?;
+                records.insert(key.value().to_string(), value.value().to_vec());
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(e) => return Err(damaged(e)),
+    }
+    Ok(Snapshot { version, records })
+}
+
+pub fn commit_to(db: &Database, expected: u64, changes: &[Change]) -> Result<u64, StoreError> {
+    let write = db.begin_write().map_err(io)?;
+    {
+        let mut meta = write.open_table(META).map_err(io)?;
+        let found = meta.get("version").map_err(io)?.map_or(0, |v| v.value());
+        if found != expected {
+            return Err(StoreError::Conflict { expected, found });
+        }
+        meta.insert("version", expected + 1).map_err(io)?;
+        let mut records = write.open_table(RECORDS).map_err(io)?;
+        for change in changes {
+            match change {
+                Change::Put(key, value) => records.insert(key.as_str(), value.as_slice()).map_err(io)?,
+                Change::Remove(key) => records.remove(key.as_str()).map_err(io)?,
+            };
+        }
+    }
+    write.commit().map_err(io)?;
+    Ok(expected + 1)
+}
+
+impl SimStore {
+    pub fn open(fate: &Fate, disk: &Disk) -> Result<SimStore, StoreError> {
+        Ok(SimStore { fate: fate.clone(), db: Mutex::new(open_database(disk)?) })
+    }
+}
+
+impl Store for SimStore {
+    async fn load(&self) -> Result<Snapshot, StoreError> {
+        load_from(&self.db.lock().unwrap())
+    }
+
+    async fn commit(&self, expected: u64, changes: Vec<Change>) -> Result<u64, StoreError> {
+        // A process may die before the write reaches the disk, or after it and before it knows.
+        self.fate.sleep(self.fate.draw_ms(1..2)).await;
+        let version = commit_to(&self.db.lock().unwrap(), expected, &changes)?;
+        self.fate.sleep(self.fate.draw_ms(1..2)).await;
+        Ok(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &str, value: u8) -> Vec<Change> {
+        vec![Change::Put(key.to_string(), vec![value; 3000])]
+    }
+
+    #[test]
+    fn a_commit_at_another_version_is_refused() {
+        let db = open_database(&Disk::default()).unwrap();
+        assert_eq!(load_from(&db).unwrap(), Snapshot::default());
+        assert_eq!(commit_to(&db, 0, &put("a", 1)), Ok(1));
+        let conflict = StoreError::Conflict { expected: 0, found: 1 };
+        assert_eq!(commit_to(&db, 0, &put("a", 2)), Err(conflict));
+        assert_eq!(commit_to(&db, 1, &[Change::Remove("a".into())]), Ok(2));
+        assert!(load_from(&db).unwrap().records.is_empty());
+    }
+
+    #[test]
+    fn a_killed_process_leaves_what_it_committed() {
+        let disk = Disk::default();
+        let db = open_database(&disk).unwrap();
+        commit_to(&db, 0, &put("a", 1)).unwrap();
+        disk.detach();
+        drop(db);
+        assert_eq!(load_from(&open_database(&disk).unwrap()).unwrap().version, 1);
+    }
+
+    /// Power is lost after each possible number of disk operations, with several fates for what was
+    /// not synced: the store opens again and holds the old or the new version, whole.
+    #[test]
+    fn power_lost_at_any_point_of_a_commit_leaves_one_version_whole() {
+        let (mut old, mut new) = (0, 0);
+        for ops in 0..40 {
+            for fate in 0..8u64 {
+                let disk = Disk::default();
+                let db = open_database(&disk).unwrap();
+                commit_to(&db, 0, &put("a", 1)).unwrap();
+                disk.fail_after(ops);
+                let acknowledged = commit_to(&db, 1, &put("a", 2)).is_ok();
+                let mut turn = fate;
+                disk.crash(|| {
+                    turn = turn.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    turn >> 33
+                });
+                drop(db);
+                let found = load_from(&open_database(&disk).unwrap()).unwrap();
+                let value = found.records["a"][0];
+                assert_eq!(u64::from(value), found.version, "ops {ops} fate {fate}");
+                assert!(found.version == 2 || !acknowledged, "ops {ops} fate {fate}: lost");
+                *(if found.version == 1 { &mut old } else { &mut new }) += 1;
+            }
+        }
+        assert!(old > 0 && new > 0, "both outcomes happen: {old} old, {new} new");
+    }
+}

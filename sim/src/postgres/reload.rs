@@ -1,0 +1,70 @@
+//! Settings of a running server change some time after they were written.
+
+use super::host::PgHost;
+use super::sync::SyncNames;
+use pgbaton_core::model::Position;
+use std::sync::Arc;
+
+impl PgHost {
+    /// Backends see new names when they next look: until then some commits wait as before.
+    pub fn reload_names(self: &Arc<Self>) {
+        if let Some(server) = self.pg().server.as_mut() {
+            server.names_asked += 1;
+        } else {
+            return;
+        }
+        let host = self.clone();
+        self.spawn(async move {
+            host.fate.sleep(host.fate.draw_ms(1..50)).await;
+            if let Some((dir, server)) = host.pg().running() {
+                server.names = SyncNames::read(&dir.names);
+                server.names_done += 1;
+            }
+            host.bells.acks.ring();
+            host.bells.state.ring();
+        });
+    }
+
+    /// The receiver goes on with its old upstream until the startup process has noticed.
+    pub fn reload_conninfo(self: &Arc<Self>) {
+        if self.pg().server.is_none() {
+            return;
+        }
+        let host = self.clone();
+        self.spawn(async move {
+            host.fate.sleep(host.fate.draw_ms(0..300)).await;
+            if let Some((dir, server)) = host.pg().running()
+                && server.conninfo != dir.conninfo
+            {
+                server.conninfo.clone_from(&dir.conninfo);
+                server.conninfo_changes += 1;
+            }
+            host.bells.state.ring();
+        });
+    }
+
+    /// Ends when there is no receiver, none can come, and all WAL held is replayed.
+    pub async fn sealed(&self) -> Result<Position, String> {
+        let sealed = || {
+            let mut pg = self.pg();
+            let Some((dir, server)) = pg.running() else {
+                return Some(Err("the server is down".to_string()));
+            };
+            if !server.in_recovery {
+                return Some(Err("the server is not in recovery".to_string()));
+            }
+            if dir.conninfo.is_some() {
+                return Some(Err("the server is told to follow another".to_string()));
+            }
+            let gone = server.conninfo.is_none() && server.receiver.is_none();
+            (gone && server.replayed == dir.wal.len() && dir.flushed == dir.wal.len()).then(|| Ok(dir.end()))
+        };
+        loop {
+            let (replays, states) = (self.bells.replay.rings(), self.bells.state.rings());
+            if let Some(found) = sealed() {
+                return found;
+            }
+            crate::world::fate::either(self.bells.replay.past(replays), self.bells.state.past(states)).await;
+        }
+    }
+}

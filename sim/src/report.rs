@@ -1,0 +1,89 @@
+//! What a run prints, and the verdict on it.
+
+use crate::story::Outcome;
+use pgbaton_core::check::{Trace, Verdict, gaps_by_step, judge, longest_gap};
+use pgbaton_core::scenario::Scenario;
+use pgbaton_core::scenario::timeline::{render_full, render_states};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TimelineStyle {
+    Full,
+    States,
+}
+
+pub fn timeline(trace: &Trace, style: TimelineStyle) -> String {
+    match style {
+        TimelineStyle::Full => render_full(trace),
+        TimelineStyle::States => render_states(trace),
+    }
+}
+
+pub struct Report {
+    pub outcome: Outcome,
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Report {
+    pub fn of(outcome: Outcome) -> Report {
+        let verdicts = judge(&outcome.trace);
+        Report { outcome, verdicts }
+    }
+
+    pub fn holds(&self) -> bool {
+        self.outcome.unmet.is_empty() && self.verdicts.iter().all(|v| v.broken.is_none())
+    }
+
+    /// Nothing of the real world is in here: two processes print the same bytes.
+    pub fn json(&self, scenario: &Scenario, seed: u64) -> String {
+        let verdicts: BTreeMap<&str, &Option<String>> = self.verdicts.iter().map(|v| (v.name, &v.broken)).collect();
+        let value = serde_json::json!({
+            "title": scenario.title,
+            "seed": seed,
+            "holds": self.holds(),
+            "verdicts": verdicts,
+            "outcome": self.outcome,
+        });
+        value.to_string()
+    }
+
+    pub fn text(&self, scenario: &Scenario, seed: u64, style: TimelineStyle, real: Duration) -> String {
+        let mut out = format!("{} (seed {seed})\n\n", scenario.title);
+        out += &timeline(&self.outcome.trace, style);
+        out.push('\n');
+        for (at, text, gap) in gaps_by_step(&self.outcome.trace) {
+            let gap = gap.map_or("no clients".into(), |g| format!("writes out for at most {:.3} s", g.as_secs_f64()));
+            let _ = writeln!(out, "  {:>9.3} s  {text}: {gap}", at.seconds());
+        }
+        if let Some(gap) = longest_gap(&self.outcome.trace) {
+            let (length, from) = (gap.length().as_secs_f64(), gap.from.seconds());
+            let _ = writeln!(out, "  longest write outage {length:.3} s, from {from:.3} s on");
+        }
+        out.push('\n');
+        for verdict in &self.verdicts {
+            let word = verdict.broken.as_deref().unwrap_or("holds");
+            let _ = writeln!(out, "  {}: {word}", verdict.name);
+        }
+        for unmet in &self.outcome.unmet {
+            let _ = writeln!(out, "  expected otherwise: {unmet}");
+        }
+        out += &speed(self.outcome.simulated, real);
+        out
+    }
+}
+
+fn speed(simulated: Duration, real: Duration) -> String {
+    let (simulated, real) = (simulated.as_secs_f64(), real.as_secs_f64().max(1e-6));
+    let rate = simulated / real;
+    format!(
+        "\n{simulated:.1} simulated seconds in {real:.2} s, {rate:.0} per second: 1 simulated hour in {:.1} s\n",
+        3600.0 / rate.max(1e-6)
+    )
+}
+
+/// The line that brings a failed run back.
+pub fn reproduce(file: &str, seed: u64) -> String {
+    format!("reproduce: pgbaton-sim run {file} --seed {seed}")
+}

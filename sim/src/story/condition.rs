@@ -1,0 +1,68 @@
+//! What a scenario waits for.
+
+use super::observer::Observer;
+use crate::clients::Clients;
+use pgbaton_core::model::{Moment, NodeState};
+use pgbaton_core::scenario::format::Writable;
+use pgbaton_core::scenario::{Cast, Condition, Unresolved};
+use std::time::Duration;
+
+/// Writes count as impossible after this long without an acknowledgement.
+const QUIET: Duration = Duration::from_secs(1);
+
+pub struct Sight<'a> {
+    pub nodes: &'a [String],
+    pub observer: &'a Observer,
+    pub clients: Option<&'a Clients>,
+    pub cast: &'a Cast,
+    /// When the step began to wait: older writes prove nothing.
+    pub since: Moment,
+    pub now: Moment,
+}
+
+impl Sight<'_> {
+    pub fn holds(&self, condition: &Condition) -> Result<bool, Unresolved> {
+        match condition {
+            Condition::Settled => Ok(self.settled()),
+            Condition::State { node, state } => {
+                let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
+                let row = self.observer.row(&name);
+                Ok(row.is_some_and(|r| r.current_group_state == *state && r.assigned_group_state == *state))
+            }
+            Condition::Goal { node, goal } => {
+                let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
+                Ok(self.observer.row(&name).is_some_and(|r| r.assigned_group_state == *goal))
+            }
+            Condition::Writable { writable, except } => {
+                let goals = || self.observer.goals(self.nodes);
+                let except = except.as_ref().map(|s| self.cast.resolve(s, &goals())).transpose()?;
+                Ok(self.writable(*writable, except.as_deref()))
+            }
+        }
+    }
+
+    fn writable(&self, writable: Writable, except: Option<&str>) -> bool {
+        let latest = self.clients.map(Clients::latest).unwrap_or_default();
+        match writable {
+            Writable::One => latest.acked.is_some_and(|ack| {
+                let newest = latest.failed_at.is_none_or(|failed| failed <= ack.at);
+                newest && ack.sent >= self.since && except != Some(ack.node.as_str())
+            }),
+            Writable::None => {
+                let last = latest.acked.map_or(self.since, |ack| ack.at.max(self.since));
+                self.now.since(last) >= QUIET
+            }
+        }
+    }
+
+    /// Every node has reached its goal; one is primary (or single), the rest are secondary.
+    pub fn settled(&self) -> bool {
+        let rows = self.observer.rows();
+        let holders = rows.iter().filter(|r| matches!(r.assigned_group_state, NodeState::Primary | NodeState::Single));
+        holders.count() == 1
+            && rows.iter().all(|r| {
+                r.current_group_state == r.assigned_group_state
+                    && matches!(r.assigned_group_state, NodeState::Primary | NodeState::Single | NodeState::Secondary)
+            })
+    }
+}

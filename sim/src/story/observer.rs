@@ -1,0 +1,125 @@
+//! Watches the monitor as an operator's screen would, through a link that no fault touches, and
+//! gathers its event log while it is written.
+
+use crate::ports::SimLink;
+use crate::ports::clock::WALL_BASE_MS;
+use crate::world::{Bell, Fate, MONITOR, OBSERVER, World};
+use pgbaton_core::check::Kind;
+use pgbaton_core::model::{Epoch, Moment, NodeState};
+use pgbaton_core::ports::Link;
+use pgbaton_core::wire::{Answer, EventRow, Request, StateRow, decode, encode};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Longest time between two looks, should nothing happen.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// Pause after a look that brought nothing: the monitor is down, or holds no calls.
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Clone, Default)]
+pub struct Observer {
+    seen: Arc<Mutex<Seen>>,
+    pub bell: Bell,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    rows: Vec<StateRow>,
+    events: Vec<EventRow>,
+}
+
+/// Asks the monitor and decodes what it says.
+pub async fn ask(link: &SimLink, request: &Request, patience: Duration) -> Result<Answer, String> {
+    let answer = link.call(encode(request), patience).await.map_err(|e| e.to_string())?;
+    decode(&answer).map_err(|e| e.to_string())
+}
+
+impl Observer {
+    pub fn start(world: &World) -> Observer {
+        let observer = Observer::default();
+        let link = || SimLink::new(&world.net, OBSERVER, MONITOR);
+        let (events, states) = (observer.clone(), observer.clone());
+        world.spawn(OBSERVER, events.watch_events(link(), world.fate.clone()));
+        world.spawn(OBSERVER, states.watch_states(link(), world.fate.clone()));
+        observer
+    }
+
+    async fn watch_events(self, link: SimLink, fate: Fate) {
+        loop {
+            let last = self.seen.lock().unwrap().events.last().map(|e| e.eventid);
+            let request = Request::Events {
+                formation: None,
+                group: None,
+                after: Some(last.unwrap_or(0)),
+                count: 1000,
+                wait: true,
+            };
+            match ask(&link, &request, LOOK_PERIOD * 30).await {
+                Ok(Answer::Events(rows)) if !rows.is_empty() => {
+                    self.seen.lock().unwrap().events.extend(rows);
+                    self.bell.ring();
+                }
+                _ => fate.sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// States are asked for anew with each event, and now and then.
+    async fn watch_states(self, link: SimLink, fate: Fate) {
+        loop {
+            let events = self.bell.rings();
+            if self.look(&link).await {
+                let _ = fate.timeout(LOOK_PERIOD, self.bell.past(events)).await;
+            } else {
+                fate.sleep(PAUSE).await;
+            }
+        }
+    }
+
+    pub async fn look(&self, link: &SimLink) -> bool {
+        let request = Request::State { formation: None, group: None };
+        match ask(link, &request, LOOK_PERIOD).await {
+            Ok(Answer::State(rows)) => {
+                self.seen.lock().unwrap().rows = rows;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn rows(&self) -> Vec<StateRow> {
+        self.seen.lock().unwrap().rows.clone()
+    }
+
+    pub fn row(&self, node: &str) -> Option<StateRow> {
+        let seen = self.seen.lock().unwrap();
+        seen.rows.iter().find(|r| r.nodename == node).cloned()
+    }
+
+    /// Every node with its goal, in the order of the cluster.
+    pub fn goals(&self, nodes: &[String]) -> Vec<(String, NodeState)> {
+        let of = |name: &String| Some((name.clone(), self.row(name)?.assigned_group_state));
+        nodes.iter().filter_map(of).collect()
+    }
+
+    /// The event log as the trace wants it, in simulated time.
+    pub fn event_log(&self) -> Vec<(Moment, Kind)> {
+        let seen = self.seen.lock().unwrap();
+        seen.events.iter().map(|row| (moment(row), kind(row))).collect()
+    }
+}
+
+fn moment(row: &EventRow) -> Moment {
+    Moment(row.eventtime.saturating_sub(WALL_BASE_MS) * 1000)
+}
+
+fn kind(row: &EventRow) -> Kind {
+    Kind::Node {
+        node: row.nodename.clone(),
+        reported: row.reportedstate,
+        goal: row.goalstate,
+        epoch: Epoch(row.epoch),
+        rule: row.rule_pos,
+        description: row.description.clone(),
+    }
+}

@@ -1,0 +1,20 @@
+//! What a run brings back.
+
+use pgbaton_core::check::Trace;
+use serde::Serialize;
+use std::time::Duration;
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    pub trace: Trace,
+    /// What the scenario expected and did not get.
+    pub unmet: Vec<String>,
+    pub simulated: Duration,
+}
+
+impl Outcome {
+    pub fn broken(panic: String) -> Outcome {
+        let unmet = vec![format!("the run panicked: {panic}")];
+        Outcome { trace: Trace::default(), unmet, simulated: Duration::ZERO }
+    }
+}

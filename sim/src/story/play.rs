@@ -1,0 +1,198 @@
+//! The course of a run: boot, steps, the end.
+
+use super::condition::Sight;
+use super::observer::Observer;
+use super::outcome::Outcome;
+use super::verb;
+use crate::clients::Clients;
+use crate::world::World;
+use pgbaton_core::check::Kind;
+use pgbaton_core::model::Moment;
+use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect};
+use std::time::Duration;
+
+/// Two nodes that are made and joined need no more than this.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// How long `until` may take when the step doesn't say.
+const WITHIN: Duration = Duration::from_secs(60);
+/// How often a condition is looked at.
+const TICK: Duration = Duration::from_millis(5);
+/// What clients are given to end the write they are at: more than a statement may take.
+const LAST_WRITES: Duration = Duration::from_millis(2500);
+
+struct Play {
+    scenario: Scenario,
+    world: World,
+    observer: Observer,
+    clients: Option<Clients>,
+    cast: Cast,
+    unmet: Vec<String>,
+    began: Moment,
+}
+
+pub async fn play(scenario: Scenario) -> Outcome {
+    let world = World::new(&scenario);
+    let mut play = Play {
+        observer: Observer::start(&world),
+        scenario,
+        world,
+        clients: None,
+        cast: Cast::default(),
+        unmet: Vec::new(),
+        began: Moment::ZERO,
+    };
+    if play.boot().await {
+        play.began = play.now();
+        play.world.chronicle.note(Kind::ClientsBegan);
+        play.clients = Some(Clients::start(&play.world, &play.scenario.workload));
+        play.steps().await;
+        play.converge().await;
+    }
+    play.end().await
+}
+
+impl Play {
+    fn now(&self) -> Moment {
+        self.world.fate.now()
+    }
+
+    /// The monitor, then one node after the other, until all is well.
+    async fn boot(&mut self) -> bool {
+        self.world.monitor.start();
+        for i in 0..self.world.nodes.len() {
+            self.world.nodes[i].start_keeper();
+            let joined = i + 1;
+            let limit = self.now() + BOOT_LIMIT;
+            while !(self.observer.rows().len() == joined && self.settled()) {
+                if self.now() > limit {
+                    self.complain_about_nodes(&format!("node {joined} did not join"));
+                    return false;
+                }
+                self.world.fate.sleep(TICK).await;
+            }
+        }
+        true
+    }
+
+    fn settled(&self) -> bool {
+        self.sight(Moment::ZERO).settled()
+    }
+
+    fn sight(&self, since: Moment) -> Sight<'_> {
+        Sight {
+            nodes: &self.scenario.cluster.nodes,
+            observer: &self.observer,
+            clients: self.clients.as_ref(),
+            cast: &self.cast,
+            since,
+            now: self.now(),
+        }
+    }
+
+    async fn steps(&mut self) {
+        let mut before = self.began;
+        for (i, step) in self.scenario.steps.clone().iter().enumerate() {
+            if let Some(at) = step.at {
+                self.world.fate.sleep_until(self.began + at).await;
+            }
+            if let Some(wait) = step.wait {
+                self.world.fate.sleep_until(before + wait).await;
+            }
+            if let Some(condition) = &step.until
+                && !self.wait_for(condition, step.within.unwrap_or(WITHIN)).await
+            {
+                let what = format!("step {}: not reached in time: {condition:?}", i + 1);
+                self.complain_about_nodes(&what);
+            }
+            before = self.now();
+            if let Err(why) = self.act(step).await {
+                self.unmet.push(format!("step {}: {why}", i + 1));
+            }
+        }
+    }
+
+    async fn wait_for(&mut self, condition: &Condition, within: Duration) -> bool {
+        let since = self.now();
+        while !self.sight(since).holds(condition).unwrap_or(false) {
+            if self.now().since(since) >= within {
+                return false;
+            }
+            self.world.fate.sleep(TICK).await;
+        }
+        true
+    }
+
+    async fn act(&mut self, step: &Step) -> Result<(), String> {
+        let Some(verb) = &step.verb else { return Ok(()) };
+        let goals = self.observer.goals(&self.scenario.cluster.nodes);
+        let cast = self.cast.clone();
+        let name = |selector: &_| cast.resolve(selector, &goals).map_err(|e| e.to_string());
+        let names = verb.selectors().into_iter().map(name).collect::<Result<Vec<_>, _>>()?;
+        if let (Some(bind), Some(subject)) = (&step.bind, names.first()) {
+            self.cast.bind(bind, subject);
+        }
+        let text = [&[verb.describe().to_string()], &names[..]].concat().join(" ");
+        self.world.chronicle.note(Kind::Step { text });
+        let formation = self.scenario.cluster.formation.clone();
+        let done = verb::perform(&self.world, &formation, verb, name).await;
+        done.map_err(|why| format!("{} {}: {why}", verb.describe(), names.join(" ")))
+    }
+
+    /// Only the network is mended: what the story left down stays down.
+    async fn converge(&mut self) {
+        self.world.net.heal_all();
+        let within = self.scenario.finally.converge;
+        if !self.wait_for(&Condition::Settled, within).await {
+            self.complain_about_nodes("the group did not settle");
+        }
+    }
+
+    fn complain_about_nodes(&mut self, what: &str) {
+        let of = |node: &crate::world::NodeMachine| {
+            let state = match self.observer.row(&node.name) {
+                Some(r) => format!(
+                    "{} -> {}{}",
+                    r.current_group_state,
+                    r.assigned_group_state,
+                    r.pending.map(|p| format!(" ({p})")).unwrap_or_default()
+                ),
+                None => "unknown to the monitor".to_string(),
+            };
+            format!("{}: {state}, {}", node.name, node.keeper.describe())
+        };
+        let nodes: Vec<String> = self.world.nodes.iter().map(of).collect();
+        self.unmet.push(format!("{what}; {}", nodes.join("; ")));
+    }
+
+    async fn end(mut self) -> Outcome {
+        if let Some(clients) = &self.clients {
+            self.world.chronicle.note(Kind::ClientsStopped);
+            clients.stop();
+            self.world.fate.sleep(LAST_WRITES).await;
+        }
+        self.note_found();
+        let chronicle = self.world.chronicle.clone();
+        for (at, kind) in self.observer.event_log() {
+            chronicle.note_at(at, kind);
+        }
+        let (mut trace, complaints) = chronicle.take();
+        trace.nodes.clone_from(&self.scenario.cluster.nodes);
+        self.unmet.extend(expect::unmet(&self.scenario, &trace));
+        self.unmet.extend(complaints);
+        let outcome = Outcome { trace, unmet: self.unmet, simulated: self.world.fate.now().since(Moment::ZERO) };
+        self.world.end().await;
+        outcome
+    }
+
+    fn note_found(&self) {
+        for node in &self.world.nodes {
+            if let Some(row) = self.observer.row(&node.name) {
+                let (reported, goal) = (row.current_group_state, row.assigned_group_state);
+                if reported.is_writable() {
+                    self.world.chronicle.note(Kind::Found { node: node.name.clone(), ids: node.pg.visible_rows() });
+                }
+                self.world.chronicle.note(Kind::Ended { node: node.name.clone(), reported, goal });
+            }
+        }
+    }
+}

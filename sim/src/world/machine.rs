@@ -1,0 +1,249 @@
+//! Machines and the processes that can be killed and paused on them.
+
+use super::{Bell, Chronicle, Fate, MONITOR};
+use crate::disk::Disk;
+use crate::net::Net;
+use crate::ports::clock::Skew;
+use crate::ports::{SimClock, SimDoor, SimLink, SimPostgres, SimStore};
+use crate::postgres::PgHost;
+use madsim::runtime::Handle;
+use madsim::task::NodeId as ProcessId;
+use pgbaton_core::model::{KeeperSettings, MonitorSettings};
+use pgbaton_core::scenario::Scenario;
+use pgbaton_core::shell::{KeeperExit, KeeperPorts, StopRequest, ensure_registered, run_keeper, run_monitor};
+use pgbaton_core::wire::Register;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+pub const POSTGRES_PORT: u16 = 5432;
+
+/// A process of madsim's that is killed and started again.
+#[derive(Debug, Clone)]
+struct Process {
+    handle: Handle,
+    id: ProcessId,
+}
+
+impl Process {
+    fn new(name: &str) -> Process {
+        let handle = Handle::current();
+        let id = handle.create_node().name(name).build().id();
+        Process { handle, id }
+    }
+
+    /// Always both: a restart alone leaves the old tasks half alive, and nothing runs on a killed one.
+    fn kill(&self) {
+        self.handle.kill(self.id);
+        self.handle.restart(self.id);
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let node = self.handle.get_node(self.id);
+        node.expect("processes are never removed").spawn(task);
+    }
+}
+
+/// A machine with a keeper and its Postgres.
+pub struct NodeMachine {
+    pub name: String,
+    pub pg: Arc<PgHost>,
+    pub keeper: Arc<KeeperState>,
+    process: Process,
+    disk: Disk,
+    clock: SimClock,
+    fate: Fate,
+    net: Net,
+    chronicle: Chronicle,
+    settings: KeeperSettings,
+    ask: Register,
+}
+
+#[derive(Debug, Default)]
+pub struct KeeperState {
+    pub bell: Bell,
+    state: Mutex<Service>,
+}
+
+#[derive(Debug, Default)]
+struct Service {
+    running: bool,
+    stop: Option<StopRequest>,
+    exit: Option<KeeperExit>,
+    /// Why it isn't registered yet.
+    trouble: Option<String>,
+}
+
+impl KeeperState {
+    /// One line for a run that doesn't come to its end.
+    pub fn describe(&self) -> String {
+        let service = self.state.lock().unwrap();
+        match (&service.trouble, &service.exit, service.running) {
+            (Some(trouble), _, true) => format!("its keeper can't register: {trouble}"),
+            (None, _, true) => "its keeper runs".to_string(),
+            (_, Some(exit), false) => format!("its keeper has ended: {exit:?}"),
+            (_, None, false) => "its keeper isn't running".to_string(),
+        }
+    }
+
+    fn note_trouble(&self, what: String) {
+        self.state.lock().unwrap().trouble = Some(what);
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.state.lock().unwrap().running
+    }
+
+    pub fn ask_to_stop(&self, how: StopRequest) {
+        self.state.lock().unwrap().stop = Some(how);
+        self.bell.ring();
+    }
+
+    /// Ends when the process is gone.
+    pub async fn until_gone(&self) {
+        self.bell.until(|| (!self.is_running()).then_some(())).await;
+    }
+
+    fn set(&self, service: Service) {
+        *self.state.lock().unwrap() = service;
+        self.bell.ring();
+    }
+}
+
+impl NodeMachine {
+    pub fn new(name: &str, scenario: &Scenario, net: &Net, chronicle: &Chronicle, skew: Skew) -> NodeMachine {
+        NodeMachine {
+            name: name.to_string(),
+            pg: PgHost::new(name, POSTGRES_PORT, net, chronicle),
+            keeper: Arc::default(),
+            process: Process::new(&format!("keeper:{name}")),
+            disk: Disk::default(),
+            clock: SimClock::new(net.fate().clone(), skew),
+            fate: net.fate().clone(),
+            net: net.clone(),
+            chronicle: chronicle.clone(),
+            settings: scenario.keeper.clone(),
+            ask: Register {
+                formation: scenario.cluster.formation.clone(),
+                group: 0,
+                name: name.to_string(),
+                host: name.to_string(),
+                port: POSTGRES_PORT,
+                candidate_priority: 50,
+                replication_quorum: true,
+                system_id: None,
+            },
+        }
+    }
+
+    /// Starts the keeper, unless it runs.
+    pub fn start_keeper(&self) {
+        if self.keeper.is_running() {
+            return;
+        }
+        self.keeper.set(Service { running: true, ..Service::default() });
+        let store = SimStore::open(&self.fate, &self.disk).expect("a store opens after any kill");
+        let ports = KeeperPorts {
+            clock: self.clock.clone(),
+            link: SimLink::new(&self.net, &self.name, MONITOR),
+            store,
+            postgres: SimPostgres::new(self.pg.clone()),
+        };
+        let keeper = Keeper {
+            name: self.name.clone(),
+            state: self.keeper.clone(),
+            fate: self.fate.clone(),
+            chronicle: self.chronicle.clone(),
+            settings: self.settings.clone(),
+            ask: self.ask.clone(),
+        };
+        self.process.spawn(keeper.run(ports));
+    }
+
+    pub fn kill_keeper(&self) {
+        self.disk.detach();
+        self.process.kill();
+        self.keeper.set(Service::default());
+    }
+
+    /// SIGSTOP to everything: the kernel goes on accepting connections.
+    pub fn pause(&self) {
+        self.process.handle.pause(self.process.id);
+        self.process.handle.pause(self.pg.process());
+    }
+
+    pub fn resume(&self) {
+        self.process.handle.resume(self.process.id);
+        self.process.handle.resume(self.pg.process());
+    }
+}
+
+struct Keeper {
+    name: String,
+    state: Arc<KeeperState>,
+    fate: Fate,
+    chronicle: Chronicle,
+    settings: KeeperSettings,
+    ask: Register,
+}
+
+type Ports = KeeperPorts<SimClock, SimLink, SimStore, SimPostgres>;
+
+impl Keeper {
+    async fn run(self, ports: Ports) {
+        while let Err(e) = ensure_registered(&ports.link, &ports.store, self.ask.clone()).await {
+            self.state.note_trouble(e.to_string());
+            self.fate.sleep(self.settings.retry_pause).await;
+        }
+        self.state.state.lock().unwrap().trouble = None;
+        let state = self.state.clone();
+        let stop = async move { state.bell.until(|| state.state.lock().unwrap().stop).await };
+        let exit = run_keeper(ports, self.settings, stop).await;
+        if let KeeperExit::Fatal(why) = &exit {
+            self.chronicle.complain(format!("the keeper of {} gave up: {why}", self.name));
+        }
+        self.state.set(Service { exit: Some(exit), ..Service::default() });
+    }
+}
+
+/// The machine of the monitor.
+pub struct MonitorMachine {
+    process: Process,
+    disk: Disk,
+    net: Net,
+    chronicle: Chronicle,
+    settings: MonitorSettings,
+    running: Mutex<bool>,
+}
+
+impl MonitorMachine {
+    pub fn new(net: &Net, chronicle: &Chronicle, settings: MonitorSettings) -> MonitorMachine {
+        MonitorMachine {
+            process: Process::new(MONITOR),
+            disk: Disk::default(),
+            net: net.clone(),
+            chronicle: chronicle.clone(),
+            settings,
+            running: Mutex::new(false),
+        }
+    }
+
+    pub fn start(&self) {
+        if std::mem::replace(&mut *self.running.lock().unwrap(), true) {
+            return;
+        }
+        let store = SimStore::open(self.net.fate(), &self.disk).expect("a store opens after any kill");
+        let clock = SimClock::new(self.net.fate().clone(), Skew::default());
+        let (net, settings, chronicle) = (self.net.clone(), self.settings.clone(), self.chronicle.clone());
+        self.process.spawn(async move {
+            let door = SimDoor::open(&net, MONITOR);
+            let exit = run_monitor(clock, door, store, settings).await;
+            chronicle.complain(format!("the monitor gave up: {exit}"));
+        });
+    }
+
+    pub fn kill(&self) {
+        self.disk.detach();
+        self.process.kill();
+        *self.running.lock().unwrap() = false;
+    }
+}

@@ -1,0 +1,105 @@
+//! The world of one run: a network, machines, and the processes on them.
+
+pub mod bell;
+pub mod chronicle;
+pub mod fate;
+pub mod machine;
+pub mod run;
+
+pub use bell::Bell;
+pub use chronicle::Chronicle;
+pub use fate::Fate;
+pub use machine::{MonitorMachine, NodeMachine};
+pub use run::on_fresh_thread;
+
+use crate::net::Net;
+use crate::ports::clock::Skew;
+use madsim::runtime::Handle;
+use madsim::task::NodeId as ProcessId;
+use pgbaton_core::scenario::Scenario;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+/// The machine of the clients and of those who give orders.
+pub const CLIENTS: &str = "clients";
+pub const MONITOR: &str = "monitor";
+/// Sees everything, is never cut off and is no part of the world it watches.
+pub const OBSERVER: &str = "observer";
+
+pub struct World {
+    pub fate: Fate,
+    pub net: Net,
+    pub chronicle: Chronicle,
+    pub monitor: MonitorMachine,
+    /// In the order of the scenario.
+    pub nodes: Vec<NodeMachine>,
+    handle: Handle,
+    processes: BTreeMap<&'static str, ProcessId>,
+}
+
+impl World {
+    /// Machines are on, and nothing runs yet.
+    pub fn new(scenario: &Scenario) -> World {
+        let handle = Handle::current();
+        let fate = Fate::current();
+        let net = Net::new(fate.clone());
+        let chronicle = Chronicle::new(&fate);
+        let helper = |name: &'static str| (name, handle.create_node().name(name).build().id());
+        let nodes = scenario.cluster.nodes.iter();
+        let world = World {
+            monitor: MonitorMachine::new(&net, &chronicle, scenario.monitor.clone()),
+            nodes: nodes.map(|name| NodeMachine::new(name, scenario, &net, &chronicle, Skew::default())).collect(),
+            processes: [helper(CLIENTS), helper(OBSERVER)].into(),
+            handle,
+            fate,
+            net,
+            chronicle,
+        };
+        world.keep_house();
+        world
+    }
+
+    /// madsim keeps a note of every task that ever ran, until somebody counts them.
+    fn keep_house(&self) {
+        let (fate, handle) = (self.fate.clone(), self.handle.clone());
+        self.spawn(OBSERVER, async move {
+            loop {
+                fate.sleep(Duration::from_secs(1)).await;
+                handle.metrics().num_tasks();
+            }
+        });
+    }
+
+    /// Runs a task of the clients' or the observer's process.
+    pub fn spawn(&self, process: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let process = self.handle.get_node(self.processes[process]);
+        process.expect("helpers live as long as the world").spawn(task);
+    }
+
+    pub fn node(&self, name: &str) -> Result<&NodeMachine, String> {
+        let found = self.nodes.iter().find(|n| n.name == name);
+        found.ok_or_else(|| format!("{name} is no node of the cluster"))
+    }
+
+    /// Cuts every link of a node but the one to the clients.
+    pub fn isolate(&self, node: &str) {
+        self.net.cut(node, MONITOR);
+        for other in &self.nodes {
+            self.net.cut(node, &other.name);
+        }
+    }
+
+    /// A runtime that is dropped leaves its tasks where they are; killed ones are dropped properly.
+    pub async fn end(self) {
+        for node in &self.nodes {
+            node.kill_keeper();
+            node.pg.kill_server();
+        }
+        self.monitor.kill();
+        for process in self.processes.values() {
+            self.handle.kill(*process);
+        }
+        self.fate.sleep(Duration::from_millis(1)).await;
+    }
+}
