@@ -1,0 +1,175 @@
+use pgbaton_core::ports::{Change, Snapshot, Store, StoreError};
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Raised when the tables change their meaning.
+const FORMAT: u64 = 1;
+
+const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+
+/// The embedded store: one redb file, whose commits are atomic and durable. One process at a time.
+#[derive(Clone)]
+pub struct RedbStore {
+    db: Arc<Database>,
+}
+
+impl RedbStore {
+    /// Opens the file, or makes it. Its directory must exist.
+    pub fn open(path: &Path) -> Result<RedbStore, StoreError> {
+        let db = Database::create(path).map_err(|e| cannot_open(path, e))?;
+        let store = RedbStore { db: Arc::new(db) };
+        store.check_format(path)?;
+        Ok(store)
+    }
+
+    fn check_format(&self, path: &Path) -> Result<(), StoreError> {
+        let write = self.db.begin_write().map_err(io)?;
+        {
+            let mut meta = write.open_table(META).map_err(io)?;
+            let found = meta.get("format").map_err(io)?.map(|v| v.value());
+            match found {
+                Some(FORMAT) => return Ok(()),
+                None => {
+                    meta.insert("format", FORMAT).map_err(io)?;
+                    meta.insert("version", 0).map_err(io)?;
+                }
+                Some(other) => {
+                    return Err(StoreError::Damaged(format!(
+                        "{} has format {other}, this program reads and writes format {FORMAT}; run the version of \
+                         pgbaton that wrote it, or move the file away and register anew",
+                        path.display()
+                    )));
+                }
+            }
+            write.open_table(RECORDS).map_err(io)?;
+        }
+        write.commit().map_err(io)
+    }
+
+    fn read(&self) -> Result<Snapshot, StoreError> {
+        let read = self.db.begin_read().map_err(io)?;
+        let meta = read.open_table(META).map_err(io)?;
+        let version = meta.get("version").map_err(io)?.map_or(0, |v| v.value());
+        let mut records = BTreeMap::new();
+        for row in read.open_table(RECORDS).map_err(io)?.iter().map_err(io)? {
+            let (key, value) = row.map_err(io)?;
+            records.insert(key.value().to_string(), value.value().to_vec());
+        }
+        Ok(Snapshot { version, records })
+    }
+
+    fn write(&self, expected: u64, changes: Vec<Change>) -> Result<u64, StoreError> {
+        let mut write = self.db.begin_write().map_err(io)?;
+        write.set_durability(Durability::Immediate).map_err(io)?;
+        let next = expected + 1;
+        {
+            let mut meta = write.open_table(META).map_err(io)?;
+            let found = meta.get("version").map_err(io)?.map_or(0, |v| v.value());
+            if found != expected {
+                return Err(StoreError::Conflict { expected, found });
+            }
+            meta.insert("version", next).map_err(io)?;
+            let mut records = write.open_table(RECORDS).map_err(io)?;
+            for change in changes {
+                match change {
+                    Change::Put(key, value) => records.insert(key.as_str(), value.as_slice()).map_err(io)?,
+                    Change::Remove(key) => records.remove(key.as_str()).map_err(io)?,
+                };
+            }
+        }
+        write.commit().map_err(io)?;
+        Ok(next)
+    }
+}
+
+impl Store for RedbStore {
+    async fn load(&self) -> Result<Snapshot, StoreError> {
+        let store = self.clone();
+        off_the_loop(move || store.read()).await
+    }
+
+    async fn commit(&self, expected: u64, changes: Vec<Change>) -> Result<u64, StoreError> {
+        let store = self.clone();
+        off_the_loop(move || store.write(expected, changes)).await
+    }
+}
+
+/// redb waits for the disk, which must not hold up timers and connections.
+async fn off_the_loop<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => Err(StoreError::Io(format!("the writing thread ended: {e}"))),
+    }
+}
+
+fn io(e: impl Display) -> StoreError {
+    StoreError::Io(e.to_string())
+}
+
+fn cannot_open(path: &Path, e: DatabaseError) -> StoreError {
+    let path: PathBuf = path.to_path_buf();
+    let path = path.display();
+    match e {
+        DatabaseError::DatabaseAlreadyOpen => {
+            StoreError::Io(format!("{path} is in use by another process of pgbaton; stop that one first"))
+        }
+        DatabaseError::UpgradeRequired(version) => StoreError::Damaged(format!(
+            "{path} has redb file format {version}; run the version of pgbaton that wrote it"
+        )),
+        DatabaseError::Storage(redb::StorageError::Io(e)) if e.kind() != std::io::ErrorKind::InvalidData => {
+            StoreError::Io(format!("{path}: {e}"))
+        }
+        e => StoreError::Damaged(format!(
+            "{path}: {e}; restore the file from a backup, or move it away and register anew"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &str, value: &str) -> Change {
+        Change::Put(key.into(), value.into())
+    }
+
+    #[tokio::test]
+    async fn commits_survive_reopening_and_stale_ones_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let store = RedbStore::open(&path).unwrap();
+        assert_eq!(store.load().await, Ok(Snapshot::default()));
+        assert_eq!(store.commit(0, vec![put("a", "1"), put("b", "2")]).await, Ok(1));
+        assert_eq!(store.commit(1, vec![put("a", "3"), Change::Remove("b".into())]).await, Ok(2));
+        let stale = store.commit(1, vec![put("a", "lost")]).await;
+        assert_eq!(stale, Err(StoreError::Conflict { expected: 1, found: 2 }));
+        drop(store);
+        let again = RedbStore::open(&path).unwrap().load().await.unwrap();
+        assert_eq!(again.version, 2);
+        assert_eq!(again.records, BTreeMap::from([("a".to_string(), b"3".to_vec())]));
+    }
+
+    #[test]
+    fn a_file_in_use_of_another_format_or_of_no_format_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let store = RedbStore::open(&path).unwrap();
+        let refused = RedbStore::open(&path).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("in use by another process"), "{refused}");
+        let write = store.db.begin_write().unwrap();
+        write.open_table(META).unwrap().insert("format", 99).unwrap();
+        write.commit().unwrap();
+        drop(store);
+        let refused = RedbStore::open(&path).map(drop).unwrap_err();
+        assert!(matches!(&refused, StoreError::Damaged(t) if t.contains("format 99")), "{refused}");
+        std::fs::write(&path, "this was never a redb file, it is just text").unwrap();
+        let refused = RedbStore::open(&path).map(drop).unwrap_err();
+        assert!(matches!(&refused, StoreError::Damaged(t) if t.contains("restore")), "{refused}");
+    }
+}

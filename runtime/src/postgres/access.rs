@@ -1,0 +1,261 @@
+//! Who may replicate from here, and whom commits wait for.
+
+use super::conf::{Place, REPLICATION_ROLE, with_block};
+use super::sql::{SqlError, identifier, on_fresh_connection, quoted};
+use super::{LocalPostgres, PostgresConfig, conf, files};
+use nix::sys::signal::Signal;
+use pgbaton_core::model::{NodeId, Peer};
+use pgbaton_core::ports::{Names, PgError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::IpAddr;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const NAMES: &str = "put synchronous_standby_names in force";
+const POLL: Duration = Duration::from_millis(2);
+/// Peers admitted are taken for granted this long; a slot dropped by hand comes back after it.
+const RECHECK: Duration = Duration::from_secs(30);
+
+/// The names proven to be in force, for one life of the server.
+pub struct InForce {
+    pid: i32,
+    names: String,
+}
+
+/// The peers admitted last, for one life of the server.
+pub struct Admitted {
+    pid: i32,
+    standby: bool,
+    peers: Vec<Peer>,
+    at: Instant,
+}
+
+impl LocalPostgres {
+    pub(super) fn write_names(&self, names: &Names) -> Result<(), PgError> {
+        let changed = conf::write_names(&self.config, &names.0)?;
+        if let Some(postmaster) = self.processes.postmaster(&self.config).filter(|_| changed) {
+            postmaster.signal(Signal::SIGHUP);
+        }
+        Ok(())
+    }
+
+    /// Three kinds of processes must know the names.
+    /// - The postmaster: a backend forked after its reload shows them, and by then it has sent SIGHUP to all others.
+    /// - The checkpointer: it alone sets the shared flag by which backends decide whether to wait at all. It serves
+    ///   its SIGHUP before a checkpoint asked for later, so a checkpoint proves it. The flag changes only between
+    ///   no names and some; the checkpoint is spared otherwise. It is spared for no names as well: until the flag
+    ///   falls commits may wait in vain, which is slow but loses nothing.
+    /// - The WAL senders: they release waiting commits by the names they know. One that has sent a record written
+    ///   after the SIGHUP serves that before it hears the next reply, and replies are what it releases by.
+    pub(super) async fn wait_for_names(&self) -> Result<(), PgError> {
+        let postmaster = self.running(NAMES)?;
+        let wanted = conf::read_names(&self.config);
+        let before = self.names_known_for(postmaster.pid);
+        if before.as_deref() == Some(wanted.as_str()) {
+            return Ok(());
+        }
+        let work = async {
+            while !self.shows_names(&wanted).await? {
+                tokio::time::sleep(POLL).await;
+            }
+            let flag_known = before.is_some_and(|names| names.is_empty() == wanted.is_empty());
+            if !flag_known && !wanted.is_empty() {
+                self.working.run("CHECKPOINT").await.map_err(|e| e.during(NAMES))?;
+            }
+            self.senders_know().await
+        };
+        self.while_alive(NAMES, &postmaster, work).await?;
+        let proven = InForce { pid: postmaster.pid, names: wanted };
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(proven);
+        Ok(())
+    }
+
+    fn names_known_for(&self, pid: i32) -> Option<String> {
+        let known = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().filter(|k| k.pid == pid).map(|k| k.names.clone())
+    }
+
+    async fn shows_names(&self, wanted: &str) -> Result<bool, PgError> {
+        const QUERY: &str = "SELECT setting, sourcefile FROM pg_settings WHERE name = 'synchronous_standby_names'";
+        let rows = match on_fresh_connection(&self.config, QUERY).await {
+            Ok(rows) => rows,
+            Err(SqlError::NotYet | SqlError::Broken(_)) => return Ok(false),
+            Err(e) => return Err(e.during(NAMES)),
+        };
+        let row = rows.first().ok_or_else(|| PgError::Retry(format!("{NAMES}: the server says nothing")))?;
+        if row.get(1).is_some_and(|file| file.ends_with("postgresql.auto.conf")) {
+            return Err(PgError::Operator(
+                "synchronous_standby_names was set by ALTER SYSTEM, which wins over pgbaton: run ALTER SYSTEM RESET \
+                 synchronous_standby_names"
+                    .into(),
+            ));
+        }
+        Ok(row.get(0) == Some(wanted))
+    }
+
+    async fn senders_know(&self) -> Result<(), PgError> {
+        // Transactional, because only a commit flushes, and only flushed WAL is sent.
+        const WRITE: &str = "SELECT CASE WHEN NOT pg_is_in_recovery() \
+                             THEN pg_logical_emit_message(true, 'pgbaton', 'names') END";
+        let written = self.working.query(WRITE, PATIENCE).await.map_err(|e| e.during(NAMES))?;
+        let Some(lsn) = written.first().and_then(|row| row.get(0)) else {
+            return Ok(());
+        };
+        let ask = format!(
+            "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sent_lsn < {}::pg_lsn \
+             AND application_name LIKE 'pgbaton\\_standby\\_%'",
+            quoted(lsn)
+        );
+        loop {
+            let rows = self.working.query(&ask, PATIENCE).await.map_err(|e| e.during(NAMES))?;
+            if rows.first().and_then(|row| row.get(0)) == Some("0") {
+                return Ok(());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    pub(super) async fn admit_peers(&self, peers: &[Peer]) -> Result<(), PgError> {
+        let postmaster = self.running("admit peers")?;
+        let role = self.admit_query("SELECT pg_is_in_recovery()::int, 0").await?;
+        let standby = role.first().is_some_and(|(recovering, _)| recovering == "1");
+        let known = |a: &Admitted| {
+            a.pid == postmaster.pid && a.standby == standby && a.peers == peers && a.at.elapsed() < RECHECK
+        };
+        if self.admitted.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(known) {
+            return Ok(());
+        }
+        if write_hba(&self.config, peers).await? {
+            postmaster.signal(Signal::SIGHUP);
+        }
+        if !standby {
+            self.ensure_role().await?;
+        }
+        self.ensure_slots(peers, standby).await?;
+        let admitted = Admitted { pid: postmaster.pid, standby, peers: peers.to_vec(), at: Instant::now() };
+        *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(admitted);
+        Ok(())
+    }
+
+    async fn admit_query(&self, sql: &str) -> Result<Vec<(String, String)>, PgError> {
+        let rows = self.working.query(sql, PATIENCE).await.map_err(|e| e.during("admit peers"))?;
+        let text = |row: &tokio_postgres::SimpleQueryRow, i| row.try_get(i).ok().flatten().unwrap_or("").to_string();
+        Ok(rows.iter().map(|row| (text(row, 0), text(row, 1))).collect())
+    }
+
+    /// A cluster that was made by somebody else has no such role, or one with another password.
+    async fn ensure_role(&self) -> Result<(), PgError> {
+        let exists = format!("SELECT 1, 0 FROM pg_roles WHERE rolname = {}", quoted(REPLICATION_ROLE));
+        let found = !self.admit_query(&exists).await?.is_empty();
+        for statement in role_statements(&self.config, !found) {
+            self.admit_query(&statement).await?;
+        }
+        Ok(())
+    }
+
+    /// On a standby a slot is there but holds no WAL until its owner uses it: the owner streams from the primary, so
+    /// nobody would ever advance it, and it would fill the disk. `wal_keep_size` bridges the time until the owners
+    /// come over after a promotion.
+    async fn ensure_slots(&self, peers: &[Peer], standby: bool) -> Result<(), PgError> {
+        let wanted: BTreeSet<String> = peers.iter().map(|p| p.node.standby_name()).collect();
+        let slots = "SELECT slot_name, CASE WHEN active THEN 'active' WHEN restart_lsn IS NULL THEN 'idle' \
+                     ELSE 'holding' END FROM pg_replication_slots WHERE slot_type = 'physical'";
+        let mut found: BTreeMap<String, String> = self.admit_query(slots).await?.into_iter().collect();
+        found.retain(|name, _| NodeId::from_standby_name(name).is_some());
+        for (name, use_made) in found.clone() {
+            match (wanted.contains(&name), use_made.as_str()) {
+                (true, "active" | "idle") => continue,
+                (true, _) if !standby => continue,
+                (false, "active") => {
+                    tracing::warn!("the slot {name} of a node that left is still in use and is dropped later");
+                    continue;
+                }
+                _ => {}
+            }
+            self.admit_query(&format!("SELECT pg_drop_replication_slot({}), 0", quoted(&name))).await?;
+            found.remove(&name);
+        }
+        for name in wanted.iter().filter(|name| !found.contains_key(*name)) {
+            let create = format!("SELECT pg_create_physical_replication_slot({}, {}), 0", quoted(name), !standby);
+            self.admit_query(&create).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The role by which nodes stream, clone and rewind from each other: what pg_rewind reads, and no more.
+pub fn role_statements(config: &PostgresConfig, is_new: bool) -> Vec<String> {
+    let role = identifier(REPLICATION_ROLE);
+    let verb = if is_new { "CREATE" } else { "ALTER" };
+    let password = quoted(&config.replication_password);
+    let mut statements = vec![format!("{verb} ROLE {role} LOGIN REPLICATION PASSWORD {password}")];
+    for function in [
+        "pg_ls_dir(text, boolean, boolean)",
+        "pg_stat_file(text, boolean)",
+        "pg_read_binary_file(text)",
+        "pg_read_binary_file(text, bigint, bigint, boolean)",
+    ] {
+        statements.push(format!("GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {role}"));
+    }
+    statements
+}
+
+async fn write_hba(config: &PostgresConfig, peers: &[Peer]) -> Result<bool, PgError> {
+    let path = config.pgdata.join("pg_hba.conf");
+    let text = fs::read_to_string(&path).map_err(|e| files::failed("read", &path, &e))?;
+    let mut hosts = BTreeSet::new();
+    for peer in peers {
+        hosts.extend(addresses(&peer.host).await);
+    }
+    files::update(config.run_as.as_ref(), &path, &with_block(&text, &hba_block(config, &hosts), Place::Start))
+}
+
+/// First in the file, because the first line that matches decides.
+pub fn hba_block(config: &PostgresConfig, hosts: &BTreeSet<String>) -> String {
+    // Nobody but the server's user and root can enter the socket's directory.
+    let mut block = String::from("local all postgres trust\n");
+    for host in hosts {
+        for database in ["replication", "all"] {
+            block.push_str(&format!("host {database} {REPLICATION_ROLE} {host} {}\n", config.auth));
+        }
+    }
+    block
+}
+
+/// A host name is admitted by name, and by the addresses it has now: Postgres checks a name by asking for the
+/// name of the address, which many networks can't tell.
+async fn addresses(host: &str) -> Vec<String> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return vec![masked(ip)];
+    }
+    let mut all = vec![host.to_string()];
+    match tokio::time::timeout(Duration::from_secs(2), tokio::net::lookup_host((host, 0))).await {
+        Ok(Ok(found)) => all.extend(found.map(|address| masked(address.ip()))),
+        Ok(Err(e)) => tracing::warn!("the address of {host} can't be found: {e}"),
+        Err(_) => tracing::warn!("the address of {host} can't be found in time"),
+    }
+    all
+}
+
+fn masked(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("{ip}/32"),
+        IpAddr::V6(ip) => format!("{ip}/128"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn hosts_are_admitted_by_name_and_by_address() {
+        assert_eq!(addresses("10.0.0.7").await, ["10.0.0.7/32"]);
+        assert_eq!(addresses("::1").await, ["::1/128"]);
+        let local = addresses("localhost").await;
+        assert_eq!(local[0], "localhost");
+        assert!(local.iter().any(|a| a == "127.0.0.1/32"), "{local:?}");
+    }
+}

@@ -1,0 +1,259 @@
+//! The settings pgbaton owns. They live in `<state_dir>/conf`, outside of PGDATA: a rewind and a clone copy
+//! the source's files, and these must not be the source's. `postgresql.conf` includes them at its end.
+
+use super::{PostgresConfig, files};
+use pgbaton_core::model::{NodeId, Upstream};
+use pgbaton_core::ports::PgError;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::ErrorKind;
+
+pub const REPLICATION_ROLE: &str = "pgbaton_replicator";
+
+const BEGIN: &str = "# pgbaton begin: managed, changes here are lost";
+const END: &str = "# pgbaton end";
+
+/// `ALTER SYSTEM` and `pg_basebackup -R` write these to postgresql.auto.conf, which would win over ours.
+const OWNED: [&str; 14] = [
+    "port",
+    "listen_addresses",
+    "unix_socket_directories",
+    "primary_conninfo",
+    "primary_slot_name",
+    "synchronous_standby_names",
+    "restore_command",
+    "restart_after_crash",
+    "recovery_target_timeline",
+    "hot_standby",
+    "wal_level",
+    "wal_log_hints",
+    "full_page_writes",
+    "promote_trigger_file",
+];
+
+/// Brings every file into shape before a start, also those that came with a clone or a rewind.
+pub fn prepare(config: &PostgresConfig) -> Result<(), PgError> {
+    let run_as = config.run_as.as_ref();
+    let dir = config.conf_dir();
+    files::private_dir(run_as, &config.state_dir)?;
+    files::private_dir(run_as, &dir)?;
+    files::private_dir(run_as, &config.seal_dir())?;
+    prepare_socket_dir(config)?;
+    files::update(run_as, &dir.join("pgbaton.conf"), &fixed(config))?;
+    let main = config.pgdata.join("postgresql.conf");
+    let text = fs::read_to_string(&main).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => PgError::Operator(format!(
+            "{} is missing; pgbaton needs the configuration in the data directory: move it there",
+            main.display()
+        )),
+        _ => files::failed("read", &main, &e),
+    })?;
+    files::update(run_as, &main, &with_block(&text, &includes(config), Place::End))?;
+    clear_auto_conf(config)
+}
+
+fn includes(config: &PostgresConfig) -> String {
+    let dir = config.conf_dir();
+    let mut block = String::new();
+    for name in ["pgbaton.conf", "pgbaton-standby.conf", "pgbaton-names.conf", "pgbaton-seal.conf"] {
+        let path = dir.join(name);
+        let _infallible = writeln!(block, "include_if_exists = {}", value(&path.to_string_lossy()));
+    }
+    block
+}
+
+fn fixed(config: &PostgresConfig) -> String {
+    let mut text = String::from("# Written by pgbaton at every start; put your own settings into postgresql.conf.\n");
+    let settings = [
+        ("port", config.port.to_string()),
+        ("listen_addresses", config.listen.clone()),
+        ("unix_socket_directories", config.socket_dir().to_string_lossy().into_owned()),
+        ("wal_level", "replica".into()),
+        ("max_wal_senders", "20".into()),
+        ("max_replication_slots", "20".into()),
+        // A forgotten slot may cost a standby a new clone, but never the primary its disk.
+        ("max_slot_wal_keep_size", "8GB".into()),
+        // For followers that come over after a promotion; slots of a standby hold nothing.
+        ("wal_keep_size", "512MB".into()),
+        // pg_rewind needs both.
+        ("wal_log_hints", "on".into()),
+        ("full_page_writes", "on".into()),
+        ("hot_standby", "on".into()),
+        ("hot_standby_feedback", "on".into()),
+        ("wal_sender_timeout", "5s".into()),
+        ("wal_receiver_timeout", "4s".into()),
+        ("wal_receiver_status_interval", "1s".into()),
+        // The default of 5 s is what commits wait for when a primary comes back in place.
+        ("wal_retrieve_retry_interval", "100ms".into()),
+        // The keeper must see every crash; and with standby.signal in place a server that starts itself
+        // over after one would come back read-only.
+        ("restart_after_crash", "off".into()),
+        ("synchronous_commit", "on".into()),
+        ("recovery_target_timeline", "latest".into()),
+        ("log_destination", "stderr".into()),
+        ("logging_collector", "off".into()),
+        ("log_line_prefix", "%m [%p] %q%a ".into()),
+    ];
+    for (name, setting) in settings {
+        let _infallible = writeln!(text, "{name} = {}", value(&setting));
+    }
+    text
+}
+
+/// The socket's directory is what keeps `local ... trust` private, so its owner and mode are checked.
+fn prepare_socket_dir(config: &PostgresConfig) -> Result<(), PgError> {
+    use std::os::unix::fs::MetadataExt;
+    let dir = config.socket_dir();
+    files::private_dir(config.run_as.as_ref(), &dir)?;
+    let meta = fs::symlink_metadata(&dir).map_err(|e| files::failed("look at", &dir, &e))?;
+    let owner = config.run_as.as_ref().map_or_else(nix::unistd::geteuid, |user| user.uid);
+    if !meta.is_dir() || meta.uid() != owner.as_raw() || meta.mode() & 0o077 != 0 {
+        return Err(PgError::Operator(format!(
+            "{} must be a directory of user {owner} that nobody else can enter; remove it",
+            dir.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Writes whom to follow; tells whether that is a change.
+pub fn write_upstream(config: &PostgresConfig, me: NodeId, upstream: Option<&Upstream>) -> Result<bool, PgError> {
+    let text = match upstream {
+        Some(upstream) => format!(
+            "primary_conninfo = {}\nprimary_slot_name = {}\n",
+            value(&conninfo(config, me, upstream)),
+            value(&me.standby_name())
+        ),
+        None => "primary_conninfo = ''\nprimary_slot_name = ''\n".to_string(),
+    };
+    files::private_dir(config.run_as.as_ref(), &config.conf_dir())?;
+    files::update(config.run_as.as_ref(), &config.conf_dir().join("pgbaton-standby.conf"), &text)
+}
+
+pub fn follows_nobody(config: &PostgresConfig) -> bool {
+    fs::read_to_string(config.conf_dir().join("pgbaton-standby.conf"))
+        .is_ok_and(|text| text.starts_with("primary_conninfo = ''\n"))
+}
+
+pub fn write_names(config: &PostgresConfig, names: &str) -> Result<bool, PgError> {
+    files::private_dir(config.run_as.as_ref(), &config.conf_dir())?;
+    let text = format!("synchronous_standby_names = {}\n", value(names));
+    files::update(config.run_as.as_ref(), &config.conf_dir().join("pgbaton-names.conf"), &text)
+}
+
+/// The names written last; none when nothing was written. They hold no quotes.
+pub fn read_names(config: &PostgresConfig) -> String {
+    let text = fs::read_to_string(config.conf_dir().join("pgbaton-names.conf")).unwrap_or_default();
+    text.split('\'').nth(1).unwrap_or_default().to_string()
+}
+
+fn conninfo(config: &PostgresConfig, me: NodeId, upstream: &Upstream) -> String {
+    let mut parts = source_parts(upstream);
+    if config.auth != "trust" {
+        parts.push(("password", config.replication_password.clone()));
+    }
+    parts.push(("application_name", me.standby_name()));
+    parts.extend([
+        ("keepalives_idle", "2".to_string()),
+        ("keepalives_interval", "1".into()),
+        ("keepalives_count", "3".into()),
+    ]);
+    join(&parts)
+}
+
+/// For pg_rewind and pg_basebackup, which get the password through the environment.
+pub fn tool_conninfo(source: &Upstream, extra: &[(&'static str, String)]) -> String {
+    let mut parts = source_parts(source);
+    parts.extend_from_slice(extra);
+    join(&parts)
+}
+
+fn source_parts(upstream: &Upstream) -> Vec<(&'static str, String)> {
+    vec![
+        ("host", upstream.host.clone()),
+        ("port", upstream.port.to_string()),
+        ("user", REPLICATION_ROLE.into()),
+        ("connect_timeout", "2".into()),
+        ("tcp_user_timeout", "5000".into()),
+    ]
+}
+
+fn join(parts: &[(&str, String)]) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+    let words: Vec<String> = parts.iter().map(|(key, text)| format!("{key}={}", quoted(text))).collect();
+    words.join(" ")
+}
+
+/// A quoted value of a configuration file.
+pub fn value(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Start,
+    End,
+}
+
+/// The text with the managed block replaced, and moved to the place where it counts.
+pub fn with_block(text: &str, block: &str, place: Place) -> String {
+    let mut rest = String::new();
+    let mut managed = false;
+    for line in text.lines() {
+        match line {
+            BEGIN => managed = true,
+            END => managed = false,
+            _ if managed => {}
+            _ => {
+                rest.push_str(line);
+                rest.push('\n');
+            }
+        }
+    }
+    match place {
+        Place::Start => format!("{BEGIN}\n{block}{END}\n{rest}"),
+        Place::End => format!("{rest}{BEGIN}\n{block}{END}\n"),
+    }
+}
+
+fn clear_auto_conf(config: &PostgresConfig) -> Result<(), PgError> {
+    let path = config.pgdata.join("postgresql.auto.conf");
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Ok(());
+    };
+    let is_owned = |line: &&str| {
+        let name = line.split(['=', ' ', '\t']).next().unwrap_or_default().to_ascii_lowercase();
+        OWNED.contains(&name.as_str())
+    };
+    let dropped: Vec<&str> = text.lines().filter(is_owned).collect();
+    if dropped.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!("taken out of {}, pgbaton manages these: {}", path.display(), dropped.len());
+    let kept: String = text.lines().filter(|line| !is_owned(line)).map(|line| format!("{line}\n")).collect();
+    files::update(config.run_as.as_ref(), &path, &kept).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pgbaton_core::model::{History, Timeline};
+
+    #[test]
+    fn a_block_is_replaced_and_put_where_it_counts() {
+        let once = with_block("a = 1\nb = 2", "x\n", Place::End);
+        assert_eq!(once, format!("a = 1\nb = 2\n{BEGIN}\nx\n{END}\n"));
+        assert_eq!(with_block(&once, "x\n", Place::End), once);
+        let moved = with_block(&format!("{once}c = 3\n"), "y\n", Place::Start);
+        assert_eq!(moved, format!("{BEGIN}\ny\n{END}\na = 1\nb = 2\nc = 3\n"));
+    }
+
+    #[test]
+    fn values_and_connection_strings_can_hold_quotes() {
+        let upstream =
+            Upstream { node: NodeId(1), host: "it's".into(), port: 5432, history: History::root(Timeline(1)) };
+        let text = tool_conninfo(&upstream, &[]);
+        assert!(text.starts_with(r"host='it\'s' port='5432'"), "{text}");
+        assert_eq!(value("a'b\\c"), "'a''b\\\\c'");
+    }
+}

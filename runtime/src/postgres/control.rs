@@ -1,0 +1,241 @@
+//! The data directory without its server: the control file and the timeline histories.
+
+use super::{PostgresConfig, files, tool};
+use pgbaton_core::model::wal::Switch;
+use pgbaton_core::model::{Control, ControlState, Directory, History, Lsn, Position, Timeline};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+/// The control file as read last, so that looking again at a stopped server starts no program.
+#[derive(Default)]
+pub struct ControlCache {
+    last: Mutex<Option<(Stamp, ControlFile)>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    modified: SystemTime,
+}
+
+/// The part of pg_controldata's output that is of use here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlFile {
+    pub system_id: u64,
+    pub state: ControlState,
+    pub checkpoint: Position,
+    pub min_recovery_tli: Timeline,
+    pub segment_bytes: u64,
+}
+
+impl ControlCache {
+    pub async fn read(&self, config: &PostgresConfig) -> Result<ControlFile, String> {
+        let path = config.pgdata.join("global/pg_control");
+        let meta = fs::metadata(&path).map_err(|e| format!("{} can't be read: {e}", path.display()))?;
+        let modified = meta.modified().map_err(|e| format!("{}: {e}", path.display()))?;
+        let stamp = Stamp { inode: meta.ino(), modified };
+        if let Some((_, known)) = self.lock().as_ref().filter(|(at, _)| *at == stamp) {
+            return Ok(known.clone());
+        }
+        let file = read_control(config).await?;
+        *self.lock() = Some((stamp, file.clone()));
+        Ok(file)
+    }
+
+    /// Reads the whole directory's state.
+    pub async fn directory(&self, config: &PostgresConfig) -> Directory {
+        if let Some(special) = without_control(config) {
+            return special;
+        }
+        match self.read(config).await {
+            Ok(file) => Directory::Present(file.describe(&config.pgdata)),
+            Err(reason) => Directory::Unusable { reason },
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Stamp, ControlFile)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ControlFile {
+    pub fn describe(&self, pgdata: &Path) -> Control {
+        let known = self.checkpoint.tli.max(self.min_recovery_tli);
+        let tli = newest_timeline(pgdata, known, self.checkpoint.lsn, self.segment_bytes);
+        Control {
+            system_id: self.system_id,
+            state: self.state,
+            checkpoint: self.checkpoint,
+            history: read_history(pgdata, tli),
+        }
+    }
+}
+
+/// What can be said of a directory that is no data directory.
+fn without_control(config: &PostgresConfig) -> Option<Directory> {
+    let pgdata = &config.pgdata;
+    match files::is_empty_or_missing(pgdata) {
+        Ok(true) => return Some(Directory::Absent),
+        Ok(false) => {}
+        Err(e) => {
+            let reason = format!("{} can't be read: {e}", pgdata.display());
+            return Some(Directory::Unusable { reason });
+        }
+    }
+    match fs::read_to_string(pgdata.join("PG_VERSION")) {
+        Ok(_) => None,
+        Err(e) => Some(Directory::Unusable {
+            reason: format!(
+                "{} is not empty and not a data directory of PostgreSQL (PG_VERSION: {e}); it isn't touched",
+                pgdata.display()
+            ),
+        }),
+    }
+}
+
+async fn read_control(config: &PostgresConfig) -> Result<ControlFile, String> {
+    let mut command = tool::command(config, "pg_controldata");
+    command.arg("-D").arg(&config.pgdata);
+    // A parent that is there in any case: this looks only, and the state directory may not exist yet.
+    command.current_dir("/");
+    let done = tool::run(config, "pg_controldata", command, None).await.map_err(|e| e.to_string())?;
+    if !done.success {
+        return Err(format!("pg_controldata failed: {}", tool::last_lines(&done.stderr, 2)));
+    }
+    parse_control(&done.stdout).ok_or_else(|| {
+        format!(
+            "pg_controldata of {} says something unexpected about {}: {}",
+            config.bin_dir.display(),
+            config.pgdata.display(),
+            tool::last_lines(&format!("{}{}", done.stdout, done.stderr), 2)
+        )
+    })
+}
+
+fn parse_control(text: &str) -> Option<ControlFile> {
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let state = match field("Database cluster state")? {
+        "shut down" => ControlState::ShutDown,
+        "shut down in recovery" => ControlState::ShutDownInRecovery,
+        "in archive recovery" => ControlState::InRecovery,
+        // Crash recovery of a primary, an interrupted shutdown, a cluster that was never opened: whatever it
+        // was doing, it was doing it as a primary and ended without order.
+        "in production" | "in crash recovery" | "shutting down" | "starting up" => ControlState::InProduction,
+        _ => return None,
+    };
+    Some(ControlFile {
+        system_id: field("Database system identifier")?.parse().ok()?,
+        state,
+        checkpoint: Position {
+            tli: Timeline(field("Latest checkpoint's TimeLineID")?.parse().ok()?),
+            lsn: field("Latest checkpoint location")?.parse().ok()?,
+        },
+        min_recovery_tli: Timeline(field("Min recovery ending loc's timeline")?.parse().ok()?),
+        segment_bytes: field("Bytes per WAL segment")?.parse().ok()?,
+    })
+}
+
+/// `pg_wal/0000000N.history`. The first timeline has none.
+pub fn read_history(pgdata: &Path, tli: Timeline) -> History {
+    let path = pgdata.join(format!("pg_wal/{:08X}.history", tli.0));
+    let Ok(text) = fs::read_to_string(&path) else {
+        if tli.0 > 1 {
+            tracing::warn!("{} is missing, so the ancestors of this timeline are unknown", path.display());
+        }
+        return History::root(tli);
+    };
+    History { tli, ancestors: text.lines().filter_map(parse_switch).collect() }
+}
+
+/// `1\t0/3000158\tno recovery target specified`
+fn parse_switch(line: &str) -> Option<Switch> {
+    let mut words = line.split_whitespace();
+    let tli = Timeline(words.next()?.parse().ok()?);
+    let at = words.next()?.parse().ok()?;
+    Some(Switch { tli, at })
+}
+
+/// WAL of a later timeline may have been received, though the control file doesn't say so before the next
+/// restart point: the segments in `pg_wal` do. It counts when it descends from the timeline known for sure.
+pub fn newest_timeline(pgdata: &Path, known: Timeline, at: Lsn, segment_bytes: u64) -> Timeline {
+    let from = at.0 / segment_bytes;
+    let mut newest = known;
+    for (tli, number) in segments(pgdata, segment_bytes) {
+        let descends = || read_history(pgdata, tli).end_of(known).is_some_and(|end| at <= end);
+        if tli > newest && number >= from && descends() {
+            newest = tli;
+        }
+    }
+    newest
+}
+
+/// The segments present, as timeline and number.
+pub fn segments(pgdata: &Path, segment_bytes: u64) -> Vec<(Timeline, u64)> {
+    let Ok(entries) = fs::read_dir(pgdata.join("pg_wal")) else {
+        return Vec::new();
+    };
+    entries.flatten().filter_map(|entry| parse_segment(entry.file_name().to_str()?, segment_bytes)).collect()
+}
+
+fn parse_segment(name: &str, segment_bytes: u64) -> Option<(Timeline, u64)> {
+    if name.len() != 24 {
+        return None;
+    }
+    let part = |range| u32::from_str_radix(name.get(range)?, 16).ok();
+    let per_file = (1u64 << 32) / segment_bytes;
+    let number = u64::from(part(8..16)?) * per_file + u64::from(part(16..24)?);
+    Some((Timeline(part(0..8)?), number))
+}
+
+pub fn segment_name(tli: Timeline, number: u64, segment_bytes: u64) -> String {
+    let per_file = (1u64 << 32) / segment_bytes;
+    format!("{:08X}{:08X}{:08X}", tli.0, number / per_file, number % per_file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "\
+pg_control version number:            1300
+Database system identifier:           7421234567890123456
+Database cluster state:               shut down in recovery
+Latest checkpoint location:           0/3000060
+Latest checkpoint's REDO location:    0/3000028
+Latest checkpoint's TimeLineID:       2
+Min recovery ending loc's timeline:   3
+Bytes per WAL segment:                16777216
+";
+
+    #[test]
+    fn the_control_file_is_read_and_unknown_states_are_not_guessed() {
+        let file = parse_control(OUTPUT).unwrap();
+        assert_eq!(file.state, ControlState::ShutDownInRecovery);
+        assert_eq!(file.checkpoint, Position::new(2, 0x300_0060));
+        assert_eq!((file.min_recovery_tli, file.segment_bytes), (Timeline(3), 16 << 20));
+        assert_eq!(parse_control(&OUTPUT.replace("shut down in recovery", "unrecognized status code")), None);
+    }
+
+    #[test]
+    fn histories_and_segments_tell_the_newest_descendant() {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = dir.path().join("pg_wal");
+        fs::create_dir(&wal).unwrap();
+        fs::write(wal.join("00000002.history"), "1\t0/3000158\tno recovery target specified\n").unwrap();
+        fs::write(wal.join("00000005.history"), "4\t0/3000158\tof another lineage\n").unwrap();
+        for name in ["000000010000000000000003", "000000020000000000000003", "000000050000000000000003"] {
+            fs::write(wal.join(name), "").unwrap();
+        }
+        let branch = History::root(Timeline(1)).branch(Timeline(2), Lsn(0x300_0158));
+        assert_eq!(read_history(dir.path(), Timeline(2)), branch);
+        let newest = |at| newest_timeline(dir.path(), Timeline(1), Lsn(at), 16 << 20);
+        assert_eq!(newest(0x300_0000), Timeline(2));
+        assert_eq!(newest(0x400_0000), Timeline(1));
+        assert_eq!(segment_name(Timeline(2), 256, 16 << 20), "000000020000000100000000");
+        assert_eq!(parse_segment("000000020000000100000000", 16 << 20), Some((Timeline(2), 256)));
+        assert_eq!(parse_segment("000000020000000100000000.partial", 16 << 20), None);
+    }
+}

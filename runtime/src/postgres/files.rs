@@ -1,0 +1,171 @@
+//! Small files that must survive a power cut, owned by the user Postgres runs as.
+
+use super::PostgresConfig;
+use nix::unistd::{Gid, Uid, User, chown};
+use pgbaton_core::ports::PgError;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// What can't be done for want of a right needs a person; anything else may pass (a full disk).
+pub fn failed(what: &str, path: &Path, e: &io::Error) -> PgError {
+    let text = format!("can't {what} {}: {e}", path.display());
+    match e.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => PgError::Operator(text),
+        _ => PgError::Retry(text),
+    }
+}
+
+pub fn give_to(run_as: Option<&User>, path: &Path) -> io::Result<()> {
+    let Some(user) = run_as else { return Ok(()) };
+    chown(path, Some(Uid::from_raw(user.uid.as_raw())), Some(Gid::from_raw(user.gid.as_raw()))).map_err(io::Error::from)
+}
+
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Replaces the whole file: a reader, and the next start after a power cut, sees the old or the new text.
+pub fn write_durably(run_as: Option<&User>, path: &Path, text: &str) -> io::Result<()> {
+    let staged = path.with_extension("pgbaton-new");
+    write_staged(run_as, &staged, text)?.sync_all()?;
+    fs::rename(&staged, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new("/")))
+}
+
+/// As [`write_durably`], for what need not outlive the machine.
+pub fn write_whole(run_as: Option<&User>, path: &Path, text: &str) -> io::Result<()> {
+    let staged = path.with_extension("pgbaton-new");
+    write_staged(run_as, &staged, text)?;
+    fs::rename(&staged, path)
+}
+
+fn write_staged(run_as: Option<&User>, staged: &Path, text: &str) -> io::Result<File> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(staged)?;
+    file.write_all(text.as_bytes())?;
+    give_to(run_as, staged)?;
+    Ok(file)
+}
+
+/// Writes only when the text differs; tells whether it did.
+pub fn update(run_as: Option<&User>, path: &Path, text: &str) -> Result<bool, PgError> {
+    if fs::read_to_string(path).is_ok_and(|now| now == text) {
+        return Ok(false);
+    }
+    write_durably(run_as, path, text).map_err(|e| failed("write", path, &e))?;
+    Ok(true)
+}
+
+/// Removes a file if it is there; tells whether it was.
+pub fn remove(path: &Path) -> Result<bool, PgError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(failed("remove", path, &e)),
+    }
+}
+
+pub fn remove_tree(path: &Path) -> Result<(), PgError> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(failed("remove", path, &e)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a directory that only the user Postgres runs as can enter.
+pub fn private_dir(run_as: Option<&User>, path: &Path) -> Result<(), PgError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.and_then(|()| give_to(run_as, path))
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700)))
+        .map_err(|e| failed("make", path, &e))
+}
+
+/// `standby.signal` decides the role at start. It stays in place whenever the server is down, so that a
+/// start by anything else comes up read-only.
+pub fn put_standby_signal(config: &PostgresConfig) -> Result<(), PgError> {
+    let path = config.pgdata.join("standby.signal");
+    if path.exists() || !config.pgdata.join("PG_VERSION").exists() {
+        return Ok(());
+    }
+    write_durably(config.run_as.as_ref(), &path, "").map_err(|e| failed("write", &path, &e))
+}
+
+/// Takes `standby.signal` away for a while; it is back when this is dropped, also when the work was cancelled.
+pub struct WithoutSignal<'a>(&'a PostgresConfig);
+
+impl<'a> WithoutSignal<'a> {
+    pub fn take(config: &'a PostgresConfig) -> Result<WithoutSignal<'a>, PgError> {
+        let guard = WithoutSignal(config);
+        if remove(&config.pgdata.join("standby.signal"))? {
+            sync_dir(&config.pgdata).map_err(|e| failed("sync", &config.pgdata, &e))?;
+        }
+        Ok(guard)
+    }
+
+    pub fn put_back(self) -> Result<(), PgError> {
+        put_standby_signal(self.0)
+    }
+}
+
+impl Drop for WithoutSignal<'_> {
+    fn drop(&mut self) {
+        if let Err(e) = put_standby_signal(self.0) {
+            tracing::error!("standby.signal is not in place: {e}");
+        }
+    }
+}
+
+/// Puts a finished data directory in the place of the old one, which is gone afterwards.
+pub fn swap_in(config: &PostgresConfig, staged: &Path) -> Result<(), PgError> {
+    let (pgdata, state_dir) = (&config.pgdata, &config.state_dir);
+    let old = state_dir.join("replaced");
+    remove_tree(&old)?;
+    if pgdata.exists() {
+        fs::rename(pgdata, &old).map_err(|e| failed("move away", pgdata, &e))?;
+    }
+    fs::rename(staged, pgdata).map_err(|e| failed("move a new directory to", pgdata, &e))?;
+    for dir in [parent(pgdata), state_dir.clone()] {
+        sync_dir(&dir).map_err(|e| failed("sync", &dir, &e))?;
+    }
+    remove_tree(&old)
+}
+
+/// A data directory that is replaced whole must not be a mount point, and must share its disk with the staging.
+pub fn check_movable(config: &PostgresConfig) -> Result<(), PgError> {
+    let device = |path: &Path| fs::metadata(path).map(|m| m.dev());
+    let staging = device(&config.state_dir).map_err(|e| failed("look at", &config.state_dir, &e))?;
+    let home = device(&config.pgdata).or_else(|_| device(&parent(&config.pgdata)));
+    let home = home.map_err(|e| failed("look at", &config.pgdata, &e))?;
+    if staging == home {
+        return Ok(());
+    }
+    Err(PgError::Operator(format!(
+        "{} and {} are on different file systems, so a new directory can't be moved into place; use a subdirectory \
+         of the mount point as data directory",
+        config.pgdata.display(),
+        config.state_dir.display()
+    )))
+}
+
+pub fn parent(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("/")).to_path_buf()
+}
+
+pub fn is_empty_or_missing(dir: &Path) -> io::Result<bool> {
+    match fs::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+/// Runs work that waits for the disk where it holds up no timer and no connection.
+pub async fn off_the_loop<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PgError> + Send + 'static,
+) -> Result<T, PgError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => Err(PgError::Retry(format!("the file thread ended: {e}"))),
+    }
+}

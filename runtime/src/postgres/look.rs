@@ -1,0 +1,129 @@
+//! One look: a running server is asked in a single round trip, a stopped one costs no process.
+
+use super::LocalPostgres;
+use super::control::{newest_timeline, read_history};
+use super::sql::SqlError;
+use pgbaton_core::model::{
+    Control, ControlState, Directory, Facts, Lsn, NodeId, Position, Receiver, Running, Sender, Server, Timeline,
+};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+use tokio_postgres::SimpleQueryRow;
+
+/// A server that needs longer for this query is stuck: it reads shared memory only.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+// `OFFSET 0` keeps the role one value for the whole row. Functions of the other role would raise an error,
+// so each is asked under its condition.
+const QUERY: &str = "
+SELECT r.standby::int AS standby,
+       CASE WHEN r.standby THEN pg_last_wal_receive_lsn() END AS received,
+       CASE WHEN r.standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END AS replayed,
+       CASE WHEN NOT r.standby THEN pg_walfile_name(pg_current_wal_flush_lsn()) END AS walfile,
+       s.system_identifier, c.checkpoint_lsn, c.timeline_id, m.min_recovery_end_timeline AS min_tli,
+       i.bytes_per_wal_segment AS segment_bytes,
+       w.status AS receiver, w.received_tli,
+       extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time) AS receiver_age,
+       (SELECT string_agg(concat_ws(' ', application_name, state, coalesce(flush_lsn, '0/0')), ',' ORDER BY pid)
+          FROM pg_stat_replication WHERE application_name LIKE 'pgbaton\\_standby\\_%') AS senders
+  FROM (SELECT pg_is_in_recovery() AS standby OFFSET 0) r
+ CROSS JOIN pg_control_system() s CROSS JOIN pg_control_checkpoint() c CROSS JOIN pg_control_recovery() m
+ CROSS JOIN pg_control_init() i LEFT JOIN pg_stat_wal_receiver w ON true";
+
+impl LocalPostgres {
+    pub(super) async fn look_at_all(&self) -> Facts {
+        if self.processes.postmaster(&self.config).is_none() {
+            return self.facts_with(Server::Down).await;
+        }
+        match self.watching.query(QUERY, PATIENCE).await {
+            Ok(rows) => match rows.first().and_then(|row| read_row(row, &self.config.pgdata)) {
+                Some(facts) => facts,
+                None => self.facts_with(stuck("it answers something unexpected")).await,
+            },
+            Err(_) if self.processes.postmaster(&self.config).is_none() => self.facts_with(Server::Down).await,
+            Err(SqlError::NotYet | SqlError::Broken(_)) => self.facts_with(Server::Starting).await,
+            Err(e @ (SqlError::Silent(_) | SqlError::Refused(_))) => self.facts_with(stuck(&e.to_string())).await,
+        }
+    }
+
+    async fn facts_with(&self, server: Server) -> Facts {
+        Facts { directory: self.control.directory(&self.config).await, server }
+    }
+}
+
+fn stuck(reason: &str) -> Server {
+    Server::Stuck { reason: reason.to_string() }
+}
+
+/// `None` when a column that is always there isn't.
+fn read_row(row: &SimpleQueryRow, pgdata: &Path) -> Option<Facts> {
+    let in_recovery = number::<u8>(row, "standby")? == 1;
+    let replayed: Lsn = number(row, "replayed").unwrap_or(Lsn::ZERO);
+    let received: Lsn = number(row, "received").unwrap_or(Lsn::ZERO);
+    let checkpoint_tli = Timeline(number(row, "timeline_id")?);
+    let receiver = read_receiver(row);
+    let end = received.max(replayed);
+    let tli = match (in_recovery, &receiver) {
+        // The first eight digits of a segment's name are its timeline.
+        (false, _) => Timeline(u32::from_str_radix(row.get("walfile")?.get(..8)?, 16).ok()?),
+        (true, Some(receiver)) => receiver.tli,
+        (true, None) => {
+            let known = checkpoint_tli.max(Timeline(number(row, "min_tli")?));
+            newest_timeline(pgdata, known, Lsn(end.0.saturating_sub(1)), number(row, "segment_bytes")?)
+        }
+    };
+    let control = Control {
+        system_id: number::<i64>(row, "system_identifier")?.cast_unsigned(),
+        state: if in_recovery { ControlState::InRecovery } else { ControlState::InProduction },
+        checkpoint: Position { tli: checkpoint_tli, lsn: number(row, "checkpoint_lsn")? },
+        history: read_history(pgdata, tli),
+    };
+    let running = Running {
+        in_recovery,
+        position: Position { tli, lsn: end },
+        replayed,
+        checkpoint_tli,
+        receiver,
+        senders: row.get("senders").unwrap_or_default().split(',').filter_map(read_sender).collect(),
+    };
+    Some(Facts { directory: Directory::Present(control), server: Server::Up(running) })
+}
+
+fn read_receiver(row: &SimpleQueryRow) -> Option<Receiver> {
+    let status = row.get("receiver")?;
+    let age: f64 = number(row, "receiver_age").unwrap_or(0.0);
+    Some(Receiver {
+        streaming: status == "streaming",
+        tli: Timeline(number(row, "received_tli")?),
+        last_message: Duration::try_from_secs_f64(age.max(0.0)).unwrap_or_default(),
+    })
+}
+
+/// `pgbaton_standby_2 streaming 0/3000148`
+fn read_sender(text: &str) -> Option<Sender> {
+    let mut words = text.split(' ');
+    Some(Sender {
+        node: NodeId::from_standby_name(words.next()?)?,
+        streaming: words.next()? == "streaming",
+        flushed: words.next()?.parse().ok()?,
+    })
+}
+
+fn number<T: FromStr>(row: &SimpleQueryRow, column: &str) -> Option<T> {
+    row.try_get(column).ok()??.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senders_are_read_and_strangers_left_out() {
+        let sender = read_sender("pgbaton_standby_2 streaming 0/3000148").unwrap();
+        assert_eq!((sender.node, sender.streaming, sender.flushed), (NodeId(2), true, Lsn(0x300_0148)));
+        assert!(!read_sender("pgbaton_standby_2 catchup 0/0").unwrap().streaming);
+        assert_eq!(read_sender("walreceiver streaming 0/0"), None);
+        assert_eq!(read_sender(""), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! Bringing a data directory back in line with its group: pg_rewind and pg_basebackup.
+
+use super::create::stage;
+use super::files::WithoutSignal;
+use super::processes::{end_orphans, end_tools};
+use super::{LocalPostgres, PostgresConfig, conf, files, tool};
+use pgbaton_core::model::NodeId;
+use pgbaton_core::ports::{PgError, Source};
+use tokio::process::Command;
+
+impl LocalPostgres {
+    pub(super) async fn run_rewind(&self, source: &Source) -> Result<(), PgError> {
+        self.stopped("pg_rewind")?;
+        end_tools(&self.config.pgdata).await?;
+        // A single-user server that an interrupted rewind has left behind.
+        end_orphans(&self.config.pgdata).await?;
+        files::private_dir(self.config.run_as.as_ref(), &self.config.state_dir)?;
+        conf::prepare(&self.config)?;
+        // Single-user recovery, which pg_rewind runs on a crashed target, refuses standby.signal.
+        let away = WithoutSignal::take(&self.config)?;
+        let mut command = with_password(&self.config, "pg_rewind");
+        let extra = [("dbname", "postgres".to_string())];
+        command.arg("--target-pgdata").arg(&self.config.pgdata);
+        command.arg("--source-server").arg(conf::tool_conninfo(source, &extra));
+        let done = tool::run(&self.config, "pg_rewind", command, None).await?;
+        away.put_back()?;
+        if !done.success {
+            return Err(judge_rewind(&done.stderr));
+        }
+        // The source's files came along.
+        conf::prepare(&self.config)
+    }
+
+    pub(super) async fn run_clone(&self, me: NodeId, source: &Source) -> Result<(), PgError> {
+        self.stopped("pg_basebackup")?;
+        end_tools(&self.config.pgdata).await?;
+        end_orphans(&self.config.pgdata).await?;
+        let staged = stage(&self.config, "clone").await?;
+        let mut command = with_password(&self.config, "pg_basebackup");
+        command.arg("-d").arg(conf::tool_conninfo(source, &[]));
+        command.arg("-D").arg(&staged.pgdata).args(["-X", "stream", "--checkpoint=fast", "--no-password"]);
+        command.arg("-S").arg(me.standby_name());
+        let done = tool::run(&self.config, "pg_basebackup", command, None).await?;
+        if !done.success {
+            let text = format!("pg_basebackup failed: {}", tool::last_lines(&done.stderr, 3));
+            return Err(match done.stderr.contains("exists but is not empty") {
+                true => PgError::Operator(format!("{text}; a tablespace of the source has its place taken here")),
+                false => PgError::Retry(text),
+            });
+        }
+        conf::write_upstream(&self.config, me, Some(source))?;
+        files::put_standby_signal(&staged)?;
+        conf::prepare(&staged)?;
+        let config = self.config.clone();
+        files::off_the_loop(move || files::swap_in(&config, &staged.pgdata)).await
+    }
+}
+
+/// Through the environment, which only the same user and root can read, unlike arguments.
+fn with_password(config: &PostgresConfig, program: &str) -> Command {
+    let mut command = tool::command(config, program);
+    if config.auth != "trust" {
+        command.env("PGPASSWORD", &config.replication_password);
+    }
+    command
+}
+
+/// Before it writes, a failure to reach the source may pass. Once it writes, any failure leaves a directory that
+/// must never be started.
+fn judge_rewind(stderr: &str) -> PgError {
+    const OPERATOR: [&str; 3] = ["are from different systems", "ermission denied", "must be superuser"];
+    const REACH: [&str; 7] = [
+        "could not connect",
+        "connection to server",
+        "could not translate host name",
+        "terminating connection",
+        "server closed the connection",
+        "no pg_hba.conf entry",
+        "the database system is",
+    ];
+    let text = format!("pg_rewind failed: {}", tool::last_lines(stderr, 3));
+    let any = |patterns: &[&str]| patterns.iter().any(|p| stderr.contains(p));
+    let writes = stderr.contains("rewinding from last common checkpoint");
+    match () {
+        () if writes => PgError::Condemned(text),
+        () if any(&OPERATOR) => PgError::Operator(text),
+        () if any(&REACH) => PgError::Retry(text),
+        () => PgError::Condemned(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewind_that_has_begun_to_write_condemns_the_directory() {
+        let judged = |text: &str| judge_rewind(text);
+        let lost = "server closed the connection unexpectedly";
+        assert!(matches!(judged(lost), PgError::Retry(_)));
+        let begun = format!("pg_rewind: rewinding from last common checkpoint at 0/2000060 on timeline 1\n{lost}");
+        assert!(matches!(judged(&begun), PgError::Condemned(_)));
+        let ancestor = "could not find common ancestor of the source and target cluster's timelines";
+        assert!(matches!(judged(ancestor), PgError::Condemned(_)));
+        let foreign = "source and target clusters are from different systems";
+        assert!(matches!(judged(foreign), PgError::Operator(_)));
+    }
+}

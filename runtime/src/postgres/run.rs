@@ -1,0 +1,124 @@
+//! Starting and stopping the server.
+
+use super::processes::{PidFile, Postmaster, end_orphans, end_tools};
+use super::watch::DirWatch;
+use super::{LocalPostgres, PostgresConfig, conf, files, tool};
+use files::WithoutSignal;
+use nix::sys::signal::Signal;
+use pgbaton_core::model::Directory;
+use pgbaton_core::ports::{PgError, StartAs, StopMode};
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::time::Duration;
+
+/// Crash recovery takes the time it takes. This bounds one call only: the server goes on, and the next
+/// call waits on.
+const LONGEST_START: Duration = Duration::from_secs(120);
+
+impl LocalPostgres {
+    pub(super) async fn start_server(&self, role: StartAs) -> Result<(), PgError> {
+        if let Some(postmaster) = self.processes.postmaster(&self.config) {
+            self.ready(&postmaster, 0).await?;
+            return files::put_standby_signal(&self.config);
+        }
+        if let Some(problem) = unfit(self.control.directory(&self.config).await) {
+            return Err(PgError::Operator(format!("start: {problem}")));
+        }
+        end_tools(&self.config.pgdata).await?;
+        end_orphans(&self.config.pgdata).await?;
+        conf::prepare(&self.config)?;
+        files::remove(&self.config.conf_dir().join("pgbaton-seal.conf"))?;
+        match role {
+            StartAs::Standby => {
+                files::put_standby_signal(&self.config)?;
+                self.start_and_wait().await
+            }
+            StartAs::Primary => {
+                // Back before the call ends in any way: the server reads it once, early in its start.
+                let away = WithoutSignal::take(&self.config)?;
+                let started = self.start_and_wait().await;
+                away.put_back()?;
+                started
+            }
+        }
+    }
+
+    async fn start_and_wait(&self) -> Result<(), PgError> {
+        let log_from = fs::metadata(self.config.log_file()).map_or(0, |m| m.len());
+        let postmaster = self.processes.spawn(&self.config)?;
+        self.ready(&postmaster, log_from).await
+    }
+
+    /// Ends when the server takes connections, which it writes to its pid file.
+    async fn ready(&self, postmaster: &Postmaster, log_from: u64) -> Result<(), PgError> {
+        let pgdata = &self.config.pgdata;
+        let watch = DirWatch::new(pgdata).map_err(|e| files::failed("watch", pgdata, &e))?;
+        let is_ready = || PidFile::read(pgdata).is_some_and(|f| f.pid == postmaster.pid && f.status == "ready");
+        let waiting = async {
+            while !is_ready() {
+                watch.changed().await.map_err(|e| files::failed("watch", pgdata, &e))?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            result = waiting => result,
+            () = postmaster.gone() => Err(PgError::Retry(format!(
+                "the server ended while it started: {}", log_tail(&self.config, log_from)
+            ))),
+            () = tokio::time::sleep(LONGEST_START) => Err(PgError::Retry(format!(
+                "the server is still starting, it says: {}", log_tail(&self.config, log_from)
+            ))),
+        }
+    }
+
+    pub(super) async fn stop_server(&self, mode: StopMode) -> Result<(), PgError> {
+        files::put_standby_signal(&self.config)?;
+        if let Some(postmaster) = self.processes.postmaster(&self.config) {
+            match mode {
+                // However long it takes: the shutdown checkpoint is what a lossless handover stands on.
+                StopMode::Fast => {
+                    postmaster.signal(Signal::SIGINT);
+                    postmaster.gone().await;
+                }
+                StopMode::Immediate => quit(&postmaster).await,
+            }
+        }
+        end_orphans(&self.config.pgdata).await
+    }
+}
+
+/// A postmaster kills children that don't hear SIGQUIT after 5 s; if it is deaf itself, it is killed.
+async fn quit(postmaster: &Postmaster) {
+    postmaster.signal(Signal::SIGQUIT);
+    if tokio::time::timeout(Duration::from_secs(8), postmaster.gone()).await.is_err() {
+        tracing::warn!("postmaster {} doesn't hear SIGQUIT and is killed", postmaster.pid);
+        postmaster.signal(Signal::SIGKILL);
+        postmaster.gone().await;
+    }
+}
+
+fn unfit(directory: Directory) -> Option<String> {
+    match directory {
+        Directory::Present(_) => None,
+        Directory::Absent => Some("there is no data directory".to_string()),
+        Directory::Unusable { reason } => Some(reason),
+    }
+}
+
+/// The last lines of the server's log, from this byte on.
+pub fn log_tail(config: &PostgresConfig, from: u64) -> String {
+    const MOST: u64 = 4096;
+    let read = || -> std::io::Result<String> {
+        let mut file = fs::File::open(config.log_file())?;
+        let end = file.metadata()?.len();
+        file.seek(SeekFrom::Start(from.max(end.saturating_sub(MOST)).min(end)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    match read() {
+        Ok(text) => tool::last_lines(&text, 3),
+        Err(e) => format!("{} can't be read: {e}", config.log_file().display()),
+    }
+}

@@ -1,0 +1,194 @@
+//! A standby: whom it follows, when it certainly follows nobody any more, and how it becomes a primary.
+
+use super::control::newest_timeline;
+use super::processes::Postmaster;
+use super::sql::SqlError;
+use super::watch::DirWatch;
+use super::{LocalPostgres, conf, files};
+use nix::sys::signal::Signal;
+use pgbaton_core::model::{Lsn, NodeId, Position, Timeline, Upstream};
+use pgbaton_core::ports::PgError;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Replay and promotion raise no event that could be waited for from outside.
+const POLL: Duration = Duration::from_millis(2);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl LocalPostgres {
+    pub(super) fn follow_upstream(&self, me: NodeId, upstream: Option<&Upstream>) -> Result<(), PgError> {
+        let changed = conf::write_upstream(&self.config, me, upstream)?;
+        let unsealed = files::remove(&self.seal_conf())?;
+        if let Some(postmaster) = self.processes.postmaster(&self.config).filter(|_| changed || unsealed) {
+            postmaster.signal(Signal::SIGHUP);
+        }
+        Ok(())
+    }
+
+    fn seal_conf(&self) -> PathBuf {
+        self.config.conf_dir().join("pgbaton-seal.conf")
+    }
+
+    /// Proves that the WAL receiver is gone for good and that all WAL held is replayed.
+    ///
+    /// That the receiver isn't seen proves nothing: the startup process, which launches it, may not have read
+    /// the emptied `primary_conninfo` yet. So a `restore_command` is written as well, one never used before,
+    /// which notes the name of the segment it is asked for and fails. The startup process reads both settings
+    /// in one go, and before it turns to the archive it ends the receiver. The first note therefore proves that
+    /// no receiver runs and none will.
+    ///
+    /// The same segment noted twice proves the end of WAL: between the two the startup process has failed to find
+    /// a next record in the archive, in pg_wal and by streaming, and it goes through this circle only when
+    /// everything read before is replayed. (Before it takes connections a server reads some segments twice; so it is
+    /// asked for its role first.) The receive position is no help there: it is unknown after a restart,
+    /// and it may end inside a record. Each reload wakes the startup process from its pause between circles.
+    pub(super) async fn seal_wal(&self) -> Result<Position, PgError> {
+        let postmaster = self.running("seal")?;
+        if !conf::follows_nobody(&self.config) {
+            return Err(PgError::Retry("seal: the node still follows an upstream".into()));
+        }
+        let sealed = self.while_alive("seal", &postmaster, self.seal_running(&postmaster)).await;
+        // Without this the startup process would go on to run the command every 100 ms.
+        files::remove(&self.seal_conf())?;
+        postmaster.signal(Signal::SIGHUP);
+        sealed
+    }
+
+    async fn seal_running(&self, postmaster: &Postmaster) -> Result<Position, PgError> {
+        self.check_in_recovery().await?;
+        let dir = self.config.seal_dir();
+        files::private_dir(self.config.run_as.as_ref(), &dir)?;
+        remove_notes(&dir);
+        let notes = dir.join(format!("{:016x}", rand::random::<u64>()));
+        let watch = DirWatch::new(&dir).map_err(|e| files::failed("watch", &dir, &e))?;
+        let setting = format!("restore_command = {}\n", conf::value(&noting_command(&notes)));
+        files::write_whole(self.config.run_as.as_ref(), &self.seal_conf(), &setting)
+            .map_err(|e| files::failed("write", &self.seal_conf(), &e))?;
+        postmaster.signal(Signal::SIGHUP);
+        let mut seen = 0;
+        loop {
+            let text = fs::read_to_string(&notes).unwrap_or_default();
+            if has_circled(&text) {
+                break;
+            }
+            if text.len() > seen {
+                seen = text.len();
+                postmaster.signal(Signal::SIGHUP);
+            }
+            watch.changed().await.map_err(|e| files::failed("watch", &dir, &e))?;
+        }
+        remove_notes(&dir);
+        self.sealed_position().await
+    }
+
+    async fn check_in_recovery(&self) -> Result<(), PgError> {
+        const QUERY: &str = "SELECT pg_is_in_recovery()::int";
+        let rows = self.working.query(QUERY, PATIENCE).await.map_err(|e| e.during("seal"))?;
+        match rows.first().and_then(|row| row.get(0)) {
+            Some("1") => Ok(()),
+            _ => Err(PgError::Retry("seal: the server is not in recovery".into())),
+        }
+    }
+
+    /// A receiver that was launched just before its end was decided finds that out by itself and exits.
+    async fn sealed_position(&self) -> Result<Position, PgError> {
+        const QUERY: &str = "
+            SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walreceiver') AS receivers,
+                   pg_last_wal_replay_lsn() AS replayed,
+                   greatest(c.timeline_id, m.min_recovery_end_timeline) AS tli, i.bytes_per_wal_segment AS segment_bytes
+              FROM pg_control_checkpoint() c, pg_control_recovery() m, pg_control_init() i";
+        loop {
+            let rows = self.working.query(QUERY, PATIENCE).await.map_err(|e| e.during("seal"))?;
+            let row = rows.first().ok_or_else(|| PgError::Retry("seal: the server says nothing".into()))?;
+            let column = |name: &str| row.get(name).unwrap_or_default();
+            if column("receivers") != "0" {
+                tokio::time::sleep(POLL).await;
+                continue;
+            }
+            let unread = |what: &str| PgError::Retry(format!("seal: the server's {what} can't be read"));
+            let lsn: Lsn = column("replayed").parse().map_err(|_| unread("replay position"))?;
+            let known = Timeline(column("tli").parse().map_err(|_| unread("timeline"))?);
+            let segment_bytes = column("segment_bytes").parse().map_err(|_| unread("segment size"))?;
+            let last_byte = Lsn(lsn.0.saturating_sub(1));
+            let tli = newest_timeline(&self.config.pgdata, known, last_byte, segment_bytes);
+            return Ok(Position { tli, lsn });
+        }
+    }
+
+    pub(super) async fn wait_for_replay(&self, lsn: Lsn) -> Result<(), PgError> {
+        let postmaster = self.running("wait for replay")?;
+        let sql = format!(
+            "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END \
+             > '{lsn}'::pg_lsn)::int AS past"
+        );
+        self.while_alive("wait for replay", &postmaster, self.until(&sql, "wait for replay")).await
+    }
+
+    pub(super) async fn end_recovery(&self) -> Result<(), PgError> {
+        let postmaster = self.running("promote")?;
+        files::remove(&self.seal_conf())?;
+        let promotion = async {
+            // Told not to wait: the server would look every 100 ms.
+            const PROMOTE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_promote(false) END";
+            self.working.query(PROMOTE, PATIENCE).await.map_err(|e| e.during("promote"))?;
+            self.until("SELECT (NOT pg_is_in_recovery())::int", "promote").await
+        };
+        let promoted = self.while_alive("promote", &postmaster, promotion).await;
+        // Postgres removes the file at the end of recovery.
+        files::put_standby_signal(&self.config)?;
+        promoted
+    }
+
+    /// Asks until the answer is 1.
+    async fn until(&self, sql: &str, what: &str) -> Result<(), PgError> {
+        loop {
+            match self.working.query(sql, PATIENCE).await {
+                Ok(rows) if rows.first().and_then(|row| row.get(0)) == Some("1") => return Ok(()),
+                // A connection may fail while the server changes its state; its end is watched apart.
+                Ok(_) | Err(SqlError::Broken(_) | SqlError::NotYet) => tokio::time::sleep(POLL).await,
+                Err(e) => return Err(e.during(what)),
+            }
+        }
+    }
+
+    pub(super) async fn run_checkpoint(&self) -> Result<(), PgError> {
+        let postmaster = self.running("checkpoint")?;
+        let work = async { self.working.run("CHECKPOINT").await.map(drop).map_err(|e| e.during("checkpoint")) };
+        self.while_alive("checkpoint", &postmaster, work).await
+    }
+}
+
+fn remove_notes(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let _gone_already = fs::remove_file(entry.path());
+    }
+}
+
+/// For the shell, which Postgres runs it with; it replaces `%f` and takes `%%` for a percent sign.
+fn noting_command(notes: &Path) -> String {
+    let path = notes.to_string_lossy().replace('\'', r"'\''").replace('%', "%%");
+    format!("echo %f >> '{path}'; exit 1")
+}
+
+/// Whether some segment was asked for twice. Histories are asked for as well and don't count.
+fn has_circled(notes: &str) -> bool {
+    let mut asked = BTreeSet::new();
+    let mut segments = notes.lines().filter(|name| name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit()));
+    segments.any(|name| !asked.insert(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circle_is_one_segment_asked_for_twice() {
+        let (a, b) = ("000000010000000000000003", "000000010000000000000004");
+        assert!(!has_circled(&format!("00000002.history\n{a}\n00000002.history\n{b}\n")));
+        assert!(has_circled(&format!("{a}\n00000002.history\n{a}\n")));
+        assert!(!has_circled(&format!("{a}\n{}", &a[..20])));
+        assert_eq!(noting_command(Path::new("/a'b/5%")), r"echo %f >> '/a'\''b/5%%'; exit 1");
+    }
+}

@@ -1,0 +1,349 @@
+//! The port `Postgres` against real servers on this machine. Every test makes its own, below /tmp.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User, chown, geteuid};
+use pgbaton::postgres::{LocalPostgres, PostgresConfig, find_installation};
+use pgbaton_core::model::{
+    Contract, ContractId, ControlState, Directory, History, NodeId, Peer, Position, Running, Server, Timeline, Upstream,
+};
+use pgbaton_core::ports::{Names, PgError, Postgres, StartAs, StopMode};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio_postgres::{Client, NoTls};
+
+/// A node of a test: its server is stopped when it goes out of scope.
+struct Node {
+    pg: LocalPostgres,
+    id: NodeId,
+}
+
+fn config(base: &Path, name: &str, port: u16, auth: &str) -> PostgresConfig {
+    let run_as = geteuid().is_root().then(|| User::from_name("postgres").unwrap().expect("a user postgres"));
+    PostgresConfig {
+        bin_dir: find_installation(None).unwrap().bin_dir,
+        pgdata: base.join(name),
+        port,
+        listen: "127.0.0.1".into(),
+        run_as,
+        auth: auth.into(),
+        replication_password: "it's a se\\cret".into(),
+        dbname: "app".into(),
+        state_dir: base.join(format!("{name}.pgbaton")),
+    }
+}
+
+fn base_dir() -> tempfile::TempDir {
+    let dir = tempfile::Builder::new().prefix("pgbaton-live-").tempdir_in("/tmp").unwrap();
+    if let Some(user) = geteuid().is_root().then(|| User::from_name("postgres").unwrap().unwrap()) {
+        chown(dir.path(), Some(user.uid), Some(user.gid)).unwrap();
+    }
+    dir
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Node {
+    fn new(base: &Path, id: u32, auth: &str) -> Node {
+        Node { pg: LocalPostgres::new(config(base, &format!("node{id}"), free_port(), auth)), id: NodeId(id) }
+    }
+
+    /// The same node as a keeper sees it that has just been started again.
+    fn seen_anew(&self) -> Node {
+        Node { pg: LocalPostgres::new(self.pg.config().clone()), id: self.id }
+    }
+
+    fn pgdata(&self) -> &PathBuf {
+        &self.pg.config().pgdata
+    }
+
+    fn peer(&self) -> Peer {
+        Peer { node: self.id, host: "127.0.0.1".into(), port: self.pg.config().port }
+    }
+
+    async fn upstream(&self) -> Upstream {
+        let history = match self.pg.look().await.directory {
+            Directory::Present(control) => control.history,
+            other => panic!("{other:?}"),
+        };
+        Upstream { node: self.id, host: "127.0.0.1".into(), port: self.pg.config().port, history }
+    }
+
+    async fn running(&self) -> Running {
+        match self.pg.look().await.server {
+            Server::Up(running) => running,
+            other => panic!("{:?} is {other:?}", self.id),
+        }
+    }
+
+    async fn client(&self) -> Client {
+        let mut wanted = tokio_postgres::Config::new();
+        wanted.host_path(self.pg.config().socket_dir()).port(self.pg.config().port).user("postgres").dbname("app");
+        let (client, connection) = wanted.connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    async fn execute(&self, sql: &str) {
+        self.client().await.batch_execute(sql).await.unwrap();
+    }
+
+    async fn count(&self) -> i64 {
+        let row = self.client().await.query_one("SELECT count(*) FROM t", &[]).await.unwrap();
+        row.get(0)
+    }
+
+    fn has_signal(&self) -> bool {
+        self.pgdata().join("standby.signal").exists()
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Running) -> bool) -> Running {
+        let give_up = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Server::Up(running) = self.pg.look().await.server
+                && holds(&running)
+            {
+                return running;
+            }
+            assert!(Instant::now() < give_up, "{:?}: {what}: {:?}", self.id, self.pg.look().await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pg.postmaster_pid() {
+            let _ended_meanwhile = kill(Pid::from_raw(pid), Signal::SIGQUIT);
+            let give_up = Instant::now() + Duration::from_secs(10);
+            while self.pg.postmaster_pid().is_some() && Instant::now() < give_up {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+async fn timed<T>(what: &str, work: impl Future<Output = Result<T, PgError>>) -> T {
+    let since = Instant::now();
+    let result = work.await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
+    eprintln!("    {what}: {:.1} ms", since.elapsed().as_secs_f64() * 1e3);
+    result
+}
+
+/// A primary that is open, and a standby that streams from it.
+async fn pair(base: &Path, auth: &str) -> (Node, Node) {
+    let (a, b) = (Node::new(base, 1, auth), Node::new(base, 2, auth));
+    timed("create", a.pg.create()).await;
+    a.pg.follow(a.id, None).await.unwrap();
+    timed("start as primary", a.pg.start(StartAs::Primary)).await;
+    timed("admit", a.pg.admit(&[b.peer()])).await;
+    a.execute("CREATE TABLE t (n int)").await;
+    // Given up half way, and done again at once: nothing of the first one may be left that holds the slot.
+    let source = a.upstream().await;
+    let given_up = tokio::time::timeout(Duration::from_millis(60), b.pg.clone_from(b.id, &source)).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    let asked = Instant::now();
+    while a.client().await.query_one("SELECT count(*) FROM pg_stat_replication", &[]).await.unwrap().get::<_, i64>(0)
+        > 0
+    {
+        assert!(asked.elapsed() < Duration::from_secs(2), "the backup goes on without its keeper");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    timed("clone", b.pg.clone_from(b.id, &source)).await;
+    assert!(b.has_signal());
+    timed("start as standby", b.pg.start(StartAs::Standby)).await;
+    a.until("b streams", |r| r.sender(b.id).is_some_and(|s| s.streaming)).await;
+    timed("admit on a standby", b.pg.admit(&[a.peer()])).await;
+    (a, b)
+}
+
+fn names_of(members: &[NodeId]) -> Names {
+    let contract = Contract { id: ContractId(1), k: 1, members: BTreeSet::from_iter(members.iter().copied()) };
+    Names(contract.standby_names())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_cluster_starts_closed_opens_and_is_adopted_by_the_next_keeper() {
+    let base = base_dir();
+    let a = Node::new(base.path(), 1, "trust");
+    assert_eq!(a.pg.look().await.directory, Directory::Absent);
+    std::fs::create_dir_all(a.pg.config().state_dir.join("create/half-made")).unwrap();
+    timed("create", a.pg.create()).await;
+    let facts = a.pg.look().await;
+    let control = facts.control().expect("a data directory").clone();
+    assert_eq!((facts.server, control.state), (Server::Down, ControlState::ShutDown));
+    assert_eq!(control.history, History::root(Timeline(1)));
+    assert!(a.has_signal(), "an unsupervised start must be read-only");
+    assert!(matches!(a.pg.create().await, Err(PgError::Operator(_))));
+
+    timed("start as standby", a.pg.start(StartAs::Standby)).await;
+    assert!(a.running().await.in_recovery);
+    timed("fast stop", a.pg.stop(StopMode::Fast)).await;
+    timed("start as primary", a.pg.start(StartAs::Primary)).await;
+    assert!(a.has_signal(), "put back as soon as the server is open");
+    let open = a.running().await;
+    assert!(!open.in_recovery);
+    assert_eq!(open.position.tli, Timeline(1));
+    timed("start when running", a.pg.start(StartAs::Primary)).await;
+    a.execute("CREATE TABLE t (n int)").await;
+
+    let pid = a.pg.postmaster_pid().unwrap();
+    let again = a.seen_anew();
+    assert_eq!(again.pg.postmaster_pid(), Some(pid));
+    assert!(again.pg.look().await.is_open());
+    let (told, watching) = (again.pg.changed(), Instant::now());
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    told.await;
+    assert!(watching.elapsed() < Duration::from_millis(100), "{:?}", watching.elapsed());
+    tokio::time::timeout(Duration::from_millis(100), a.pg.changed()).await.expect("the parent knows as well");
+    let dead = again.pg.look().await;
+    assert_eq!(dead.server, Server::Down);
+    assert_eq!(dead.control().unwrap().state, ControlState::InProduction);
+    timed("start after kill -9", again.pg.start(StartAs::Primary)).await;
+    assert_eq!(again.count().await, 0);
+    timed("immediate stop", again.pg.stop(StopMode::Immediate)).await;
+    timed("stop when stopped", again.pg.stop(StopMode::Fast)).await;
+    assert_eq!(again.pg.look().await.server, Server::Down);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_streams_is_sealed_for_good_and_takes_over() {
+    let base = base_dir();
+    let (a, b) = pair(base.path(), "scram-sha-256").await;
+    let seen = b.until("the receiver", |r| r.receiver.as_ref().is_some_and(|w| w.streaming)).await;
+    assert_eq!(seen.position.tli, Timeline(1));
+    timed("look", async { Ok(a.pg.look().await) }).await;
+
+    timed("set names", a.pg.set_names(&names_of(&[b.id]))).await;
+    timed("names in force", a.pg.names_in_force()).await;
+    timed("names in force again", a.pg.names_in_force()).await;
+    a.pg.set_names(&names_of(&[b.id, NodeId(3)])).await.unwrap();
+    timed("other names in force", a.pg.names_in_force()).await;
+    a.execute("INSERT INTO t SELECT generate_series(1, 1000)").await;
+    timed("no names in force", async {
+        a.pg.set_names(&Names(String::new())).await?;
+        a.pg.names_in_force().await
+    })
+    .await;
+
+    // The primary lives and writes on, and yet nothing more arrives.
+    timed("follow nobody", b.pg.follow(b.id, None)).await;
+    let sealed = timed("seal", b.pg.seal()).await;
+    a.execute("INSERT INTO t SELECT generate_series(1, 1000)").await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let after = b.running().await;
+    assert_eq!((after.receiver, after.position), (None, sealed));
+    assert_eq!(b.count().await, 1000);
+    let again = timed("seal again", b.pg.seal()).await;
+    assert_eq!(again, sealed);
+
+    b.pg.follow(b.id, Some(&a.upstream().await)).await.unwrap();
+    a.until("b is back", |r| r.sender(b.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+    // W4: after a restart the receive position is unknown and much WAL may wait for replay.
+    a.execute("INSERT INTO t SELECT generate_series(1, 300000)").await;
+    let written = a.running().await.position;
+    a.until("all is received", |r| r.sender(b.id).is_some_and(|s| s.flushed >= written.lsn)).await;
+    b.pg.stop(StopMode::Immediate).await.unwrap();
+    b.pg.follow(b.id, None).await.unwrap();
+    timed("start with WAL to replay", b.pg.start(StartAs::Standby)).await;
+    let early = b.running().await.replayed;
+    let sealed = timed("seal with WAL to replay", b.pg.seal()).await;
+    eprintln!("    open at {early}, sealed at {sealed:?}, written {written:?}");
+    assert!(sealed.lsn >= written.lsn, "{sealed:?} {written:?}");
+    b.pg.follow(b.id, Some(&a.upstream().await)).await.unwrap();
+    a.until("b is back", |r| r.sender(b.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+
+    timed("fast stop with a standby", a.pg.stop(StopMode::Fast)).await;
+    let drained = a.pg.look().await.control().unwrap().checkpoint;
+    timed("replayed past the shutdown checkpoint", b.pg.replayed_past(drained.lsn)).await;
+    b.pg.follow(b.id, None).await.unwrap();
+    let sealed = timed("seal without a primary", b.pg.seal()).await;
+    assert!(sealed.lsn > drained.lsn);
+    timed("promote", b.pg.promote()).await;
+    assert!(b.has_signal());
+    let open = b.running().await;
+    assert_eq!((open.in_recovery, open.position.tli), (false, Timeline(2)));
+    assert_eq!(open.checkpoint_tli, Timeline(1), "the checkpoint comes later");
+    timed("checkpoint", b.pg.checkpoint()).await;
+    assert_eq!(b.running().await.checkpoint_tli, Timeline(2));
+    assert_eq!(b.count().await, 302_000);
+
+    b.pg.admit(&[a.peer(), Peer { node: NodeId(3), ..a.peer() }]).await.unwrap();
+    b.pg.admit(&[a.peer()]).await.unwrap();
+    let slots = b.client().await.query("SELECT slot_name::text FROM pg_replication_slots", &[]).await.unwrap();
+    assert_eq!(slots.iter().map(|row| row.get(0)).collect::<Vec<String>>(), [a.id.standby_name()]);
+
+    // Nothing was lost, so the old primary needs no rewind.
+    let new_primary = b.upstream().await;
+    let fork = a.pg.look().await.control().unwrap().history.fork(&new_primary.history).unwrap();
+    assert_eq!(timed("wal past the fork", a.pg.wal_past(fork)).await, None);
+    a.pg.follow(a.id, Some(&new_primary)).await.unwrap();
+    timed("start as standby", a.pg.start(StartAs::Standby)).await;
+    timed("admit on a former primary", a.pg.admit(&[b.peer()])).await;
+    let held = "SELECT count(restart_lsn) FROM pg_replication_slots";
+    assert_eq!(a.client().await.query_one(held, &[]).await.unwrap().get::<_, i64>(0), 0, "it would hold WAL for ever");
+    b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming)).await;
+    a.until("the new timeline", |r| r.position.tli == Timeline(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_diverged_primary_keeps_its_wal_aside_and_is_rewound() {
+    let base = base_dir();
+    let (a, b) = pair(base.path(), "trust").await;
+    b.pg.follow(b.id, None).await.unwrap();
+    let sealed = timed("seal", b.pg.seal()).await;
+    a.execute("INSERT INTO t SELECT generate_series(1, 100)").await;
+    timed("immediate stop", a.pg.stop(StopMode::Immediate)).await;
+    timed("promote", b.pg.promote()).await;
+    timed("checkpoint", b.pg.checkpoint()).await;
+    b.execute("INSERT INTO t VALUES (1)").await;
+
+    let source = b.upstream().await;
+    let fork = a.pg.look().await.control().unwrap().history.fork(&source.history).unwrap();
+    assert_eq!(fork, sealed);
+    let end = timed("wal past the fork", a.pg.wal_past(fork)).await.expect("the inserts");
+    assert!(end > fork.lsn);
+    assert_eq!(a.pg.wal_past(Position { lsn: end, ..fork }).await, Ok(None), "the end is the end");
+    let place = timed("keep aside", a.pg.keep_aside(fork, end)).await;
+    assert_eq!(a.pg.keep_aside(fork, end).await.unwrap(), place);
+    assert!(std::fs::read_dir(&place).unwrap().count() > 0);
+
+    b.pg.admit(&[a.peer()]).await.unwrap();
+    timed("rewind", a.pg.rewind(&source)).await;
+    assert!(a.has_signal());
+    a.pg.follow(a.id, Some(&source)).await.unwrap();
+    timed("start as standby", a.pg.start(StartAs::Standby)).await;
+    b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+    assert_eq!(a.running().await.position.tli, Timeline(2));
+    assert_eq!(a.count().await, 1);
+
+    // A rewind that can't reach its source says so, and the directory is still good.
+    a.pg.stop(StopMode::Fast).await.unwrap();
+    let nobody = Upstream { port: free_port(), ..source };
+    let unreached = a.pg.rewind(&nobody).await.unwrap_err();
+    assert!(matches!(&unreached, PgError::Retry(t) if t.contains("refused")), "{unreached:?}");
+    assert!(a.has_signal());
+    let unreached = a.pg.clone_from(a.id, &nobody).await.unwrap_err();
+    assert!(matches!(unreached, PgError::Retry(_)), "{unreached:?}");
+    a.pg.start(StartAs::Standby).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_data_directory_is_not_touched() {
+    let base = base_dir();
+    let a = Node::new(base.path(), 1, "trust");
+    std::fs::create_dir(a.pgdata()).unwrap();
+    assert_eq!(a.pg.look().await.directory, Directory::Absent);
+    std::fs::write(a.pgdata().join("letters.txt"), "dear").unwrap();
+    let Directory::Unusable { reason } = a.pg.look().await.directory else {
+        panic!("usable");
+    };
+    assert!(reason.contains("not a data directory"), "{reason}");
+    assert!(matches!(a.pg.start(StartAs::Standby).await, Err(PgError::Operator(_))));
+    assert!(matches!(a.pg.create().await, Err(PgError::Operator(_))));
+    assert!(a.pgdata().join("letters.txt").exists());
+    assert!(!a.has_signal());
+    assert!(matches!(a.pg.seal().await, Err(PgError::Retry(_))));
+}
