@@ -3,7 +3,13 @@
 use crate::keeper::step::{Outcome, Step};
 use crate::model::{Contract, Facts, NodeId};
 use crate::ports::{Clock, Names, PgError, Postgres};
+use futures_util::future::{Either, select};
+use std::pin::pin;
 use std::time::Duration;
+
+/// The old primary ships its last record before it is down; this is for what is left to replay. If it was
+/// not shipped at all, it never comes.
+const LAST_RECORD: Duration = Duration::from_secs(5);
 
 /// How often senders are looked at while a step waits for them; Postgres announces nothing here.
 const SENDER_LOOKS: Duration = Duration::from_millis(10);
@@ -19,7 +25,12 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
         Step::Follow(upstream) => pg.follow(me, upstream.as_ref()).await?,
         Step::ReplayedPast(lsn) => {
             // If the last record never comes, the seal will show it and the monitor decides.
-            if let Err(error) = pg.replayed_past(lsn).await {
+            let patience = pin!(clock.sleep_until(clock.now() + LAST_RECORD));
+            let arrived = match select(pin!(pg.replayed_past(lsn)), patience).await {
+                Either::Left((result, _)) => result,
+                Either::Right(_) => Err(PgError::Retry(format!("not within {LAST_RECORD:?}"))),
+            };
+            if let Err(error) = arrived {
                 tracing::warn!("the old primary's last record at {lsn} has not arrived: {error}");
             }
         }

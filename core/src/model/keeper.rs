@@ -14,6 +14,8 @@ pub struct KeeperRecord {
     pub node: NodeId,
     pub name: String,
     pub state: NodeState,
+    /// How often this node's keeper has started.
+    pub session: u64,
     /// Never lowered; an assignment of a lower epoch is refused.
     pub epoch: Epoch,
     pub assignment: Option<Assignment>,
@@ -49,6 +51,7 @@ impl KeeperRecord {
             node,
             name,
             state: NodeState::Init,
+            session: 0,
             epoch: Epoch::ZERO,
             assignment: None,
             contract: None,

@@ -109,7 +109,8 @@ pub struct Seal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub node: NodeId,
-    /// Drawn at each start of the keeper; with `seq` it orders reports.
+    /// Number of the start of this keeper; with `seq` it orders reports, also against those of a keeper that is
+    /// dead and whose last words were long on the way.
     pub session: u64,
     pub seq: u64,
     /// The epoch the keeper has stored.

@@ -52,6 +52,7 @@ fn new_node(record: &GroupRecord, id: NodeId, ask: &Register) -> NodeRecord {
         port: ask.port,
         candidate_priority: ask.candidate_priority,
         replication_quorum: ask.replication_quorum,
+        session: 0,
         reported: NodeState::Init,
         position: None,
         assignment: Assignment { serial: 0, epoch, goal, contract: None, upstream: None, drained: None, peers: vec![] },
@@ -98,6 +99,7 @@ fn registered(m: &Monitor, key: &GroupKey, node: &NodeRecord) -> Answer {
         node: node.id,
         key: key.clone(),
         name: node.name.clone(),
+        session: node.session,
         replication_password: m.record.replication_password.clone(),
         settings: m.record.formations.get(&key.formation).cloned().unwrap_or_default(),
     }

@@ -14,6 +14,8 @@ pub struct Pulse {
     pub known_since: Moment,
     pub heard: Option<Moment>,
     pub report: Option<Report>,
+    /// The session that is on record; reports of older ones come from the dead.
+    pub oldest_session: u64,
     /// Session and number of moves of the report before the last one.
     pub moved: (u64, u64),
     /// The keeper's connection broke, with no report since.
@@ -40,9 +42,10 @@ pub enum Life {
 }
 
 impl Pulse {
-    pub fn new(now: Moment) -> Pulse {
+    pub fn new(now: Moment, oldest_session: u64) -> Pulse {
         Pulse {
             known_since: now,
+            oldest_session,
             heard: None,
             report: None,
             moved: (0, 0),
@@ -60,7 +63,8 @@ impl Pulse {
 
     /// A report arrived. Older ones, overtaken on the way, are refused.
     pub fn hear(&mut self, now: Moment, report: &Report) -> bool {
-        let newer = self.report.as_ref().is_none_or(|last| last.session != report.session || last.seq < report.seq);
+        let last = self.report.as_ref().map_or((self.oldest_session, 0), |last| (last.session, last.seq));
+        let newer = (report.session, report.seq) > last;
         if !newer {
             return false;
         }
@@ -152,7 +156,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn pulse() -> Pulse {
-        let mut pulse = Pulse::new(Moment(0));
+        let mut pulse = Pulse::new(Moment(0), 0);
         assert!(pulse.hear(Moment(0), &report(1)));
         pulse
     }
@@ -191,5 +195,8 @@ mod tests {
         assert!(p.hear(Moment(1), &report(5)));
         assert!(!p.hear(Moment(2), &report(4)));
         assert_eq!(p.heard, Some(Moment(1)));
+        let reborn = Report { session: 2, ..report(1) };
+        assert!(p.hear(Moment(3), &reborn));
+        assert!(!p.hear(Moment(4), &report(6)), "the last words of a dead keeper arrive late");
     }
 }

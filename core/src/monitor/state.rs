@@ -99,7 +99,9 @@ impl Monitor {
         match input {
             Input::Report(key, report) => {
                 let Some(group) = self.groups.get_mut(key) else { return };
-                group.pulses.entry(report.node).or_insert_with(|| Pulse::new(now)).hear(now, report);
+                if let Some(pulse) = group.pulses.get_mut(&report.node) {
+                    pulse.hear(now, report);
+                }
                 group.note_senders(now);
             }
             Input::Hangup(key, node) => {
@@ -204,6 +206,7 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
             continue;
         }
         node.reported = state;
+        node.session = report.session;
         node.position = report.facts.position().or(node.position);
         let trouble = report.trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default();
         let spent: Vec<String> =
@@ -219,7 +222,7 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
 
 impl Group {
     pub fn new(record: GroupRecord, now: Moment) -> Group {
-        let pulses = record.nodes.keys().map(|id| (*id, Pulse::new(now))).collect();
+        let pulses = record.nodes.values().map(|n| (n.id, Pulse::new(now, n.session))).collect();
         Group { record, pulses, stopwatch: None }
     }
 
@@ -254,8 +257,8 @@ impl Group {
         };
         self.record = record.clone();
         self.pulses.retain(|id, _| record.nodes.contains_key(id));
-        for id in record.nodes.keys() {
-            self.pulses.entry(*id).or_insert_with(|| Pulse::new(now));
+        for node in record.nodes.values() {
+            self.pulses.entry(node.id).or_insert_with(|| Pulse::new(now, node.session));
         }
     }
 

@@ -72,6 +72,8 @@ pub enum Answer {
         node: NodeId,
         key: GroupKey,
         name: String,
+        /// The last session known of this node; a keeper that starts from nothing counts on from it.
+        session: u64,
         /// Password of the replication role, the same on every node of the formation.
         replication_password: String,
         settings: FormationSettings,

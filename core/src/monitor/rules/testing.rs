@@ -93,6 +93,7 @@ impl Pair {
                 port: 5000 + id.0 as u16,
                 candidate_priority: 50,
                 replication_quorum: true,
+                session: 0,
                 reported: state,
                 position: None,
                 assignment,

@@ -104,7 +104,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         let assignment = self.record.assignment.as_ref();
         Report {
             node: self.record.node,
-            session: self.session,
+            session: self.record.session,
             seq: self.seq,
             epoch: self.record.epoch,
             state: self.record.state,

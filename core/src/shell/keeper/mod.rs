@@ -49,8 +49,8 @@ pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
     settings: KeeperSettings,
     stop: impl Future<Output = StopRequest> + Send,
 ) -> KeeperExit {
-    let (version, record) = match load(&ports.store).await {
-        Ok(loaded) => loaded,
+    let (version, record) = match begin_session(&ports.store).await {
+        Ok(begun) => begun,
         Err(error) => return KeeperExit::Fatal(error.to_string()),
     };
     let mut keeper = Keeper::new(&ports, settings, version, record, Box::pin(stop));
@@ -59,6 +59,14 @@ pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
             return exit;
         }
     }
+}
+
+/// Every start of a keeper has a number of its own, stored before the first word is said.
+async fn begin_session<S: Store>(store: &S) -> Result<(u64, KeeperRecord), StoreError> {
+    let (version, mut record) = load(store).await?;
+    record.session += 1;
+    let version = save(store, version, &record).await?;
+    Ok((version, record))
 }
 
 /// The stored record, with the version of the store.
@@ -121,7 +129,6 @@ struct Keeper<'a, C, L, S, P> {
     retry_at: Option<Moment>,
 
     calls: Vec<(CallKey, Call<'a>)>,
-    session: u64,
     seq: u64,
     answered: u64,
     outbox: calling::Outbox,
@@ -165,7 +172,6 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             spent: Vec::new(),
             retry_at: None,
             calls: Vec::new(),
-            session: ports.clock.random(),
             seq: 0,
             answered: 0,
             outbox: calling::Outbox::new(now),
