@@ -32,8 +32,10 @@ pub struct NodeRecord {
     pub port: u16,
     pub candidate_priority: u8,
     pub replication_quorum: bool,
-    /// The keeper's session that the reported state is from; older ones are not listened to.
+    /// The keeper's session, and the number of its moves then, that the reported state is from; what is older is
+    /// not listened to.
     pub session: u64,
+    pub moves: u64,
     /// The state it reported last.
     pub reported: NodeState,
     pub position: Option<Position>,

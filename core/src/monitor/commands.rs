@@ -53,6 +53,7 @@ fn new_node(record: &GroupRecord, id: NodeId, ask: &Register) -> NodeRecord {
         candidate_priority: ask.candidate_priority,
         replication_quorum: ask.replication_quorum,
         session: 0,
+        moves: 0,
         reported: NodeState::Init,
         position: None,
         assignment: Assignment { serial: 0, epoch, goal, contract: None, upstream: None, drained: None, peers: vec![] },

@@ -14,9 +14,8 @@ pub struct Pulse {
     pub known_since: Moment,
     pub heard: Option<Moment>,
     pub report: Option<Report>,
-    /// The session that is on record; reports of older ones come from the dead.
-    pub oldest_session: u64,
-    /// Session and number of moves of the report before the last one.
+    /// Session and number of moves of the report before the last one; at first, those on record. What is older comes
+    /// from a dead keeper, or was overtaken on the way.
     pub moved: (u64, u64),
     /// The keeper's connection broke, with no report since.
     pub hungup: Option<Moment>,
@@ -42,13 +41,12 @@ pub enum Life {
 }
 
 impl Pulse {
-    pub fn new(now: Moment, oldest_session: u64) -> Pulse {
+    pub fn new(now: Moment, moved: (u64, u64)) -> Pulse {
         Pulse {
             known_since: now,
-            oldest_session,
             heard: None,
             report: None,
-            moved: (0, 0),
+            moved,
             hungup: None,
             probe_asked: None,
             probe: None,
@@ -63,12 +61,14 @@ impl Pulse {
 
     /// A report arrived. Older ones, overtaken on the way, are refused.
     pub fn hear(&mut self, now: Moment, report: &Report) -> bool {
-        let last = self.report.as_ref().map_or((self.oldest_session, 0), |last| (last.session, last.seq));
-        let newer = (report.session, report.seq) > last;
+        let newer = match &self.report {
+            Some(last) => (report.session, report.seq) > (last.session, last.seq),
+            None => (report.session, report.moves) >= self.moved,
+        };
         if !newer {
             return false;
         }
-        self.moved = self.report.as_ref().map_or((0, 0), |last| (last.session, last.moves));
+        self.moved = self.report.as_ref().map_or(self.moved, |last| (last.session, last.moves));
         self.heard = Some(now);
         self.hungup = None;
         self.stuck_since = match report.facts.server {
@@ -156,7 +156,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn pulse() -> Pulse {
-        let mut pulse = Pulse::new(Moment(0), 0);
+        let mut pulse = Pulse::new(Moment(0), (0, 0));
         assert!(pulse.hear(Moment(0), &report(1)));
         pulse
     }

@@ -206,7 +206,7 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
             continue;
         }
         node.reported = state;
-        node.session = report.session;
+        (node.session, node.moves) = (report.session, report.moves);
         node.position = report.facts.position().or(node.position);
         let trouble = report.trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default();
         let spent: Vec<String> =
@@ -222,7 +222,7 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
 
 impl Group {
     pub fn new(record: GroupRecord, now: Moment) -> Group {
-        let pulses = record.nodes.values().map(|n| (n.id, Pulse::new(now, n.session))).collect();
+        let pulses = record.nodes.values().map(|n| (n.id, Pulse::new(now, (n.session, n.moves)))).collect();
         Group { record, pulses, stopwatch: None }
     }
 
@@ -258,7 +258,7 @@ impl Group {
         self.record = record.clone();
         self.pulses.retain(|id, _| record.nodes.contains_key(id));
         for node in record.nodes.values() {
-            self.pulses.entry(node.id).or_insert_with(|| Pulse::new(now, node.session));
+            self.pulses.entry(node.id).or_insert_with(|| Pulse::new(now, (node.session, node.moves)));
         }
     }
 

@@ -1,1 +1,7 @@
-fn main() {}
+//! `pgbaton`: monitor, keepers and the commands of an operator.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgbaton::cli::main()
+}

@@ -1,7 +1,8 @@
 //! One look: a running server is asked in a single round trip, a stopped one costs no process.
 
 use super::LocalPostgres;
-use super::control::{newest_timeline, read_history};
+use super::control::read_history;
+use super::identify;
 use super::sql::SqlError;
 use pgbaton_core::model::{
     Control, ControlState, Directory, Facts, Lsn, NodeId, Position, Receiver, Running, Sender, Server, Timeline,
@@ -21,15 +22,13 @@ SELECT r.standby::int AS standby,
        CASE WHEN r.standby THEN pg_last_wal_receive_lsn() END AS received,
        CASE WHEN r.standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END AS replayed,
        CASE WHEN NOT r.standby THEN pg_walfile_name(pg_current_wal_flush_lsn()) END AS walfile,
-       s.system_identifier, c.checkpoint_lsn, c.timeline_id, m.min_recovery_end_timeline AS min_tli,
-       i.bytes_per_wal_segment AS segment_bytes,
+       s.system_identifier, c.checkpoint_lsn, c.timeline_id,
        w.status AS receiver, w.received_tli,
        extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time) AS receiver_age,
        (SELECT string_agg(concat_ws(' ', application_name, state, coalesce(flush_lsn, '0/0')), ',' ORDER BY pid)
           FROM pg_stat_replication WHERE application_name LIKE 'pgbaton\\_standby\\_%') AS senders
   FROM (SELECT pg_is_in_recovery() AS standby OFFSET 0) r
- CROSS JOIN pg_control_system() s CROSS JOIN pg_control_checkpoint() c CROSS JOIN pg_control_recovery() m
- CROSS JOIN pg_control_init() i LEFT JOIN pg_stat_wal_receiver w ON true";
+ CROSS JOIN pg_control_system() s CROSS JOIN pg_control_checkpoint() c LEFT JOIN pg_stat_wal_receiver w ON true";
 
 impl LocalPostgres {
     pub(super) async fn look_at_all(&self) -> Facts {
@@ -37,14 +36,25 @@ impl LocalPostgres {
             return self.facts_with(Server::Down).await;
         }
         match self.watching.query(QUERY, PATIENCE).await {
-            Ok(rows) => match rows.first().and_then(|row| read_row(row, &self.config.pgdata)) {
-                Some(facts) => facts,
-                None => self.facts_with(stuck("it answers something unexpected")).await,
+            Ok(rows) => match self.read_answer(rows.first()).await {
+                Ok(facts) => facts,
+                Err(why) => self.facts_with(stuck(&why)).await,
             },
             Err(_) if self.processes.postmaster(&self.config).is_none() => self.facts_with(Server::Down).await,
             Err(SqlError::NotYet | SqlError::Broken(_)) => self.facts_with(Server::Starting).await,
             Err(e @ (SqlError::Silent(_) | SqlError::Refused(_))) => self.facts_with(stuck(&e.to_string())).await,
         }
+    }
+
+    async fn read_answer(&self, row: Option<&SimpleQueryRow>) -> Result<Facts, String> {
+        let unexpected = || "it answers something unexpected".to_string();
+        let row = row.ok_or_else(unexpected)?;
+        let cut_off = row.get("standby") == Some("1") && row.get("receiver").is_none();
+        let replayed = match cut_off {
+            true => Some(identify::replayed_timeline(&self.config).await.map_err(|e| e.to_string())?),
+            false => None,
+        };
+        read_row(row, &self.config.pgdata, replayed).ok_or_else(unexpected)
     }
 
     async fn facts_with(&self, server: Server) -> Facts {
@@ -56,8 +66,8 @@ fn stuck(reason: &str) -> Server {
     Server::Stuck { reason: reason.to_string() }
 }
 
-/// `None` when a column that is always there isn't.
-fn read_row(row: &SimpleQueryRow, pgdata: &Path) -> Option<Facts> {
+/// `replayed_tli` is needed for a standby without a receiver. `None` when a column that is always there isn't.
+fn read_row(row: &SimpleQueryRow, pgdata: &Path, replayed_tli: Option<Timeline>) -> Option<Facts> {
     let in_recovery = number::<u8>(row, "standby")? == 1;
     let replayed: Lsn = number(row, "replayed").unwrap_or(Lsn::ZERO);
     let received: Lsn = number(row, "received").unwrap_or(Lsn::ZERO);
@@ -68,10 +78,7 @@ fn read_row(row: &SimpleQueryRow, pgdata: &Path) -> Option<Facts> {
         // The first eight digits of a segment's name are its timeline.
         (false, _) => Timeline(u32::from_str_radix(row.get("walfile")?.get(..8)?, 16).ok()?),
         (true, Some(receiver)) => receiver.tli,
-        (true, None) => {
-            let known = checkpoint_tli.max(Timeline(number(row, "min_tli")?));
-            newest_timeline(pgdata, known, Lsn(end.0.saturating_sub(1)), number(row, "segment_bytes")?)
-        }
+        (true, None) => replayed_tli?,
     };
     let control = Control {
         system_id: number::<i64>(row, "system_identifier")?.cast_unsigned(),

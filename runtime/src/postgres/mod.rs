@@ -9,6 +9,7 @@ mod conf;
 mod control;
 mod create;
 mod files;
+mod identify;
 mod install;
 mod look;
 mod processes;

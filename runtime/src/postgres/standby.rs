@@ -1,12 +1,11 @@
 //! A standby: whom it follows, when it certainly follows nobody any more, and how it becomes a primary.
 
-use super::control::newest_timeline;
 use super::processes::Postmaster;
 use super::sql::SqlError;
 use super::watch::DirWatch;
-use super::{LocalPostgres, conf, files};
+use super::{LocalPostgres, conf, files, identify};
 use nix::sys::signal::Signal;
-use pgbaton_core::model::{Lsn, NodeId, Position, Timeline, Upstream};
+use pgbaton_core::model::{Lsn, NodeId, Position, Upstream};
 use pgbaton_core::ports::PgError;
 use std::collections::BTreeSet;
 use std::fs;
@@ -96,9 +95,7 @@ impl LocalPostgres {
     async fn sealed_position(&self) -> Result<Position, PgError> {
         const QUERY: &str = "
             SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walreceiver') AS receivers,
-                   pg_last_wal_replay_lsn() AS replayed,
-                   greatest(c.timeline_id, m.min_recovery_end_timeline) AS tli, i.bytes_per_wal_segment AS segment_bytes
-              FROM pg_control_checkpoint() c, pg_control_recovery() m, pg_control_init() i";
+                   pg_last_wal_replay_lsn() AS replayed";
         loop {
             let rows = self.working.query(QUERY, PATIENCE).await.map_err(|e| e.during("seal"))?;
             let row = rows.first().ok_or_else(|| PgError::Retry("seal: the server says nothing".into()))?;
@@ -109,10 +106,8 @@ impl LocalPostgres {
             }
             let unread = |what: &str| PgError::Retry(format!("seal: the server's {what} can't be read"));
             let lsn: Lsn = column("replayed").parse().map_err(|_| unread("replay position"))?;
-            let known = Timeline(column("tli").parse().map_err(|_| unread("timeline"))?);
-            let segment_bytes = column("segment_bytes").parse().map_err(|_| unread("segment size"))?;
-            let last_byte = Lsn(lsn.0.saturating_sub(1));
-            let tli = newest_timeline(&self.config.pgdata, known, last_byte, segment_bytes);
+            let tli = identify::replayed_timeline(&self.config).await;
+            let tli = tli.map_err(|e| PgError::Retry(format!("seal: the timeline can't be read: {e}")))?;
             return Ok(Position { tli, lsn });
         }
     }

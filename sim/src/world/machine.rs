@@ -10,6 +10,7 @@ use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
 use pgbaton_core::model::{KeeperSettings, MonitorSettings};
 use pgbaton_core::scenario::Scenario;
+use pgbaton_core::shell::keeper::load;
 use pgbaton_core::shell::{KeeperExit, KeeperPorts, StopRequest, ensure_registered, run_keeper, run_monitor};
 use pgbaton_core::wire::Register;
 use std::future::Future;
@@ -190,9 +191,12 @@ type Ports = KeeperPorts<SimClock, SimLink, SimStore, SimPostgres>;
 
 impl Keeper {
     async fn run(self, ports: Ports) {
-        while let Err(e) = ensure_registered(&ports.link, &ports.store, self.ask.clone()).await {
-            self.state.note_trouble(e.to_string());
-            self.fate.sleep(self.settings.retry_pause).await;
+        // A node that was created once needs no monitor to start.
+        while load(&ports.store).await.is_err() {
+            if let Err(e) = ensure_registered(&ports.link, &ports.store, self.ask.clone()).await {
+                self.state.note_trouble(e.to_string());
+                self.fate.sleep(self.settings.retry_pause).await;
+            }
         }
         self.state.state.lock().unwrap().trouble = None;
         let state = self.state.clone();

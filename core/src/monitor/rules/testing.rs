@@ -94,6 +94,7 @@ impl Pair {
                 candidate_priority: 50,
                 replication_quorum: true,
                 session: 0,
+                moves: 0,
                 reported: state,
                 position: None,
                 assignment,

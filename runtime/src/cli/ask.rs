@@ -1,0 +1,115 @@
+//! Commands' calls to the monitor.
+
+use super::failure::{Code, Failure};
+use crate::ports::HttpLink;
+use pgbaton_core::ports::{Link, LinkError};
+use pgbaton_core::wire::{self, Answer, Request, StateRow};
+use std::time::Duration;
+
+/// How long a command waits for an answer that needs no waiting.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    link: HttpLink,
+    url: String,
+}
+
+impl Monitor {
+    pub fn at(url: &str) -> Result<Monitor, Failure> {
+        let url = monitor_url(url)?;
+        Ok(Monitor { link: HttpLink::new(&url), url })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn link(&self) -> &HttpLink {
+        &self.link
+    }
+
+    /// A refusal is a failure, any other answer is given back.
+    pub async fn ask(&self, request: &Request) -> Result<Answer, Failure> {
+        match self.call(request, PATIENCE).await {
+            Ok(answer) => answer,
+            Err(e) => Err(Failure::monitor(
+                format!("the monitor at {} can't be asked: {e}", self.url),
+                "check that it runs (pgbaton status --datadir DIR on its machine) and that the URL is right",
+            )),
+        }
+    }
+
+    /// The outer error is one of the way, worth another try.
+    pub async fn call(&self, request: &Request, patience: Duration) -> Result<Result<Answer, Failure>, LinkError> {
+        let bytes = self.link.call(wire::encode(request), patience).await?;
+        Ok(match wire::decode::<Answer>(&bytes) {
+            Ok(Answer::Refused { reason, remedy }) => Err(Failure::monitor(reason, remedy)),
+            Ok(Answer::Unavailable { reason }) => {
+                Err(Failure::monitor(format!("the monitor can't do it at the moment: {reason}"), "try again later"))
+            }
+            Ok(answer) => Ok(answer),
+            Err(e) => Err(Failure::monitor(format!("the answer of {} makes no sense: {e}", self.url), "")),
+        })
+    }
+
+    pub async fn state(&self, formation: Option<String>, group: Option<u32>) -> Result<Vec<StateRow>, Failure> {
+        match self.ask(&Request::State { formation, group }).await? {
+            Answer::State(rows) => Ok(rows),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+pub fn unexpected(answer: &Answer) -> Failure {
+    let text = format!("{answer:?}");
+    let start: String = text.chars().take(60).collect();
+    Failure::new(
+        Code::Monitor,
+        format!("the monitor answered something else than was asked for: {start}"),
+        "see that monitor and command are of the same version",
+    )
+}
+
+/// `http://host:port`; the scheme may be left out.
+pub fn monitor_url(text: &str) -> Result<String, Failure> {
+    let bad = |why: &str| {
+        Failure::arguments(
+            format!("\"{text}\" is not the URL of a monitor: {why}"),
+            "write http://HOST:PORT, as http://monitor.example:7432",
+        )
+    };
+    let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    if address.contains("://") {
+        return Err(bad("it doesn't start with http://"));
+    }
+    let (host, port) = split_address(address).ok_or_else(|| bad("host and port are needed"))?;
+    Ok(format!("http://{host}:{port}"))
+}
+
+/// `host:port`, `[v6]:port`.
+pub fn split_address(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let plain = !host.is_empty() && !host.contains([':', '/', '@', ' ']);
+    (bracketed || plain).then_some(())?;
+    Some((host, port.parse().ok().filter(|p| *p > 0)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_of_a_monitor_needs_a_host_and_a_port() {
+        for good in ["http://monitor:7432", "monitor:7432", "http://monitor:7432/"] {
+            assert_eq!(monitor_url(good).unwrap(), "http://monitor:7432");
+        }
+        assert_eq!(monitor_url("[::1]:7432").unwrap(), "http://[::1]:7432");
+        for bad in ["", "monitor", "postgres://monitor:7432", "http://monitor:0", "http://:7432", "a b:1", "::1:7432"] {
+            let failure = monitor_url(bad).unwrap_err();
+            assert_eq!(failure.code, Code::Arguments);
+            assert!(failure.to_string().contains("http://HOST:PORT"), "{bad}");
+        }
+    }
+}

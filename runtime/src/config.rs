@@ -1,0 +1,151 @@
+//! The configuration files: `config.toml` of a node and of a monitor. They are written whole or not at
+//! all, and readable by their owner only, since a node's holds the password of the replication role.
+
+use pgbaton_core::model::{KeeperSettings, MonitorSettings};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    pub name: String,
+    pub hostname: String,
+    pub formation: String,
+    pub group: u32,
+    pub candidate_priority: u8,
+    pub replication_quorum: bool,
+    /// Where the monitor listens, as `http://host:port`.
+    pub monitor: String,
+    pub postgresql: PostgresqlConfig,
+    #[serde(default)]
+    pub settings: KeeperSettings,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresqlConfig {
+    pub pgdata: PathBuf,
+    pub bin_dir: PathBuf,
+    pub port: u16,
+    pub listen: String,
+    pub dbname: String,
+    pub auth: String,
+    /// Whom Postgres runs as when the keeper is root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<String>,
+    pub replication_password: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MonitorConfig {
+    /// `host:port`.
+    pub listen: String,
+    #[serde(default)]
+    pub settings: MonitorSettings,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("there is no configuration file \"{0}\"")]
+    Missing(PathBuf),
+    #[error("can't read \"{path}\": {source}")]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{path}:{line}: {what}")]
+    Malformed { path: PathBuf, line: usize, what: String },
+    #[error("can't write \"{path}\": {source}")]
+    Unwritable { path: PathBuf, source: io::Error },
+}
+
+impl ConfigError {
+    pub fn is_missing(&self) -> bool {
+        matches!(self, ConfigError::Missing(_))
+    }
+}
+
+/// Reads any of the TOML files above, or a file of settings.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(ConfigError::Missing(path.into())),
+        Err(source) => {
+            return Err(ConfigError::Unreadable { path: path.into(), source });
+        }
+    };
+    toml::from_str(&text).map_err(|e| ConfigError::Malformed {
+        path: path.into(),
+        line: e.span().map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1),
+        what: e.message().to_string(),
+    })
+}
+
+pub fn write<T: Serialize>(path: &Path, config: &T) -> Result<(), ConfigError> {
+    let text = toml::to_string(config).expect("a configuration is plain data");
+    replace(path, text.as_bytes()).map_err(|source| ConfigError::Unwritable { path: path.into(), source })
+}
+
+/// After a crash at any moment the file is the old one or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("toml.new");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn node() -> NodeConfig {
+        NodeConfig {
+            name: "mdw".into(),
+            hostname: "failoverprimary".into(),
+            formation: "fotest".into(),
+            group: 0,
+            candidate_priority: 50,
+            replication_quorum: true,
+            monitor: "http://monitor:7432".into(),
+            postgresql: PostgresqlConfig {
+                pgdata: "/data/mdw".into(),
+                bin_dir: "/usr/lib/postgresql/15/bin".into(),
+                port: 5432,
+                listen: "*".into(),
+                dbname: "postgres".into(),
+                auth: "trust".into(),
+                run_as: None,
+                replication_password: "secret".into(),
+            },
+            settings: KeeperSettings::default(),
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_was_written_and_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        write(&path, &node()).unwrap();
+        assert_eq!(read::<NodeConfig>(&path).unwrap(), node());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_bad_file_is_refused_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, "listen = \"h:1\"\n[settings]\nholld = \"3s\"\n").unwrap();
+        let error = read::<MonitorConfig>(&path).unwrap_err().to_string();
+        assert!(error.contains("config.toml:3: unknown field `holld`"), "{error}");
+        let error = read::<MonitorConfig>(&dir.path().join("none")).unwrap_err();
+        assert!(error.is_missing(), "{error}");
+    }
+}

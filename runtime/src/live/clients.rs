@@ -1,0 +1,183 @@
+//! Clients of a live run: each inserts rows with ids of its own through whichever node is writable, and
+//! writes down what it was told.
+
+use super::ledger::{Ledger, Outcome, Write};
+use anyhow::{Context, Result};
+use futures_util::{StreamExt, future, stream};
+use pgbaton_core::scenario::Workload;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+/// Outages are measured as finely as this.
+const CONNECT_PAUSE: Duration = Duration::from_millis(8);
+/// A client that hears nothing for this long can't know what became of its write, and connects anew.
+const WRITE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A node as clients know it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub node: String,
+    pub port: u16,
+    pub dbname: String,
+}
+
+pub struct Clients {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Clients {
+    pub fn start(workloads: &[Workload], targets: &Arc<Vec<Target>>, ledger: &Arc<Ledger>) -> Clients {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = Vec::new();
+        for workload in workloads {
+            let period = Duration::from_secs_f64(f64::from(workload.clients) / workload.rate);
+            for _ in 0..workload.clients {
+                let client = Inserter {
+                    number: u32::try_from(tasks.len()).expect("few clients"),
+                    period,
+                    targets: Arc::clone(targets),
+                    ledger: Arc::clone(ledger),
+                };
+                let mut stopped = stopped.clone();
+                tasks.push(tokio::spawn(async move {
+                    tokio::select! {
+                        () = client.run() => {}
+                        _ = stopped.wait_for(|stop| *stop) => {}
+                    }
+                }));
+            }
+        }
+        Clients { stop, tasks }
+    }
+
+    /// A write under way when this is called was sent and not answered, which nobody counts on.
+    pub async fn stop(self) -> Result<()> {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            task.await.context("a client has panicked")?;
+        }
+        Ok(())
+    }
+}
+
+struct Inserter {
+    number: u32,
+    period: Duration,
+    targets: Arc<Vec<Target>>,
+    ledger: Arc<Ledger>,
+}
+
+impl Inserter {
+    async fn run(&self) {
+        let mut next: u64 = 1;
+        let mut ticks = interval(self.period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let session = connect_writable(&self.targets).await;
+            let Ok(insert) = session.prepare().await else {
+                sleep(CONNECT_PAUSE).await;
+                continue;
+            };
+            loop {
+                ticks.tick().await;
+                // Ids of two clients never meet.
+                let id = (u64::from(self.number) + 1) << 32 | next;
+                next += 1;
+                if !self.write(&session, &insert, id).await {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// False when the session is of no more use.
+    async fn write(&self, session: &Session, insert: &Statement, id: u64) -> bool {
+        let sent = Instant::now();
+        session.warned.store(false, Ordering::SeqCst);
+        let (key, client) = (id.cast_signed(), self.number.cast_signed());
+        let answer = timeout(WRITE_PATIENCE, session.client.execute(insert, &[&key, &client])).await;
+        let outcome = match &answer {
+            Ok(Ok(_)) => Outcome::Acked { node: session.node.clone(), warning: session.warned.load(Ordering::SeqCst) },
+            Ok(Err(e)) => Outcome::NotAcked { known_failed: surely_failed(e) },
+            Err(_) => Outcome::NotAcked { known_failed: false },
+        };
+        self.ledger.note(Write { client: self.number, id, sent: sent.into_std(), outcome });
+        matches!(answer, Ok(Ok(_)))
+    }
+}
+
+/// Postgres says that the statement was refused. Any other error may have come after the commit, above all
+/// "terminating connection" while it waited for a standby.
+fn surely_failed(e: &tokio_postgres::Error) -> bool {
+    let refusals = [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::UNIQUE_VIOLATION, SqlState::UNDEFINED_TABLE];
+    e.code().is_some_and(|code| refusals.contains(code))
+}
+
+pub struct Session {
+    pub client: Client,
+    node: String,
+    /// Postgres has warned that the write was committed without its standby.
+    warned: Arc<AtomicBool>,
+}
+
+impl Session {
+    async fn prepare(&self) -> Result<Statement> {
+        let text = "insert into pgbaton_writes (id, client) values ($1, $2)";
+        Ok(timeout(WRITE_PATIENCE, self.client.prepare(text)).await??)
+    }
+}
+
+/// All nodes are tried at once: one that is frozen takes connections and says nothing, and a client
+/// that tried one after the other would measure its own patience.
+pub async fn connect_writable(targets: &[Target]) -> Session {
+    loop {
+        let tries = targets.iter().map(|t| Box::pin(connect(t, TargetSessionAttrs::ReadWrite)));
+        match future::select_ok(tries).await {
+            Ok((session, _)) => return session,
+            Err(_) => sleep(CONNECT_PAUSE).await,
+        }
+    }
+}
+
+async fn connect(target: &Target, attrs: TargetSessionAttrs) -> Result<Session> {
+    let mut config = Config::new();
+    config.host("127.0.0.1").port(target.port).user("postgres").dbname(&target.dbname);
+    config.connect_timeout(CONNECT_PATIENCE).target_session_attrs(attrs).application_name("pgbaton-live");
+    let (client, mut connection) = timeout(CONNECT_PATIENCE, config.connect(NoTls)).await??;
+    let warned = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&warned);
+    tokio::spawn(async move {
+        let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
+        while let Some(Ok(message)) = messages.next().await {
+            if matches!(&message, AsyncMessage::Notice(n) if n.message().contains("wait for synchronous replication")) {
+                flag.store(true, Ordering::SeqCst);
+            }
+        }
+    });
+    Ok(Session { client, node: target.node.clone(), warned })
+}
+
+/// Before the clients begin.
+pub async fn make_table(targets: &[Target]) -> Result<()> {
+    let session = timeout(Duration::from_secs(10), connect_writable(targets)).await?;
+    let table = "create table if not exists pgbaton_writes \
+                 (id bigint primary key, client int not null, at timestamptz not null default clock_timestamp())";
+    session.client.batch_execute(table).await.context("can't create the clients' table")
+}
+
+/// After they have ended: all ids this node holds.
+pub async fn ids_on(target: &Target) -> Result<BTreeSet<u64>> {
+    let session = connect(target, TargetSessionAttrs::Any).await?;
+    let rows = session.client.query("select id from pgbaton_writes", &[]).await?;
+    Ok(rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect())
+}

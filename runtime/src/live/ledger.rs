@@ -1,0 +1,125 @@
+//! What the clients were told, with times counted from the moment they began.
+
+use pgbaton_core::check::{Kind, Trace};
+use pgbaton_core::model::Moment;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub client: u32,
+    pub id: u64,
+    pub sent: Instant,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Acked { node: String, warning: bool },
+    NotAcked { known_failed: bool },
+}
+
+#[derive(Debug)]
+pub struct Ledger {
+    zero: Instant,
+    /// The same moment on the wall clock, which the monitor's events are dated by.
+    zero_wall_ms: u64,
+    writes: Mutex<Vec<(Instant, Write)>>,
+}
+
+impl Ledger {
+    pub fn begin() -> Ledger {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ledger {
+            zero: Instant::now(),
+            zero_wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            writes: Mutex::default(),
+        }
+    }
+
+    pub fn now(&self) -> Moment {
+        self.moment(Instant::now())
+    }
+
+    pub fn moment(&self, at: Instant) -> Moment {
+        Moment::ZERO + at.saturating_duration_since(self.zero)
+    }
+
+    /// What happened before the clients began counts as their beginning.
+    pub fn wall_moment(&self, wall_ms: u64) -> Moment {
+        Moment::ZERO + Duration::from_millis(wall_ms.saturating_sub(self.zero_wall_ms))
+    }
+
+    pub fn instant(&self, since_zero: Duration) -> Instant {
+        self.zero + since_zero
+    }
+
+    pub fn note(&self, write: Write) {
+        self.writes().push((Instant::now(), write));
+    }
+
+    fn writes(&self) -> MutexGuard<'_, Vec<(Instant, Write)>> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The latest write was acknowledged, was sent after `since`, and not to `except`.
+    pub fn is_writable(&self, since: Instant, except: Option<&str>) -> bool {
+        match self.writes().last().map(|(_, write)| (write.sent, &write.outcome)) {
+            Some((sent, Outcome::Acked { node, .. })) => sent >= since && Some(node.as_str()) != except,
+            _ => false,
+        }
+    }
+
+    /// Nothing was acknowledged for `quiet`, counted from `since` at the earliest.
+    pub fn is_quiet(&self, since: Instant, quiet: Duration) -> bool {
+        let writes = self.writes();
+        let acked = writes.iter().rev().find(|(_, w)| matches!(w.outcome, Outcome::Acked { .. }));
+        acked.map_or(since, |(at, _)| since.max(*at)).elapsed() >= quiet
+    }
+
+    /// Moments of all acknowledgements, in order.
+    pub fn acks(&self) -> Vec<Moment> {
+        let writes = self.writes();
+        let acked = writes.iter().filter(|(_, w)| matches!(w.outcome, Outcome::Acked { .. }));
+        acked.map(|(at, _)| self.moment(*at)).collect()
+    }
+
+    pub fn write_into(&self, trace: &mut Trace) {
+        for (at, write) in self.writes().iter() {
+            let sent = self.moment(write.sent);
+            let (client, id) = (write.client, write.id);
+            let kind = match &write.outcome {
+                Outcome::Acked { node, warning } => {
+                    Kind::Acked { client, id, node: node.clone(), sent, warning: *warning }
+                }
+                Outcome::NotAcked { known_failed } => Kind::NotAcked { client, id, known_failed: *known_failed, sent },
+            };
+            trace.push(self.moment(*at), kind);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(node: &str, sent: Instant) -> Write {
+        Write { client: 0, id: 1, sent, outcome: Outcome::Acked { node: node.into(), warning: false } }
+    }
+
+    #[test]
+    fn only_writes_sent_since_then_prove_that_a_node_is_writable() {
+        let ledger = Ledger::begin();
+        let before = Instant::now();
+        std::thread::sleep(Duration::from_millis(2));
+        let since = Instant::now();
+        ledger.note(write("smdw", before));
+        assert!(!ledger.is_writable(since, None));
+        ledger.note(write("mdw", Instant::now()));
+        assert!(ledger.is_writable(since, None));
+        assert!(!ledger.is_writable(since, Some("mdw")));
+        assert!(ledger.is_writable(since, Some("smdw")));
+        assert!(!ledger.is_quiet(since, Duration::from_secs(1)));
+        assert_eq!(ledger.acks().len(), 2);
+    }
+}

@@ -1,0 +1,207 @@
+//! The course of a live run: the cluster is made and settles, the clients begin, the steps are carried out,
+//! the group settles again, and everything that was seen becomes a trace.
+
+use super::clients::{self, Clients, Target};
+use super::cluster::Cluster;
+use super::ledger::Ledger;
+use super::narrate::Narrator;
+use super::outcome::Outcome;
+use super::verbs;
+use super::watch::Watch;
+use anyhow::{Context, Result, bail};
+use pgbaton_core::check::{Kind, Trace};
+use pgbaton_core::model::{Epoch, Moment};
+use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A monitor and two nodes that are made and joined need far less, even on a slow machine.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// How long `until` may take when the step doesn't say.
+const WITHIN: Duration = Duration::from_secs(60);
+
+pub struct Play<'a> {
+    pub scenario: &'a Scenario,
+    pub cluster: Cluster,
+    pub watch: Watch,
+    pub narrator: Narrator,
+    ledger: Arc<Ledger>,
+    cast: Cast,
+    steps: Vec<(Moment, String)>,
+    unmet: Vec<String>,
+}
+
+impl<'a> Play<'a> {
+    pub fn new(scenario: &'a Scenario, cluster: Cluster, narrator: Narrator) -> Play<'a> {
+        Play {
+            watch: Watch::new(&cluster.url, &scenario.cluster.nodes),
+            scenario,
+            cluster,
+            narrator,
+            ledger: Arc::new(Ledger::begin()),
+            cast: Cast::default(),
+            steps: Vec::new(),
+            unmet: Vec::new(),
+        }
+    }
+
+    pub async fn run(mut self) -> Result<Outcome> {
+        self.boot().await?;
+        let targets = Arc::new(self.targets());
+        clients::make_table(&targets).await?;
+        self.narrator.settled(&self.cluster, &self.watch).await?;
+        self.ledger = Arc::new(Ledger::begin());
+        let clients = Clients::start(&self.scenario.workload, &targets, &self.ledger);
+        self.carry_out().await?;
+        let within = self.scenario.finally.converge;
+        if !self.wait_for(&Condition::Settled, within).await {
+            self.unmet.push(format!("the group did not settle; {}", self.watch.describe()));
+        }
+        clients.stop().await?;
+        let stopped = self.ledger.now();
+        self.narrator.ended(&self.cluster).await?;
+        let trace = self.trace(&targets).await?;
+        self.unmet.extend(expect::unmet(self.scenario, &trace));
+        self.unmet.extend(self.silence_at_the_end(stopped));
+        Ok(Outcome::of(trace, self.unmet, stopped))
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let dbname = &self.scenario.cluster.settings.dbname;
+        let target =
+            |node: &super::cluster::Node| Target { node: node.name.clone(), port: node.port, dbname: dbname.clone() };
+        self.cluster.nodes.iter().map(target).collect()
+    }
+
+    /// The monitor, then one node after the other, until all is well.
+    async fn boot(&mut self) -> Result<()> {
+        self.narrator.progress("creating the monitor");
+        self.cluster.create_monitor()?;
+        let limit = Instant::now() + BOOT_LIMIT;
+        self.until(limit, "monitor", |watch, answered| answered && watch.rows().is_empty()).await?;
+        for index in 0..self.cluster.nodes.len() {
+            let name = self.cluster.nodes[index].name.clone();
+            self.narrator.progress(&format!("creating node {name}"));
+            self.cluster.create_node(index)?;
+            let joined = index + 1;
+            self.until(limit, &name, |watch, answered| answered && watch.rows().len() == joined && watch.settled())
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn until(&mut self, limit: Instant, who: &str, done: impl Fn(&Watch, bool) -> bool) -> Result<()> {
+        loop {
+            let answered = self.watch.look().await;
+            if done(&self.watch, answered) {
+                return Ok(());
+            }
+            if let Some(name) = self.cluster.ended() {
+                bail!("the service of {name} has ended by itself:\n{}", self.cluster.last_words(&name));
+            }
+            if Instant::now() > limit {
+                let states = self.watch.describe();
+                bail!("{who} isn't ready after {BOOT_LIMIT:?}; {states}\n{}", self.cluster.last_words(who));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn carry_out(&mut self) -> Result<()> {
+        let mut before = Instant::now();
+        for (i, step) in self.scenario.steps.iter().enumerate() {
+            if let Some(at) = step.at {
+                tokio::time::sleep_until(self.ledger.instant(at).into()).await;
+            }
+            if let Some(wait) = step.wait {
+                tokio::time::sleep_until((before + wait).into()).await;
+            }
+            if let Some(condition) = &step.until
+                && !self.wait_for(condition, step.within.unwrap_or(WITHIN)).await
+            {
+                let states = self.watch.describe();
+                self.unmet.push(format!("step {}: not reached in time: {condition:?}; {states}", i + 1));
+            }
+            before = Instant::now();
+            if step.until.is_some() {
+                self.narrator.reached(&self.cluster, &self.ledger).await?;
+            }
+            if let Err(why) = self.act(step).await {
+                self.unmet.push(format!("step {}: {why:#}", i + 1));
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait_for(&mut self, condition: &Condition, within: Duration) -> bool {
+        let cast = self.cast.clone();
+        let ledger = Arc::clone(&self.ledger);
+        self.watch.wait_for(condition, within, &ledger, &cast).await
+    }
+
+    async fn act(&mut self, step: &Step) -> Result<()> {
+        let Some(verb) = &step.verb else { return Ok(()) };
+        self.watch.look().await;
+        let goals = self.watch.goals();
+        let resolve = |selector: &_| self.cast.resolve(selector, &goals);
+        let names = verb.selectors().into_iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        if let (Some(bind), Some(subject)) = (&step.bind, names.first()) {
+            self.cast.bind(bind, subject);
+        }
+        let text = [&[verb.describe().to_string()], &names[..]].concat().join(" ");
+        self.narrator.begins(&text, &self.ledger);
+        self.steps.push((self.ledger.now(), text.clone()));
+        verbs::perform(self, verb, &names).await.context(text)
+    }
+
+    async fn trace(&mut self, targets: &[Target]) -> Result<Trace> {
+        let mut trace = Trace { nodes: self.scenario.cluster.nodes.clone(), events: Vec::new() };
+        match self.watch.events().await {
+            Ok(rows) => {
+                for row in rows {
+                    let kind = Kind::Node {
+                        node: row.nodename,
+                        reported: row.reportedstate,
+                        goal: row.goalstate,
+                        epoch: Epoch(row.epoch),
+                        rule: row.rule_pos,
+                        description: row.description,
+                    };
+                    trace.push(self.ledger.wall_moment(row.eventtime), kind);
+                }
+            }
+            Err(e) => self.unmet.push(format!("the monitor's events can't be read: {e:#}")),
+        }
+        for (at, text) in &self.steps {
+            trace.push(*at, Kind::Step { text: text.clone() });
+        }
+        self.ledger.write_into(&mut trace);
+        trace.sort();
+        self.note_end(&mut trace, targets).await;
+        Ok(trace)
+    }
+
+    async fn note_end(&mut self, trace: &mut Trace, targets: &[Target]) {
+        self.watch.look().await;
+        let at = self.ledger.now().max(trace.end());
+        for row in self.watch.rows() {
+            let (node, reported, goal) = (row.nodename.clone(), row.current_group_state, row.assigned_group_state);
+            if let Some(target) = targets.iter().find(|t| t.node == node && reported.is_writable()) {
+                match clients::ids_on(target).await {
+                    Ok(ids) => trace.push(at, Kind::Found { node: node.clone(), ids }),
+                    Err(e) => self.unmet.push(format!("the writes on {node} can't be read: {e:#}")),
+                }
+            }
+            trace.push(at, Kind::Ended { node, reported, goal });
+        }
+    }
+
+    /// An outage that lasts until the clients end is no gap between two acknowledgements.
+    fn silence_at_the_end(&self, stopped: Moment) -> Option<String> {
+        let limit = self.scenario.finally.write_outage.as_ref()?.max;
+        let last = self.ledger.acks().last().copied().unwrap_or(Moment::ZERO);
+        let silent = stopped.since(last);
+        (silent > limit)
+            .then(|| format!("nothing was acknowledged any more for {:.3} s before the end", silent.as_secs_f64()))
+    }
+}

@@ -1,0 +1,69 @@
+//! Starts processes and buries the orphans they leave. A postmaster whose keeper was killed becomes a child of
+//! the live run, and must not stay a zombie when it is killed too: a keeper that looks for it would find it.
+
+use super::procs;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Debug, Clone)]
+pub struct Reaper {
+    /// Children that tokio waits for; everything else that ends is an orphan.
+    ours: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+impl Reaper {
+    pub fn start() -> io::Result<Reaper> {
+        nix::sys::prctl::set_child_subreaper(true)?;
+        let reaper = Reaper { ours: Arc::default() };
+        let mut child_ended = signal(SignalKind::child())?;
+        let orphans = reaper.clone();
+        tokio::spawn(async move {
+            while child_ended.recv().await.is_some() {
+                orphans.bury();
+            }
+        });
+        Ok(reaper)
+    }
+
+    /// The lock keeps a child that ends at once from being taken for an orphan.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let mut ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = command.spawn()?;
+        ours.extend(child.id());
+        Ok(child)
+    }
+
+    fn bury(&self) {
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        let me = std::process::id();
+        let orphans = procs::all().into_iter().filter(|p| p.zombie && p.parent == me && !ours.contains(&p.pid));
+        for pid in orphans.filter_map(|p| i32::try_from(p.pid).ok()) {
+            let _buried = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+        }
+    }
+}
+
+/// Whatever way a run ends, a panic included, nothing it started lives on.
+#[derive(Debug)]
+pub struct KillAllAtTheEnd;
+
+impl Drop for KillAllAtTheEnd {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = procs::descendants();
+            if left.is_empty() || Instant::now() > deadline {
+                return;
+            }
+            procs::signal_all(&left, Signal::SIGKILL);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}

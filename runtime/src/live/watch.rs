@@ -1,0 +1,134 @@
+//! What the monitor shows of the cluster, and the conditions of a scenario.
+
+use super::ledger::Ledger;
+use crate::ports::HttpLink;
+use anyhow::{Result, bail};
+use pgbaton_core::model::NodeState;
+use pgbaton_core::ports::Link;
+use pgbaton_core::scenario::format::Writable;
+use pgbaton_core::scenario::{Cast, Condition};
+use pgbaton_core::wire::{self, Answer, EventRow, Request, StateRow};
+use std::time::{Duration, Instant};
+
+/// Writes count as impossible after this long without an acknowledgement.
+const QUIET: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(15);
+
+#[derive(Debug)]
+pub struct Watch {
+    link: HttpLink,
+    /// Names in the order of the cluster.
+    nodes: Vec<String>,
+    /// As seen last: while the monitor is down, roles are those it gave last.
+    rows: Vec<StateRow>,
+}
+
+impl Watch {
+    pub fn new(url: &str, nodes: &[String]) -> Watch {
+        Watch { link: HttpLink::new(url), nodes: nodes.to_vec(), rows: Vec::new() }
+    }
+
+    pub async fn ask(&self, request: &Request, patience: Duration) -> Result<Answer> {
+        let bytes = self.link.call(wire::encode(request), patience).await?;
+        Ok(wire::decode(&bytes)?)
+    }
+
+    /// False while the monitor doesn't answer.
+    pub async fn look(&mut self) -> bool {
+        let request = Request::State { formation: None, group: None };
+        match self.ask(&request, PATIENCE).await {
+            Ok(Answer::State(rows)) => {
+                self.rows = rows;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn rows(&self) -> &[StateRow] {
+        &self.rows
+    }
+
+    pub fn row(&self, node: &str) -> Option<&StateRow> {
+        self.rows.iter().find(|row| row.nodename == node)
+    }
+
+    pub fn goals(&self) -> Vec<(String, NodeState)> {
+        let goal = |name: &String| Some((name.clone(), self.row(name)?.assigned_group_state));
+        self.nodes.iter().filter_map(goal).collect()
+    }
+
+    /// Every node has reached its goal; one is primary (or single), the rest are secondary.
+    pub fn settled(&self) -> bool {
+        use NodeState::{Primary, Secondary, Single};
+        let goals = || self.rows.iter().map(|row| row.assigned_group_state);
+        goals().filter(|goal| matches!(goal, Primary | Single)).count() == 1
+            && goals().all(|goal| matches!(goal, Primary | Single | Secondary))
+            && self.rows.iter().all(|row| row.current_group_state == row.assigned_group_state)
+    }
+
+    /// Waits for a condition; false when it didn't come about in time.
+    pub async fn wait_for(&mut self, condition: &Condition, within: Duration, ledger: &Ledger, cast: &Cast) -> bool {
+        let since = Instant::now();
+        loop {
+            let answered = self.look().await;
+            if self.holds(condition, since, answered, ledger, cast) {
+                return true;
+            }
+            if since.elapsed() >= within {
+                return false;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    /// States of a monitor that doesn't answer prove nothing; roles that name a node may be old.
+    fn holds(&self, condition: &Condition, since: Instant, answered: bool, ledger: &Ledger, cast: &Cast) -> bool {
+        let resolve = |selector| cast.resolve(selector, &self.goals());
+        match condition {
+            Condition::Settled => answered && self.settled(),
+            Condition::State { node, state } => resolve(node).is_ok_and(|name| {
+                let row = self.row(&name);
+                answered && row.is_some_and(|r| [r.current_group_state, r.assigned_group_state] == [*state; 2])
+            }),
+            Condition::Goal { node, goal } => resolve(node)
+                .is_ok_and(|name| answered && self.row(&name).is_some_and(|r| r.assigned_group_state == *goal)),
+            Condition::Writable { writable, except } => match except.as_ref().map(resolve).transpose() {
+                Err(_) => false,
+                Ok(except) => match writable {
+                    Writable::One => ledger.is_writable(since, except.as_deref()),
+                    Writable::None => ledger.is_quiet(since, QUIET),
+                },
+            },
+        }
+    }
+
+    /// The monitor's whole log.
+    pub async fn events(&self) -> Result<Vec<EventRow>> {
+        let mut all: Vec<EventRow> = Vec::new();
+        loop {
+            let request = Request::Events {
+                formation: None,
+                group: None,
+                after: Some(all.last().map_or(0, |e| e.eventid)),
+                count: 1000,
+                wait: false,
+            };
+            match self.ask(&request, PATIENCE * 5).await? {
+                Answer::Events(rows) if rows.is_empty() => return Ok(all),
+                Answer::Events(rows) => all.extend(rows),
+                other => bail!("the monitor answered {other:?} when asked for its events"),
+            }
+        }
+    }
+
+    /// Where each node stands, for a complaint.
+    pub fn describe(&self) -> String {
+        let one = |row: &StateRow| {
+            let pending = row.pending.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("{}: {} -> {}{pending}", row.nodename, row.current_group_state, row.assigned_group_state)
+        };
+        self.rows.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
+}

@@ -1,0 +1,227 @@
+//! The keeper of a node as a process.
+
+use super::mirror::MirroredStore;
+use super::pidfile::PidFile;
+use super::signals::{Asked, Signals};
+use super::{Places, pidfile};
+use crate::cli::failure::{Code, Failure};
+use crate::config::{self, NodeConfig};
+use crate::ports::{BootClock, HttpLink, RedbStore};
+use crate::postgres::{LocalPostgres, PostgresConfig};
+use nix::unistd::User;
+use pgbaton_core::model::{KeeperRecord, NodeState};
+use pgbaton_core::shell::{KeeperExit, KeeperPorts, StopRequest, run_keeper};
+use std::pin::pin;
+use tokio::sync::oneshot;
+
+pub type KeeperStore = MirroredStore<RedbStore>;
+
+/// What a keeper process is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aim {
+    Serve,
+    /// Only until the node has taken its place in the group; then Postgres is stopped again.
+    Initialise,
+    Stop(StopRequest),
+}
+
+/// Runs until asked to stop, until the node is dropped, or until only a person can help.
+pub async fn run(places: &Places, aim: Aim) -> Result<(), Failure> {
+    let _one_instance = take_pid_file(places)?;
+    let mut signals = Signals::listen().map_err(|e| Failure::new(Code::Internal, e, "look at the limits"))?;
+    let store = open_store(places).await?;
+    let mut config: NodeConfig = read_config(places)?;
+    tracing::info!(
+        "keeper of node \"{}\", data directory {}, monitor {}",
+        config.name,
+        places.data.display(),
+        config.monitor
+    );
+    // Each turn is one life of core's loop. Ending it early is to the node what a crash of the keeper is: the
+    // next life finds everything it needs in the store and in Postgres, which goes on meanwhile.
+    let mut next = aim;
+    let exit = loop {
+        match one_life(&config, places, &store, &mut signals, next).await? {
+            Life::Over(exit) => break exit,
+            Life::Stops(request) => next = Aim::Stop(request),
+            Life::Reloads => match read_config(places) {
+                Ok(read) => {
+                    tracing::info!("{} is in effect now", places.config().display());
+                    config = read;
+                }
+                Err(failure) => tracing::error!("the configuration stays as it was: {failure}"),
+            },
+        }
+    };
+    match exit {
+        KeeperExit::Stopped if aim == Aim::Initialise && !store.holds(has_its_place) => Err(Failure::new(
+            Code::Internal,
+            "interrupted before the node was initialised",
+            "run the same command again to go on",
+        )),
+        KeeperExit::Stopped => {
+            tracing::info!("stopped, and so is Postgres");
+            Ok(())
+        }
+        KeeperExit::Dropped => Err(Failure::new(
+            Code::Dropped,
+            format!("node \"{}\" was dropped from its formation; Postgres is stopped", config.name),
+            "remove its data directory and create it anew to have it back",
+        )),
+        KeeperExit::Fatal(why) => Err(Failure::new(Code::Fatal, why, "")),
+    }
+}
+
+enum Life {
+    Over(KeeperExit),
+    Stops(StopRequest),
+    Reloads,
+}
+
+async fn one_life(
+    config: &NodeConfig,
+    places: &Places,
+    store: &KeeperStore,
+    signals: &mut Signals,
+    aim: Aim,
+) -> Result<Life, Failure> {
+    let ports = KeeperPorts {
+        clock: BootClock,
+        link: link(&config.monitor)?,
+        store: store.clone(),
+        postgres: LocalPostgres::new(postgres_config(config, places)?),
+    };
+    let (ask, asked) = oneshot::channel();
+    let mut keeper = pin!(run_keeper(ports, config.settings.clone(), stop_request(aim, store.clone(), asked)));
+    let mut ask = Some(ask);
+    let mut stopping = match aim {
+        Aim::Stop(request) => Some(request),
+        Aim::Serve | Aim::Initialise => None,
+    };
+    let mut reload = false;
+    loop {
+        tokio::select! {
+            biased;
+            exit = &mut keeper => return Ok(Life::Over(exit)),
+            () = store.until(is_at_rest), if reload => return Ok(Life::Reloads),
+            signal = signals.next() => match (signal, stopping) {
+                (Asked::Stop(request), None) => {
+                    log_stop(request);
+                    (stopping, reload) = (Some(request), false);
+                    if let Some(ask) = ask.take() {
+                        let _loop_that_listens = ask.send(request);
+                    }
+                }
+                (Asked::Stop(StopRequest::Fast), Some(StopRequest::HandOver)) => {
+                    log_stop(StopRequest::Fast);
+                    return Ok(Life::Stops(StopRequest::Fast));
+                }
+                (Asked::Stop(_), Some(_)) => tracing::info!("already stopping"),
+                (Asked::Reload, None) => {
+                    tracing::info!("the configuration is read again as soon as no step is running");
+                    reload = true;
+                }
+                (Asked::Reload, Some(_)) => {}
+            },
+        }
+    }
+}
+
+async fn stop_request(aim: Aim, store: KeeperStore, asked: oneshot::Receiver<StopRequest>) -> StopRequest {
+    // The sender lives as long as the loop that awaits this, so there is always an answer.
+    let asked = async { asked.await.unwrap_or(StopRequest::Fast) };
+    match aim {
+        Aim::Stop(request) => request,
+        Aim::Serve => asked.await,
+        Aim::Initialise => tokio::select! {
+            biased;
+            request = asked => request,
+            () = store.until(has_its_place) => StopRequest::Fast,
+        },
+    }
+}
+
+fn log_stop(request: StopRequest) {
+    match request {
+        StopRequest::HandOver => tracing::info!("asked to stop: hands over first, then stops Postgres"),
+        StopRequest::Fast => tracing::info!("asked to stop at once: stops Postgres without handing over"),
+    }
+}
+
+/// A base backup or a rewind that is cut short must start over, so a reload waits for it.
+fn is_at_rest(record: &KeeperRecord) -> bool {
+    record.rebuild.is_none() && record.promoting.is_none() && record.goal().is_none_or(|goal| goal == record.state)
+}
+
+/// The node has a data directory and a role.
+pub fn has_its_place(record: &KeeperRecord) -> bool {
+    let state = record.state;
+    record.rebuild.is_none() && (state.is_writable() || matches!(state, NodeState::Catchingup | NodeState::Secondary))
+}
+
+fn take_pid_file(places: &Places) -> Result<PidFile, Failure> {
+    PidFile::take(&places.pid()).map_err(|e| match e {
+        pidfile::PidFileError::Taken(_) => Failure::new(Code::State, e, "stop it first, with pgbaton stop"),
+        e @ pidfile::PidFileError::Io(_) => Failure::new(
+            Code::State,
+            format!("{}: {e}", places.pid().display()),
+            "check the permissions of its directory",
+        ),
+    })
+}
+
+pub async fn open_store(places: &Places) -> Result<KeeperStore, Failure> {
+    let damaged = |e: &dyn std::fmt::Display| {
+        Failure::new(
+            Code::State,
+            format!("{}: {e}", places.store().display()),
+            "see that no other process uses it, and that its disk is well",
+        )
+    };
+    let store = RedbStore::open(&places.store()).map_err(|e| damaged(&e))?;
+    MirroredStore::new(store, places.mirror()).await.map_err(|e| damaged(&e))
+}
+
+pub fn read_config(places: &Places) -> Result<NodeConfig, Failure> {
+    config::read(&places.config()).map_err(|e| {
+        let remedy = if e.is_missing() {
+            "create the node with pgbaton create postgres, or name its data directory with --pgdata"
+        } else {
+            "correct the file"
+        };
+        Failure::config(e, remedy)
+    })
+}
+
+pub fn link(monitor: &str) -> Result<HttpLink, Failure> {
+    Ok(HttpLink::new(monitor))
+}
+
+pub fn postgres_config(config: &NodeConfig, places: &Places) -> Result<PostgresConfig, Failure> {
+    let pg = &config.postgresql;
+    let run_as = match &pg.run_as {
+        Some(name) => Some(find_user(name)?),
+        None => None,
+    };
+    Ok(PostgresConfig {
+        bin_dir: pg.bin_dir.clone(),
+        pgdata: places.data.clone(),
+        port: pg.port,
+        listen: pg.listen.clone(),
+        run_as,
+        auth: pg.auth.clone(),
+        replication_password: pg.replication_password.clone(),
+        dbname: pg.dbname.clone(),
+        state_dir: places.state_dir.clone(),
+    })
+}
+
+pub fn find_user(name: &str) -> Result<User, Failure> {
+    let known = User::from_name(name).ok().flatten();
+    known.ok_or_else(|| {
+        Failure::arguments(
+            format!("there is no user \"{name}\" on this machine"),
+            "Postgres refuses to run as root; name the user it shall run as with --run-as",
+        )
+    })
+}
