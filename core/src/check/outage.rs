@@ -26,8 +26,9 @@ pub fn gaps(trace: &Trace, least: Duration) -> Vec<Gap> {
     let stopped = trace.events.iter().rposition(|e| matches!(e.kind, Kind::ClientsStopped));
     let until = stopped.map_or(trace.events.len(), |i| i + 1);
     let marks: Vec<Moment> = trace.events[..until].iter().filter(|e| counts(&e.kind)).map(|e| e.at).collect();
+    let steps: Vec<(Moment, &str)> = steps(trace).collect();
     let pairs = marks.iter().zip(marks.iter().skip(1)).filter(|(from, to)| to.since(**from) >= least);
-    pairs.map(|(from, to)| Gap { from: *from, to: *to, step: step_of(trace, *from, *to) }).collect()
+    pairs.map(|(from, to)| Gap { from: *from, to: *to, step: step_of(&steps, *from, *to) }).collect()
 }
 
 /// The steps of the scenario, each with the longest gap that goes with it.
@@ -52,10 +53,10 @@ fn steps(trace: &Trace) -> impl Iterator<Item = (Moment, &str)> {
     })
 }
 
-fn step_of(trace: &Trace, from: Moment, to: Moment) -> Option<(Moment, String)> {
-    let within = steps(trace).find(|(at, _)| *at >= from && *at < to);
-    let step = within.or_else(|| steps(trace).take_while(|(at, _)| *at < from).last());
-    step.map(|(at, text)| (at, text.to_string()))
+fn step_of(steps: &[(Moment, &str)], from: Moment, to: Moment) -> Option<(Moment, String)> {
+    let within = steps.iter().find(|(at, _)| *at >= from && *at < to);
+    let step = within.or_else(|| steps.iter().take_while(|(at, _)| *at < from).last());
+    step.map(|(at, text)| (*at, text.to_string()))
 }
 
 #[cfg(test)]

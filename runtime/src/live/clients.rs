@@ -21,6 +21,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 const CONNECT_PAUSE: Duration = Duration::from_millis(8);
 /// A client that hears nothing for this long can't know what became of its write, and connects anew.
 const WRITE_PATIENCE: Duration = Duration::from_secs(2);
+/// For the count at the end.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node as clients know it.
 #[derive(Debug, Clone)]
@@ -141,7 +143,7 @@ impl Session {
 /// that tried one after the other would measure its own patience.
 pub async fn connect_writable(targets: &[Target]) -> Session {
     loop {
-        let tries = targets.iter().map(|t| Box::pin(connect(t, TargetSessionAttrs::ReadWrite)));
+        let tries = targets.iter().map(|t| Box::pin(connect(t)));
         match future::select_ok(tries).await {
             Ok((session, _)) => return session,
             Err(_) => sleep(CONNECT_PAUSE).await,
@@ -149,10 +151,13 @@ pub async fn connect_writable(targets: &[Target]) -> Session {
     }
 }
 
-async fn connect(target: &Target, attrs: TargetSessionAttrs) -> Result<Session> {
+async fn connect(target: &Target) -> Result<Session> {
     let mut config = Config::new();
     config.host("127.0.0.1").port(target.port).user("postgres").dbname(&target.dbname);
-    config.connect_timeout(CONNECT_PATIENCE).target_session_attrs(attrs).application_name("pgbaton-live");
+    config
+        .connect_timeout(CONNECT_PATIENCE)
+        .target_session_attrs(TargetSessionAttrs::ReadWrite)
+        .application_name("pgbaton-live");
     let (client, mut connection) = timeout(CONNECT_PATIENCE, config.connect(NoTls)).await??;
     let warned = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&warned);
@@ -175,9 +180,19 @@ pub async fn make_table(targets: &[Target]) -> Result<()> {
     session.client.batch_execute(table).await.context("can't create the clients' table")
 }
 
-/// After they have ended: all ids this node holds.
+/// After they have ended: all ids this node holds. A server that is just coming up is waited for.
 pub async fn ids_on(target: &Target) -> Result<BTreeSet<u64>> {
-    let session = connect(target, TargetSessionAttrs::Any).await?;
+    let deadline = Instant::now() + READ_PATIENCE;
+    loop {
+        match read_ids(target).await {
+            Err(_) if Instant::now() < deadline => sleep(CONNECT_PAUSE).await,
+            read => return read,
+        }
+    }
+}
+
+async fn read_ids(target: &Target) -> Result<BTreeSet<u64>> {
+    let session = connect(target).await?;
     let rows = session.client.query("select id from pgbaton_writes", &[]).await?;
     Ok(rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect())
 }

@@ -189,8 +189,9 @@ fn not_for_live(scenario: &Scenario) -> Option<&str> {
 }
 
 async fn play(scenario: &Scenario, place: &Place, narrator: Narrator, reaper: &Reaper) -> Result<Outcome> {
-    let _nothing_lives_on = KillAllAtTheEnd;
+    // Locals go in reverse order: processes end before their directory is removed under their feet.
     let temporary;
+    let _nothing_lives_on = KillAllAtTheEnd;
     let base = match &place.keep {
         Some(dir) => {
             std::fs::create_dir_all(dir)?;
@@ -205,10 +206,7 @@ async fn play(scenario: &Scenario, place: &Place, narrator: Narrator, reaper: &R
         }
     };
     let cluster = cluster::Cluster::lay_out(&base, place.base_port, scenario, reaper.clone())?;
-    let outcome = play::Play::new(scenario, cluster, narrator).run().await;
-    // Before the directory is removed under their feet.
-    drop(KillAllAtTheEnd);
-    outcome
+    play::Play::new(scenario, cluster, narrator).run().await
 }
 
 async fn demo(file: &Path, sim: &Path, place: &Place, reaper: &Reaper) -> Result<bool> {

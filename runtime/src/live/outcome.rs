@@ -107,7 +107,7 @@ impl Outcome {
     }
 }
 
-/// For each step the longest time between two acknowledgements that ends after it and begins before the next one.
+/// For each step the longest time between two acknowledgements that it may have caused.
 fn outages(trace: &Trace, stopped: Moment) -> Vec<StepOutage> {
     let step = |e: &'_ Event| match &e.kind {
         Kind::Step { text } => Some((e.at, text.clone())),
@@ -131,7 +131,8 @@ fn outages(trace: &Trace, stopped: Moment) -> Vec<StepOutage> {
 pub fn longest_gap(acks: &[Moment], from: Moment, next_step: Moment, stopped: Moment) -> Duration {
     let starts = [Moment::ZERO].into_iter().chain(acks.iter().copied());
     let gaps = starts.zip(acks.iter().copied().chain([stopped]));
-    let caused = gaps.filter(|(start, end)| *end > from && *start < next_step);
+    // What lasts beyond the next step and began after this one is the next one's.
+    let caused = gaps.filter(|(start, end)| *end > from && (*start <= from || *end <= next_step));
     caused.map(|(start, end)| end.since(start)).max().unwrap_or_default()
 }
 
@@ -186,6 +187,9 @@ mod tests {
         let outages = outages(&trace(), Moment(120_000));
         let seconds: Vec<f64> = outages.iter().map(|o| o.seconds).collect();
         assert_eq!(seconds, [0.07, 0.02]);
+        let acks = [10, 20, 90, 110].map(|ms| Moment(ms * 1000));
+        let gap = longest_gap(&acks, Moment(15_000), Moment(25_000), Moment(120_000));
+        assert_eq!(gap, Duration::from_millis(10), "the gap around the next step is that step's");
     }
 
     #[test]

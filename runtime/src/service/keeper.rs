@@ -37,6 +37,9 @@ pub async fn run(places: &Places, aim: Aim) -> Result<(), Failure> {
         places.data.display(),
         config.monitor
     );
+    if store.holds(|record| record.state == NodeState::Dropped) {
+        return Err(dropped(&config));
+    }
     // Each turn is one life of core's loop. Ending it early is to the node what a crash of the keeper is: the
     // next life finds everything it needs in the store and in Postgres, which goes on meanwhile.
     let mut next = aim;
@@ -63,13 +66,17 @@ pub async fn run(places: &Places, aim: Aim) -> Result<(), Failure> {
             tracing::info!("stopped, and so is Postgres");
             Ok(())
         }
-        KeeperExit::Dropped => Err(Failure::new(
-            Code::Dropped,
-            format!("node \"{}\" was dropped from its formation; Postgres is stopped", config.name),
-            "remove its data directory and create it anew to have it back",
-        )),
+        KeeperExit::Dropped => Err(dropped(&config)),
         KeeperExit::Fatal(why) => Err(Failure::new(Code::Fatal, why, "")),
     }
+}
+
+fn dropped(config: &NodeConfig) -> Failure {
+    Failure::new(
+        Code::Dropped,
+        format!("node \"{}\" was dropped from its formation; Postgres is stopped", config.name),
+        "remove its data directory, and the one beside it, and create it anew to have it back",
+    )
 }
 
 enum Life {

@@ -17,10 +17,11 @@ pub struct ShowSystemd {
 impl ShowSystemd {
     pub fn run(self) -> Result<(), Failure> {
         let local = self.here.local()?;
-        let state_dir = &local.places().state_dir;
-        let owner = std::fs::metadata(state_dir).map_err(|e| {
+        // Postgres' own user may own the directory; the service must be able to read its configuration.
+        let config = local.places().config();
+        let owner = std::fs::metadata(&config).map_err(|e| {
             Failure::config(
-                format!("can't look at \"{}\": {e}", state_dir.display()),
+                format!("can't look at \"{}\": {e}", config.display()),
                 "create the node or the monitor first, with pgbaton create",
             )
         })?;
