@@ -3,7 +3,7 @@
 use crate::story::Outcome;
 use pgbaton_core::check::{Trace, Verdict, gaps_by_step, judge, longest_gap};
 use pgbaton_core::scenario::Scenario;
-use pgbaton_core::scenario::timeline::{render_full, render_states};
+use pgbaton_core::scenario::timeline::{render_full, render_states, transfers};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -60,6 +60,9 @@ impl Report {
         if let Some(gap) = longest_gap(&self.outcome.trace) {
             let (length, from) = (gap.length().as_secs_f64(), gap.from.seconds());
             let _ = writeln!(out, "  longest write outage {length:.3} s, from {from:.3} s on");
+        }
+        for (at, how) in transfers(&self.outcome.trace) {
+            let _ = writeln!(out, "  {:>9.3} s  {how}", at.seconds());
         }
         out.push('\n');
         for verdict in &self.verdicts {

@@ -1,17 +1,17 @@
 //! What happened in a run, in order of time. Both worlds write it, every checker reads it.
 
 use crate::model::{Epoch, Moment, NodeState};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Trace {
     /// Names of the nodes, in the order of the scenario.
     pub nodes: Vec<String>,
     pub events: Vec<Event>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
     /// Since the run began.
     pub at: Moment,
@@ -19,7 +19,7 @@ pub struct Event {
     pub kind: Kind,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Kind {
     /// A step of the scenario was carried out.

@@ -7,7 +7,7 @@ use crate::model::*;
 use crate::monitor::commands;
 use crate::monitor::decide::{self, Fired};
 use crate::monitor::health::Pulse;
-use crate::monitor::rules::Rule;
+use crate::monitor::rules::{OPENED, Rule};
 use crate::monitor::view::View;
 use crate::ports::Probe;
 use crate::wire::{Answer, EventRow, Register};
@@ -273,7 +273,7 @@ impl Group {
 
     /// At the end of a transfer: where its time went.
     fn timing_note(&self, rule: &Rule, now: Moment) -> String {
-        let Some(watch) = self.stopwatch.filter(|_| rule.name == "opened") else {
+        let Some(watch) = self.stopwatch.filter(|_| rule.number == OPENED) else {
             return String::new();
         };
         let sealed = watch.sealed.unwrap_or(now);

@@ -2,7 +2,8 @@
 //! and a live run of one file must share.
 
 use crate::check::{Kind, Trace};
-use crate::model::NodeState;
+use crate::model::{Moment, NodeState};
+use crate::monitor::rules::OPENED;
 use std::fmt::Write;
 
 /// Every event but the clients', a line each: seconds, who, what.
@@ -48,6 +49,17 @@ pub fn sequences(trace: &Trace) -> Vec<(String, Vec<NodeState>)> {
     trace.nodes.iter().map(|name| (name.clone(), of(name))).collect()
 }
 
+/// What the monitor says of each time the role moved: how long it took, and where the time went.
+pub fn transfers(trace: &Trace) -> Vec<(Moment, &str)> {
+    let mut told = Vec::new();
+    for event in &trace.events {
+        if let Kind::Node { rule: Some(OPENED), description, .. } = &event.kind {
+            told.push((event.at, description.as_str()));
+        }
+    }
+    told
+}
+
 /// A line for each node.
 pub fn render_states(trace: &Trace) -> String {
     let line = |(name, states): (String, Vec<NodeState>)| {
@@ -60,7 +72,7 @@ pub fn render_states(trace: &Trace) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Epoch, Moment};
+    use crate::model::Epoch;
 
     #[test]
     fn states_are_listed_once_each_time_they_are_entered() {

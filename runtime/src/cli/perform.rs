@@ -146,8 +146,11 @@ impl Shown {
     }
 
     fn row(&mut self, event: &EventRow) -> Result<(), Failure> {
+        // What concerns the group alone is told at a node's row that repeats the one before.
+        let pair = |e: &EventRow| (e.reportedstate, e.goalstate);
+        let last = self.events.iter().rev().find(|e| e.nodeid == event.nodeid).map(pair);
         self.events.push(event.clone());
-        if self.json {
+        if self.json || last == Some(pair(event)) {
             return Ok(());
         }
         let received = jiff::Zoned::now().strftime("%H:%M:%S").to_string();

@@ -2,7 +2,7 @@
 
 use pgbaton_core::check::{Kind, Trace};
 use pgbaton_core::model::Moment;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, Clone)]
@@ -25,6 +25,7 @@ pub struct Ledger {
     /// The same moment on the wall clock, which the monitor's events are dated by.
     zero_wall_ms: u64,
     writes: Mutex<Vec<(Instant, Write)>>,
+    stopped: OnceLock<Instant>,
 }
 
 impl Ledger {
@@ -34,6 +35,7 @@ impl Ledger {
             zero: Instant::now(),
             zero_wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
             writes: Mutex::default(),
+            stopped: OnceLock::new(),
         }
     }
 
@@ -84,7 +86,24 @@ impl Ledger {
         acked.map(|(at, _)| self.moment(*at)).collect()
     }
 
+    /// The clients are told to end.
+    pub fn stop(&self) {
+        let _the_first_counts = self.stopped.set(Instant::now());
+    }
+
+    /// The longest time without an acknowledgement that reaches beyond `since`.
+    pub fn longest_silence(&self, since: Moment) -> Duration {
+        let acks = self.acks();
+        let starts = [Moment::ZERO].into_iter().chain(acks.iter().copied());
+        let gaps = starts.zip(acks.iter().copied().chain([self.now()]));
+        gaps.filter(|(_, end)| *end > since).map(|(start, end)| end.since(start)).max().unwrap_or_default()
+    }
+
     pub fn write_into(&self, trace: &mut Trace) {
+        trace.push(Moment::ZERO, Kind::ClientsBegan);
+        if let Some(stopped) = self.stopped.get() {
+            trace.push(self.moment(*stopped), Kind::ClientsStopped);
+        }
         for (at, write) in self.writes().iter() {
             let sent = self.moment(write.sent);
             let (client, id) = (write.client, write.id);
@@ -121,5 +140,6 @@ mod tests {
         assert!(ledger.is_writable(since, Some("smdw")));
         assert!(!ledger.is_quiet(since, Duration::from_secs(1)));
         assert_eq!(ledger.acks().len(), 2);
+        assert!(ledger.longest_silence(Moment::ZERO) >= Duration::from_millis(2));
     }
 }

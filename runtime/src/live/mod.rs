@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use narrate::{Narrator, say};
 use outcome::{Outcome, Timeline};
 use pgbaton_core::model::FormationSettings;
+use pgbaton_core::scenario::timeline::sequences;
 use pgbaton_core::scenario::{Scenario, World, parse};
 use reaper::{KillAllAtTheEnd, Reaper};
 use std::path::{Path, PathBuf};
@@ -225,7 +226,7 @@ async fn demo(file: &Path, sim: &Path, place: &Place, reaper: &Reaper) -> Result
     }
     say(&outcome.summary());
     say("== The same file, simulated\n");
-    let live = agree::of_live(&outcome.trace);
+    let live = sequences(&outcome.trace);
     let simulated = agree::of_sim(sim, file, async |mut command: tokio::process::Command| {
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::inherit());
         Ok(reaper.spawn(&mut command)?.wait_with_output().await?.stdout)

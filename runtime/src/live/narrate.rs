@@ -2,7 +2,6 @@
 
 use super::cluster::Cluster;
 use super::ledger::Ledger;
-use super::outcome::longest_gap;
 use super::watch::Watch;
 use anyhow::{Result, ensure};
 use pgbaton_core::model::Moment;
@@ -60,8 +59,7 @@ impl Narrator {
         }
         show_state(cluster).await?;
         if let Some((text, from)) = self.change.take() {
-            let now = ledger.now();
-            let gap = longest_gap(&ledger.acks(), from, now, now);
+            let gap = ledger.longest_silence(from);
             say(&format!("After \"{text}\" writes were out for at most {:.3} s.\n", gap.as_secs_f64()));
         }
         Ok(())

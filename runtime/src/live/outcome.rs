@@ -1,8 +1,8 @@
 //! What a live run brings back, and how it is told.
 
-use pgbaton_core::check::{Event, Kind, Trace, judge};
+use pgbaton_core::check::{Kind, Trace, gaps_by_step, judge};
 use pgbaton_core::model::Moment;
-use pgbaton_core::scenario::timeline::{render_full, render_states};
+use pgbaton_core::scenario::timeline::{render_full, render_states, transfers};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -50,9 +50,9 @@ pub struct Counts {
 }
 
 impl Outcome {
-    pub fn of(trace: Trace, unmet: Vec<String>, stopped: Moment) -> Outcome {
+    pub fn of(trace: Trace, unmet: Vec<String>) -> Outcome {
         let verdicts = judge(&trace).into_iter().map(|v| Verdict { name: v.name, broken: v.broken });
-        Outcome { verdicts: verdicts.collect(), outages: outages(&trace, stopped), counts: count(&trace), trace, unmet }
+        Outcome { verdicts: verdicts.collect(), outages: outages(&trace), counts: count(&trace), trace, unmet }
     }
 
     pub fn holds(&self) -> bool {
@@ -80,15 +80,19 @@ impl Outcome {
         };
         out.push('\n');
         for outage in &self.outages {
-            let line = format!("  {:>9.3}s  {}: writes out for at most", outage.at, outage.step);
-            let _infallible = writeln!(out, "{line} {:.3}s", outage.seconds);
+            let line = format!("  {:>9.3} s  {}: writes out for at most", outage.at, outage.step);
+            let _infallible = writeln!(out, "{line} {:.3} s", outage.seconds);
         }
         out += &self.summary();
         out
     }
 
     pub fn summary(&self) -> String {
-        let mut out = String::from("\n");
+        let mut out = String::new();
+        for (at, how) in transfers(&self.trace) {
+            let _infallible = writeln!(out, "  {:>9.3} s  {how}", at.seconds());
+        }
+        out.push('\n');
         for verdict in &self.verdicts {
             let word = verdict.broken.as_deref().unwrap_or("holds");
             let _infallible = writeln!(out, "  {}: {word}", verdict.name);
@@ -107,33 +111,11 @@ impl Outcome {
     }
 }
 
-/// For each step the longest time between two acknowledgements that it may have caused.
-fn outages(trace: &Trace, stopped: Moment) -> Vec<StepOutage> {
-    let step = |e: &'_ Event| match &e.kind {
-        Kind::Step { text } => Some((e.at, text.clone())),
-        _ => None,
+fn outages(trace: &Trace) -> Vec<StepOutage> {
+    let of_step = |(at, step, gap): (Moment, String, Option<Duration>)| {
+        Some(StepOutage { at: at.seconds(), step, seconds: gap?.as_secs_f64() })
     };
-    let steps: Vec<(Moment, String)> = trace.events.iter().filter_map(step).collect();
-    let acks: Vec<Moment> =
-        trace.events.iter().filter(|e| matches!(e.kind, Kind::Acked { .. })).map(|e| e.at).collect();
-    if acks.is_empty() {
-        return Vec::new();
-    }
-    let ends = steps.iter().skip(1).map(|(at, _)| *at).chain([stopped]);
-    let one = |((at, text), end): (&(Moment, String), Moment)| StepOutage {
-        at: at.seconds(),
-        step: text.clone(),
-        seconds: longest_gap(&acks, *at, end, stopped).as_secs_f64(),
-    };
-    steps.iter().zip(ends).map(one).collect()
-}
-
-pub fn longest_gap(acks: &[Moment], from: Moment, next_step: Moment, stopped: Moment) -> Duration {
-    let starts = [Moment::ZERO].into_iter().chain(acks.iter().copied());
-    let gaps = starts.zip(acks.iter().copied().chain([stopped]));
-    // What lasts beyond the next step and began after this one is the next one's.
-    let caused = gaps.filter(|(start, end)| *end > from && (*start <= from || *end <= next_step));
-    caused.map(|(start, end)| end.since(start)).max().unwrap_or_default()
+    gaps_by_step(trace).into_iter().filter_map(of_step).collect()
 }
 
 fn count(trace: &Trace) -> Counts {
@@ -180,16 +162,6 @@ mod tests {
             trace.push(Moment(ms * 1000), kind);
         }
         trace
-    }
-
-    #[test]
-    fn an_outage_goes_with_the_step_before_its_end() {
-        let outages = outages(&trace(), Moment(120_000));
-        let seconds: Vec<f64> = outages.iter().map(|o| o.seconds).collect();
-        assert_eq!(seconds, [0.07, 0.02]);
-        let acks = [10, 20, 90, 110].map(|ms| Moment(ms * 1000));
-        let gap = longest_gap(&acks, Moment(15_000), Moment(25_000), Moment(120_000));
-        assert_eq!(gap, Duration::from_millis(10), "the gap around the next step is that step's");
     }
 
     #[test]

@@ -57,13 +57,12 @@ impl<'a> Play<'a> {
         if !self.wait_for(&Condition::Settled, within).await {
             self.unmet.push(format!("the group did not settle; {}", self.watch.describe()));
         }
+        self.ledger.stop();
         clients.stop().await?;
-        let stopped = self.ledger.now();
         self.narrator.ended(&self.cluster).await?;
         let trace = self.trace(&targets).await?;
         self.unmet.extend(expect::unmet(self.scenario, &trace));
-        self.unmet.extend(self.silence_at_the_end(stopped));
-        Ok(Outcome::of(trace, self.unmet, stopped))
+        Ok(Outcome::of(trace, self.unmet))
     }
 
     fn targets(&self) -> Vec<Target> {
@@ -194,14 +193,5 @@ impl<'a> Play<'a> {
             }
             trace.push(at, Kind::Ended { node, reported, goal });
         }
-    }
-
-    /// An outage that lasts until the clients end is no gap between two acknowledgements.
-    fn silence_at_the_end(&self, stopped: Moment) -> Option<String> {
-        let limit = self.scenario.finally.write_outage.as_ref()?.max;
-        let last = self.ledger.acks().last().copied().unwrap_or(Moment::ZERO);
-        let silent = stopped.since(last);
-        (silent > limit)
-            .then(|| format!("nothing was acknowledged any more for {:.3} s before the end", silent.as_secs_f64()))
     }
 }

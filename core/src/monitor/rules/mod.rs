@@ -35,6 +35,9 @@ const fn rule(number: u16, name: &'static str, fire: fn(&View) -> Option<Verdict
     Rule { number, name, fire }
 }
 
+/// Number of the rule that ends a transfer; its events tell where the time went.
+pub const OPENED: u16 = 211;
+
 pub const RULES: &[Rule] = &[
     rule(101, "forget_dropped", joining::forget_dropped),
     rule(103, "left_alone", joining::left_alone),
@@ -43,7 +46,7 @@ pub const RULES: &[Rule] = &[
     rule(205, "drained", transfer::drained),
     rule(207, "seal", transfer::seal),
     rule(209, "open", transfer::open),
-    rule(211, "opened", transfer::opened),
+    rule(OPENED, "opened", transfer::opened),
     rule(213, "hand_over", transfer::hand_over),
     rule(215, "fail_over", transfer::fail_over),
     rule(217, "lineage", transfer::lineage),
