@@ -3,6 +3,7 @@
 //! `note` takes in what is volatile, `step` decides without changing anything, the caller stores the
 //! effects, and only then `settle` makes them current. So nothing leaves before it is durable.
 
+use crate::keeper::Step;
 use crate::model::*;
 use crate::monitor::commands;
 use crate::monitor::decide::{self, Fired};
@@ -208,16 +209,23 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
         node.reported = state;
         (node.session, node.moves) = (report.session, report.moves);
         node.position = report.facts.position().or(node.position);
-        let trouble = report.trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default();
-        let spent: Vec<String> =
-            report.spent.iter().map(|s| format!("{} {:.3} s", s.step, s.micros as f64 / 1e6)).collect();
-        let spent = if spent.is_empty() { String::new() } else { format!(": {}", spent.join(", ")) };
-        let text = format!("{} is {state}{trouble}{spent}", node.name);
+        let text = match state == report.state {
+            true => format!("{} is {state}{}", node.name, how(report)),
+            false => format!("{} is {state}", node.name),
+        };
         log.changes(&before, record, group, None, &text);
     }
     if let Some(control) = report.facts.control() {
         record.system_id.get_or_insert(control.system_id);
     }
+}
+
+/// What it took to get there, and what stands in the way of the next step.
+fn how(report: &Report) -> String {
+    let spent: Vec<String> =
+        report.spent.iter().map(|s| format!("{} {:.3} s", s.step, s.micros as f64 / 1e6)).collect();
+    let trouble = report.trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default();
+    if spent.is_empty() { trouble } else { format!(": {}{trouble}", spent.join(", ")) }
 }
 
 impl Group {
@@ -278,11 +286,16 @@ impl Group {
         };
         let sealed = watch.sealed.unwrap_or(now);
         let drained = watch.drained.unwrap_or(watch.decided);
+        // The candidate says how long Postgres took to promote itself; the rest went into opening it.
+        let report = self.record.transfer.as_ref().and_then(|t| self.pulses.get(&t.candidate)?.report.as_ref());
+        let spent = report.and_then(|r| r.spent.iter().find(|s| s.step == Step::Promote.name()));
+        let promote = spent.map_or(Duration::ZERO, |s| Duration::from_micros(s.micros)).min(now.since(sealed));
         let parts = [
             ("detect", watch.detect),
             ("drain", drained.since(watch.decided)),
             ("seal", sealed.since(drained)),
-            ("promote and open", now.since(sealed)),
+            ("promote", promote),
+            ("open", now.since(sealed) - promote),
         ];
         let total: Duration = parts.iter().map(|(_, d)| *d).sum();
         let parts: Vec<String> = parts.iter().map(|(name, d)| format!("{name} {:.3}", d.as_secs_f64())).collect();

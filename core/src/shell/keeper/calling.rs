@@ -25,6 +25,8 @@ pub(super) struct Outbox {
     pub passed: Vec<NodeState>,
     /// Moves from state to state since the keeper started.
     pub moves: u64,
+    /// What the last move took, step by step.
+    pub spent: Vec<Spent>,
     pub trouble: Option<String>,
     pub last_sent: Moment,
     /// The monitor could not be reached: not before then again.
@@ -33,7 +35,15 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub fn new(now: Moment) -> Outbox {
-        Outbox { news: true, passed: Vec::new(), moves: 0, trouble: None, last_sent: now, not_before: now }
+        Outbox {
+            news: true,
+            passed: Vec::new(),
+            moves: 0,
+            spent: Vec::new(),
+            trouble: None,
+            last_sent: now,
+            not_before: now,
+        }
     }
 }
 
@@ -116,7 +126,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             seal: self.record.seal,
             leaving: self.leaving.is_some(),
             asks: self.memory.confirmed != Some(self.record.state),
-            spent: self.spent.clone(),
+            spent: self.outbox.spent.clone(),
             trouble: self.outbox.trouble.clone(),
         }
     }

@@ -337,6 +337,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         self.memory.confirmed = None;
         self.outbox.passed.push(from);
         self.outbox.moves += 1;
+        self.outbox.spent = std::mem::take(&mut self.spent);
         self.outbox.news = true;
         self.outdate_facts();
         true
