@@ -2,9 +2,10 @@
 //! taken, and asking twice does nothing twice.
 
 use crate::model::*;
-use crate::monitor::decide::{self, Edit};
+use crate::monitor::edit::{Edit, apply};
+use crate::monitor::events::Log;
 use crate::monitor::rules;
-use crate::monitor::state::{Effects, Group, Log, Monitor};
+use crate::monitor::state::{Effects, Group, Monitor};
 use crate::wire::{Answer, Register};
 use std::collections::BTreeMap;
 
@@ -34,7 +35,7 @@ pub fn register(m: &Monitor, now: Moment, wall_ms: u64, ask: &Register) -> Effec
     }
     let node = new_node(&after, id, ask);
     after.nodes.insert(id, node);
-    decide::apply(&mut after, &[], &m.view(group, now));
+    apply(&mut after, &[], &m.view(group, now));
     let mut log = Log::new(m, wall_ms);
     let text = format!("{} registers as node {id} at {}:{}", after.nodes[&id].name, ask.host, ask.port);
     log.changes(&group.record, &after, group, None, &text);
@@ -135,7 +136,7 @@ pub fn switchover(m: &Monitor, now: Moment, wall_ms: u64, key: &GroupKey) -> Eff
         }
     };
     let mut after = group.record.clone();
-    decide::apply(&mut after, &rules::begin_transfer(TransferKind::Switchover, primary, candidate), &view);
+    apply(&mut after, &rules::begin_transfer(TransferKind::Switchover, primary, candidate), &view);
     let mut log = Log::new(m, wall_ms);
     let text = format!("switchover from {} to {} was asked for", primary.name, candidate.name);
     log.changes(&group.record, &after, group, None, &text);
@@ -168,7 +169,7 @@ pub fn drop_node(m: &Monitor, now: Moment, wall_ms: u64, formation: &str, name: 
         edits.push(Edit::Forget(node.id));
     }
     let mut after = group.record.clone();
-    decide::apply(&mut after, &edits, &view);
+    apply(&mut after, &edits, &view);
     let mut log = Log::new(m, wall_ms);
     log.changes(&group.record, &after, group, None, &format!("{name} is dropped, as asked"));
     Effects { answer: Some(accepted), ..m.run_rules(now, group, after, log) }

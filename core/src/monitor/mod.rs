@@ -2,13 +2,16 @@
 
 pub mod commands;
 pub mod decide;
+pub mod edit;
+pub mod events;
 pub mod health;
 pub mod rows;
 pub mod rules;
 pub mod state;
+pub mod step;
 pub mod view;
 
-pub use decide::{Edit, Terms};
+pub use edit::{Edit, Terms};
 pub use health::{Life, Pulse};
 pub use state::{Effects, Group, Monitor};
 pub use view::View;

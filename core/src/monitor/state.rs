@@ -5,8 +5,6 @@
 
 use crate::keeper::Step;
 use crate::model::*;
-use crate::monitor::commands;
-use crate::monitor::decide::{self, Fired};
 use crate::monitor::health::Pulse;
 use crate::monitor::rules::{OPENED, Rule};
 use crate::monitor::view::View;
@@ -123,41 +121,6 @@ impl Monitor {
         self.groups.get_mut(key)?.pulses.get_mut(&node)
     }
 
-    /// Decides. Pure: `wall_ms` is only what the events will show.
-    pub fn step(&self, now: Moment, wall_ms: u64, input: &Input) -> Effects {
-        match input {
-            Input::Report(key, _) | Input::Hangup(key, _) | Input::Probed(key, _, _) | Input::Tick(key) => {
-                self.groups.get(key).map(|g| self.step_group(now, wall_ms, g, input)).unwrap_or_default()
-            }
-            Input::Register(ask) => commands::register(self, now, wall_ms, ask),
-            Input::Switchover(key) => commands::switchover(self, now, wall_ms, key),
-            Input::Drop { formation, name, force } => commands::drop_node(self, now, wall_ms, formation, name, *force),
-        }
-    }
-
-    fn step_group(&self, now: Moment, wall_ms: u64, group: &Group, input: &Input) -> Effects {
-        let mut log = Log::new(self, wall_ms);
-        let mut record = group.record.clone();
-        if let Input::Report(_, report) = input {
-            take_in(&mut record, report, group, &mut log);
-        }
-        self.run_rules(now, group, record, log)
-    }
-
-    /// The rules on top of a changed record, with everything that changed since the stored one.
-    pub(super) fn run_rules(&self, now: Moment, group: &Group, record: GroupRecord, mut log: Log) -> Effects {
-        let fired = decide::decide(&View { record: &record, ..self.view(group, now) });
-        let mut before = &record;
-        for Fired { rule, why, record: after } in &fired {
-            let note = group.timing_note(rule, now);
-            log.changes(before, after, group, Some(rule), &format!("{why}{note}"));
-            before = after;
-        }
-        let last = fired.last().map(|f| f.record.clone()).unwrap_or(record);
-        let groups = if last == group.record { vec![] } else { vec![last] };
-        Effects { groups, events: log.rows, ..Effects::default() }
-    }
-
     pub fn view<'a>(&'a self, group: &'a Group, now: Moment) -> View<'a> {
         static DEFAULT: std::sync::LazyLock<FormationSettings> = std::sync::LazyLock::new(FormationSettings::default);
         View {
@@ -188,44 +151,6 @@ impl Monitor {
         let drain = group.stopwatch.map(|s| s.decided + self.settings.drain_timeout).filter(|at| *at > now);
         verdicts.chain(drain).min()
     }
-}
-
-/// Reported state and position, and every state walked through on the way.
-fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut Log) {
-    let current = group.pulses.get(&report.node).and_then(|p| p.report.as_ref());
-    if current.is_none_or(|r| (r.session, r.seq) != (report.session, report.seq)) {
-        return;
-    }
-    if !record.nodes.contains_key(&report.node) {
-        return;
-    }
-    let walked = group.pulses.get(&report.node).map(Pulse::walked).unwrap_or_default();
-    for state in walked {
-        let before = record.clone();
-        let node = record.nodes.get_mut(&report.node).expect("looked up above");
-        if node.reported == state {
-            continue;
-        }
-        node.reported = state;
-        (node.session, node.moves) = (report.session, report.moves);
-        node.position = report.facts.position().or(node.position);
-        let text = match state == report.state {
-            true => format!("{} is {state}{}", node.name, how(report)),
-            false => format!("{} is {state}", node.name),
-        };
-        log.changes(&before, record, group, None, &text);
-    }
-    if let Some(control) = report.facts.control() {
-        record.system_id.get_or_insert(control.system_id);
-    }
-}
-
-/// What it took to get there, and what stands in the way of the next step.
-fn how(report: &Report) -> String {
-    let spent: Vec<String> =
-        report.spent.iter().map(|s| format!("{} {:.3} s", s.step, s.micros as f64 / 1e6)).collect();
-    let trouble = report.trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default();
-    if spent.is_empty() { trouble } else { format!(": {}{trouble}", spent.join(", ")) }
 }
 
 impl Group {
@@ -280,7 +205,7 @@ impl Group {
     }
 
     /// At the end of a transfer: where its time went.
-    fn timing_note(&self, rule: &Rule, now: Moment) -> String {
+    pub(super) fn timing_note(&self, rule: &Rule, now: Moment) -> String {
         let Some(watch) = self.stopwatch.filter(|_| rule.number == OPENED) else {
             return String::new();
         };
@@ -300,77 +225,5 @@ impl Group {
         let total: Duration = parts.iter().map(|(_, d)| *d).sum();
         let parts: Vec<String> = parts.iter().map(|(name, d)| format!("{name} {:.3}", d.as_secs_f64())).collect();
         format!(" after {:.3} s: {}", total.as_secs_f64(), parts.join(", "))
-    }
-}
-
-/// Collects event rows with rising ids.
-#[derive(Debug)]
-pub struct Log {
-    next: u64,
-    wall_ms: u64,
-    pub rows: Vec<EventRow>,
-}
-
-impl Log {
-    pub fn new(monitor: &Monitor, wall_ms: u64) -> Log {
-        Log { next: monitor.next_event, wall_ms, rows: Vec::new() }
-    }
-
-    /// A row for every node whose reported or assigned state changed; one row at the primary (or the
-    /// first node) when only the group did.
-    pub fn changes(
-        &mut self,
-        before: &GroupRecord,
-        after: &GroupRecord,
-        group: &Group,
-        rule: Option<&Rule>,
-        text: &str,
-    ) {
-        let states = |n: &NodeRecord| (n.reported, n.goal());
-        let mut changed: Vec<&NodeRecord> =
-            after.nodes.values().filter(|n| before.nodes.get(&n.id).map(states) != Some(states(n))).collect();
-        // Who gives the role up is named before who takes it, as operators know it.
-        changed.sort_by_key(|n| (!n.goal().belongs_to_primary(), n.id));
-        if changed.is_empty() {
-            changed.extend(after.primary().or(after.nodes.values().next()));
-        }
-        for node in changed {
-            let row = self.row(after, node, group, rule, text);
-            self.rows.push(row);
-        }
-    }
-
-    fn row(
-        &mut self,
-        record: &GroupRecord,
-        node: &NodeRecord,
-        group: &Group,
-        rule: Option<&Rule>,
-        text: &str,
-    ) -> EventRow {
-        let seen = group.pulses.get(&node.id).and_then(Pulse::facts).and_then(Facts::position);
-        let position = seen.or(node.position);
-        let id = self.next;
-        self.next += 1;
-        EventRow {
-            eventid: id,
-            eventtime: self.wall_ms,
-            formationid: record.key.formation.clone(),
-            groupid: record.key.group,
-            nodeid: node.id.0,
-            nodename: node.name.clone(),
-            nodehost: node.host.clone(),
-            nodeport: node.port,
-            reportedstate: node.reported,
-            goalstate: node.goal(),
-            reportedtli: position.map_or(Timeline(0), |p| p.tli),
-            reportedlsn: position.map_or(Lsn::ZERO, |p| p.lsn),
-            candidatepriority: node.candidate_priority,
-            replicationquorum: node.replication_quorum,
-            epoch: record.epoch.0,
-            description: text.to_string(),
-            rule_pos: rule.map(|r| r.number),
-            rule_section: rule.map(|r| r.name.to_string()),
-        }
     }
 }

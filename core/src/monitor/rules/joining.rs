@@ -2,7 +2,7 @@
 
 use super::Verdict;
 use crate::model::NodeState::*;
-use crate::monitor::decide::{Edit, Terms};
+use crate::monitor::edit::{Edit, Terms};
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
 

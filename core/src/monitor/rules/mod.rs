@@ -13,7 +13,7 @@ mod transfer;
 
 pub use transfer::begin as begin_transfer;
 
-use crate::monitor::decide::Edit;
+use crate::monitor::edit::Edit;
 use crate::monitor::view::View;
 
 /// What a rule wants, and the sentence the event log shows.

@@ -2,7 +2,7 @@
 
 use super::Verdict;
 use crate::model::NodeState::*;
-use crate::monitor::decide::Edit;
+use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
 

@@ -3,7 +3,7 @@
 use super::Verdict;
 use crate::model::NodeState::*;
 use crate::model::{ControlState, Lsn, NodeRecord, Server, Transfer, TransferKind};
-use crate::monitor::decide::{Edit, Terms};
+use crate::monitor::edit::{Edit, Terms};
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
 use std::collections::BTreeSet;

@@ -1,0 +1,68 @@
+//! One step of the monitor: from an input to what shall be stored and said.
+
+use crate::model::*;
+use crate::monitor::commands;
+use crate::monitor::events::Log;
+use crate::monitor::health::Pulse;
+use crate::monitor::state::{Effects, Group, Input, Monitor};
+
+impl Monitor {
+    /// Decides. Pure: `wall_ms` is only what the events will show.
+    pub fn step(&self, now: Moment, wall_ms: u64, input: &Input) -> Effects {
+        match input {
+            Input::Report(key, _) | Input::Hangup(key, _) | Input::Probed(key, _, _) | Input::Tick(key) => {
+                self.groups.get(key).map(|g| self.step_group(now, wall_ms, g, input)).unwrap_or_default()
+            }
+            Input::Register(ask) => commands::register(self, now, wall_ms, ask),
+            Input::Switchover(key) => commands::switchover(self, now, wall_ms, key),
+            Input::Drop { formation, name, force } => commands::drop_node(self, now, wall_ms, formation, name, *force),
+        }
+    }
+
+    fn step_group(&self, now: Moment, wall_ms: u64, group: &Group, input: &Input) -> Effects {
+        let mut log = Log::new(self, wall_ms);
+        let mut record = group.record.clone();
+        if let Input::Report(_, report) = input {
+            take_in(&mut record, report, group, &mut log);
+        }
+        self.run_rules(now, group, record, log)
+    }
+}
+
+/// Reported state and position, and every state walked through on the way.
+fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut Log) {
+    let current = group.pulses.get(&report.node).and_then(|p| p.report.as_ref());
+    if current.is_none_or(|r| (r.session, r.seq) != (report.session, report.seq)) {
+        return;
+    }
+    if !record.nodes.contains_key(&report.node) {
+        return;
+    }
+    let walked = group.pulses.get(&report.node).map(Pulse::walked).unwrap_or_default();
+    for state in walked {
+        let before = record.clone();
+        let node = record.nodes.get_mut(&report.node).expect("looked up above");
+        if node.reported == state {
+            continue;
+        }
+        node.reported = state;
+        (node.session, node.moves) = (report.session, report.moves);
+        node.position = report.facts.position().or(node.position);
+        let text = match state == report.state {
+            true => format!("{} is {state}{}", node.name, how(report)),
+            false => format!("{} is {state}", node.name),
+        };
+        log.changes(&before, record, group, None, &text);
+    }
+    if let Some(control) = report.facts.control() {
+        record.system_id.get_or_insert(control.system_id);
+    }
+}
+
+/// What it took to get there, and what stands in the way of the next step.
+fn how(report: &Report) -> String {
+    let spent: Vec<String> =
+        report.spent.iter().map(|s| format!("{} {:.3} s", s.step, s.micros as f64 / 1e6)).collect();
+    let trouble = report.trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default();
+    if spent.is_empty() { trouble } else { format!(": {}{trouble}", spent.join(", ")) }
+}
