@@ -17,6 +17,11 @@ pub struct MonitorSettings {
     pub probe_period: Duration,
     #[serde(with = "duration")]
     pub probe_timeout: Duration,
+    /// The same when its keeper's connection has just broken: the rest of the machine may be dying at this moment, and
+    /// a try that came too early must not cost a whole period. After `node_considered_unhealthy_timeout` the keeper
+    /// alone is gone, and `probe_period` does.
+    #[serde(with = "duration")]
+    pub probe_period_after_hangup: Duration,
     /// A standby that lives but doesn't stream is given this long to come back before the primary
     /// goes on without it; a reconnecting WAL receiver needs a moment.
     #[serde(with = "duration")]
@@ -39,6 +44,7 @@ impl Default for MonitorSettings {
             node_considered_unhealthy_timeout: Duration::from_secs(5),
             probe_period: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(1),
+            probe_period_after_hangup: Duration::from_millis(20),
             standby_stall_timeout: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(30),
             catchup_bytes: 1 << 20,

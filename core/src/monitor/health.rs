@@ -127,7 +127,10 @@ impl Pulse {
     pub fn next_probe(&self, settings: &MonitorSettings) -> Option<Moment> {
         if let Some(hungup) = self.hungup {
             return Some(match self.probe_asked {
-                Some(asked) if asked >= hungup => asked + settings.probe_period,
+                Some(asked) if asked.since(hungup) >= settings.node_considered_unhealthy_timeout => {
+                    asked + settings.probe_period
+                }
+                Some(asked) if asked >= hungup => asked + settings.probe_period_after_hangup,
                 _ => hungup,
             });
         }
@@ -185,6 +188,15 @@ mod tests {
         assert!(p.probe_due(t, &settings));
         p.probe = Some((t, Probe::Refused));
         assert!(matches!(p.life(t, &settings), Life::Lost(_)));
+        p.probe = Some((t, Probe::Answers));
+        p.probe_asked = Some(t);
+        assert_eq!(p.life(t, &settings), Life::Alive);
+        assert!(
+            p.next_probe(&settings) < Some(t + SECOND / 10),
+            "its Postgres may be dying right now: look again soon"
+        );
+        p.probe_asked = Some(t + 10 * SECOND);
+        assert_eq!(p.next_probe(&settings), Some(t + 11 * SECOND), "the keeper alone is gone");
         assert!(p.hear(t, &report(2)), "a report brings it back to life");
         assert_eq!(p.life(t, &settings), Life::Alive);
     }

@@ -29,6 +29,8 @@ pub async fn perform(
         Verb::KillNode(n) => {
             let node = node(n)?;
             node.kill_keeper();
+            // Processes die one after the other: a look at the machine in between finds some of them alive.
+            world.fate.sleep(world.fate.draw_ms(0..20)).await;
             node.pg.kill_server();
         }
         Verb::Pause(n) => node(n)?.pause(),
