@@ -154,7 +154,7 @@ fn a_monitor_is_created_once_and_runs_once() {
     assert!(pgbaton(&["stop", "--datadir", &datadir]).status.success());
     assert!(monitor.0.wait().unwrap().success());
     let unit = pgbaton(&["show", "systemd", "--datadir", &datadir]);
-    assert!(String::from_utf8_lossy(&unit.stdout).contains("KillMode=mixed"));
+    assert!(String::from_utf8_lossy(&unit.stdout).contains("KillMode=process"));
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub struct Stop {
 impl Stop {
     pub fn run(self) -> Result<(), Failure> {
         let local = self.here.local()?;
+        // Nothing to stop and nothing to be seen must not look the same.
+        check_config(&local)?;
         let pid_file = local.places().pid();
         let Some(pid) = pidfile::running(&pid_file) else {
             tracing::info!("pgbaton isn't running for {}", local.places().data.display());
@@ -57,15 +59,18 @@ impl Reload {
     /// The file is checked here, where somebody reads the error, before the service is told of it.
     pub fn run(self) -> Result<(), Failure> {
         let local = self.here.local()?;
-        let checked = match &local {
-            Local::Node(places) => keeper::read_config(places).map(drop),
-            Local::Monitor(places) => monitor::read_config(places).map(drop),
-        };
-        checked.map_err(|failure| Failure { code: Code::Reload, ..failure })?;
+        check_config(&local).map_err(|failure| Failure { code: Code::Reload, ..failure })?;
         let pid = running_or_fail(&local.places().pid(), &local)?;
         send(pid, Signal::SIGHUP, Code::Reload)?;
         tracing::info!("pgbaton, pid {pid}, was told to read {}", local.places().config().display());
         Ok(())
+    }
+}
+
+fn check_config(local: &Local) -> Result<(), Failure> {
+    match local {
+        Local::Node(places) => keeper::read_config(places).map(drop),
+        Local::Monitor(places) => monitor::read_config(places).map(drop),
     }
 }
 

@@ -280,6 +280,6 @@ fn free_ports(first: Option<u16>, count: u16) -> Result<u16> {
 pub fn beside_this_program(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let program = here.with_file_name(name);
-    ensure!(program.exists(), "{} is needed; build it first, with cargo build", program.display());
+    ensure!(program.exists(), "{} is needed; build it first, with make build", program.display());
     Ok(program)
 }

@@ -2,6 +2,7 @@
 
 use super::conf::{Place, REPLICATION_ROLE, with_block};
 use super::sql::{SqlError, identifier, on_fresh_connection, quoted};
+use super::standby::SUSPICION;
 use super::{LocalPostgres, PostgresConfig, conf, files};
 use nix::sys::signal::Signal;
 use pgbaton_core::model::{NodeId, Peer};
@@ -34,8 +35,9 @@ pub struct Admitted {
 
 impl LocalPostgres {
     pub(super) fn write_names(&self, names: &Names) -> Result<(), PgError> {
-        let changed = conf::write_names(&self.config, &names.0)?;
-        if let Some(postmaster) = self.processes.postmaster(&self.config).filter(|_| changed) {
+        conf::write_names(&self.config, &names.0)?;
+        // Also when nothing has changed: who wrote it may have died before the signal.
+        if let Some(postmaster) = self.processes.postmaster(&self.config) {
             postmaster.signal(Signal::SIGHUP);
         }
         Ok(())
@@ -57,8 +59,13 @@ impl LocalPostgres {
             return Ok(());
         }
         let work = async {
+            let mut suspicious = Instant::now() + SUSPICION;
             while !self.shows_names(&wanted).await? {
                 tokio::time::sleep(POLL).await;
+                if Instant::now() > suspicious {
+                    self.complain_about_configuration(NAMES).await?;
+                    suspicious = Instant::now() + SUSPICION;
+                }
             }
             let flag_known = before.is_some_and(|names| names.is_empty() == wanted.is_empty());
             if !flag_known && !wanted.is_empty() {
@@ -127,7 +134,8 @@ impl LocalPostgres {
         if self.admitted.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(known) {
             return Ok(());
         }
-        if write_hba(&self.config, peers).await? {
+        let first = self.admitted.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        if write_hba(&self.config, peers).await? || first {
             postmaster.signal(Signal::SIGHUP);
         }
         if !standby {

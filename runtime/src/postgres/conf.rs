@@ -14,7 +14,7 @@ const BEGIN: &str = "# pgbaton begin: managed, changes here are lost";
 const END: &str = "# pgbaton end";
 
 /// `ALTER SYSTEM` and `pg_basebackup -R` write these to postgresql.auto.conf, which would win over ours.
-const OWNED: [&str; 14] = [
+const OWNED: [&str; 15] = [
     "port",
     "listen_addresses",
     "unix_socket_directories",
@@ -24,6 +24,7 @@ const OWNED: [&str; 14] = [
     "restore_command",
     "restart_after_crash",
     "recovery_target_timeline",
+    "recovery_min_apply_delay",
     "hot_standby",
     "wal_level",
     "wal_log_hints",
@@ -90,6 +91,8 @@ fn fixed(config: &PostgresConfig) -> String {
         ("restart_after_crash", "off".into()),
         ("synchronous_commit", "on".into()),
         ("recovery_target_timeline", "latest".into()),
+        // A standby that waits before it replays can't take over.
+        ("recovery_min_apply_delay", "0".into()),
         ("log_destination", "stderr".into()),
         ("logging_collector", "off".into()),
         ("log_line_prefix", "%m [%p] %q%a ".into()),
@@ -153,11 +156,6 @@ fn conninfo(config: &PostgresConfig, me: NodeId, upstream: &Upstream) -> String 
         parts.push(("password", config.replication_password.clone()));
     }
     parts.push(("application_name", me.standby_name()));
-    parts.extend([
-        ("keepalives_idle", "2".to_string()),
-        ("keepalives_interval", "1".into()),
-        ("keepalives_count", "3".into()),
-    ]);
     join(&parts)
 }
 
@@ -175,6 +173,9 @@ fn source_parts(upstream: &Upstream) -> Vec<(&'static str, String)> {
         ("user", REPLICATION_ROLE.into()),
         ("connect_timeout", "2".into()),
         ("tcp_user_timeout", "5000".into()),
+        ("keepalives_idle", "2".into()),
+        ("keepalives_interval", "1".into()),
+        ("keepalives_count", "3".into()),
     ]
 }
 

@@ -15,12 +15,15 @@ use std::time::Duration;
 /// Replay and promotion raise no event that could be waited for from outside.
 const POLL: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A server that hasn't acted on new settings by then is asked whether it could read them.
+pub(super) const SUSPICION: Duration = Duration::from_secs(1);
 
 impl LocalPostgres {
     pub(super) fn follow_upstream(&self, me: NodeId, upstream: Option<&Upstream>) -> Result<(), PgError> {
-        let changed = conf::write_upstream(&self.config, me, upstream)?;
-        let unsealed = files::remove(&self.seal_conf())?;
-        if let Some(postmaster) = self.processes.postmaster(&self.config).filter(|_| changed || unsealed) {
+        conf::write_upstream(&self.config, me, upstream)?;
+        files::remove(&self.seal_conf())?;
+        // Also when nothing has changed: who wrote it may have died before the signal.
+        if let Some(postmaster) = self.processes.postmaster(&self.config) {
             postmaster.signal(Signal::SIGHUP);
         }
         Ok(())
@@ -57,6 +60,8 @@ impl LocalPostgres {
 
     async fn seal_running(&self, postmaster: &Postmaster) -> Result<Position, PgError> {
         self.check_in_recovery().await?;
+        // Somebody may have paused it; what is sealed must be replayed.
+        self.working.query("SELECT pg_wal_replay_resume()", PATIENCE).await.map_err(|e| e.during("seal"))?;
         let dir = self.config.seal_dir();
         files::private_dir(self.config.run_as.as_ref(), &dir)?;
         remove_notes(&dir);
@@ -76,10 +81,24 @@ impl LocalPostgres {
                 seen = text.len();
                 postmaster.signal(Signal::SIGHUP);
             }
-            watch.changed().await.map_err(|e| files::failed("watch", &dir, &e))?;
+            match tokio::time::timeout(SUSPICION, watch.changed()).await {
+                Ok(changed) => changed.map_err(|e| files::failed("watch", &dir, &e))?,
+                Err(_) => self.complain_about_configuration("seal").await?,
+            }
         }
         remove_notes(&dir);
         self.sealed_position().await
+    }
+
+    /// Postgres ignores a configuration with an error in it as a whole, and says so only in its log.
+    pub(super) async fn complain_about_configuration(&self, what: &str) -> Result<(), PgError> {
+        const QUERY: &str = "SELECT string_agg(format('%s line %s: %s', sourcefile, sourceline, error), '; ')
+              FROM pg_file_settings WHERE error IS NOT NULL AND error <> 'setting could not be applied'";
+        let rows = self.working.query(QUERY, PATIENCE).await.map_err(|e| e.during(what))?;
+        match rows.first().and_then(|row| row.get(0)) {
+            Some(errors) => Err(PgError::Operator(format!("{what}: Postgres can't read its configuration: {errors}"))),
+            None => Ok(()),
+        }
     }
 
     async fn check_in_recovery(&self) -> Result<(), PgError> {
@@ -95,7 +114,7 @@ impl LocalPostgres {
     async fn sealed_position(&self) -> Result<Position, PgError> {
         const QUERY: &str = "
             SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walreceiver') AS receivers,
-                   pg_last_wal_replay_lsn() AS replayed";
+                   pg_last_wal_replay_lsn() AS replayed, current_setting('primary_conninfo') AS conninfo";
         loop {
             let rows = self.working.query(QUERY, PATIENCE).await.map_err(|e| e.during("seal"))?;
             let row = rows.first().ok_or_else(|| PgError::Retry("seal: the server says nothing".into()))?;
@@ -103,6 +122,9 @@ impl LocalPostgres {
             if column("receivers") != "0" {
                 tokio::time::sleep(POLL).await;
                 continue;
+            }
+            if !column("conninfo").is_empty() {
+                return Err(PgError::Operator("seal: primary_conninfo is set elsewhere, remove it there".into()));
             }
             let unread = |what: &str| PgError::Retry(format!("seal: the server's {what} can't be read"));
             let lsn: Lsn = column("replayed").parse().map_err(|_| unread("replay position"))?;

@@ -60,16 +60,18 @@ StartLimitBurst=20
 User={user}
 ExecStart={program} run {option} {dir}
 ExecReload={program} reload {option} {dir}
-# Only the keeper is told to stop: it hands the role over first, then stops Postgres in order.
-KillMode=mixed
-TimeoutStopSec=90
+# Only the keeper is told to stop: it hands the role over first, then stops Postgres in order. When the keeper
+# alone dies Postgres serves on, and the next keeper takes it over.
+KillMode=process
+TimeoutStopSec=300
 Restart=always
 RestartSec=1
 # 121: the node was dropped. 122: a person is needed. Neither gets better by starting again.
 RestartPreventExitStatus=121 122
 LimitNOFILE=65536
-# Postgres' children are better victims than the process that watches over them.
+# Backends are better victims than the postmaster and the keeper.
 OOMScoreAdjust=-900
+Environment=PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj PG_OOM_ADJUST_VALUE=0
 
 [Install]
 WantedBy=multi-user.target
@@ -96,7 +98,7 @@ mod tests {
         let local = Local::Node(Places::node(Path::new("/data/my db/100%")));
         let unit = unit(&local, "postgres", Path::new("/usr/bin/pgbaton"));
         assert!(unit.contains("ExecStart=/usr/bin/pgbaton run --pgdata \"/data/my db/100%%\"\n"), "{unit}");
-        for line in ["User=postgres", "KillMode=mixed", "TimeoutStopSec=90", "RestartPreventExitStatus=121 122"] {
+        for line in ["User=postgres", "KillMode=process", "TimeoutStopSec=300", "RestartPreventExitStatus=121 122"] {
             assert!(unit.lines().any(|l| l == line), "{line}");
         }
     }
