@@ -16,7 +16,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     if let Some((node, reported, goal)) = ends.iter().find(|(_, reported, goal)| reported != goal) {
         return Err(format!("{node} is {reported} and to be {goal}"));
     }
-    let primaries = ends.iter().filter(|(_, state, _)| matches!(state, NodeState::Primary | NodeState::Single)).count();
+    let primaries = ends
+        .iter()
+        .filter(|(_, state, _)| *state == NodeState::Primary || (*state == NodeState::Single && ends.len() == 1))
+        .count();
     let secondaries = ends.iter().filter(|(_, state, _)| *state == NodeState::Secondary).count();
     if primaries == 1 && secondaries + 1 == ends.len() {
         return Ok(());
@@ -35,7 +38,13 @@ mod tests {
     fn only_one_primary_with_secondaries_is_settled() {
         let end = |a, b| check(&trace(vec![(0, ended("a", a, a)), (0, ended("b", b, b))]));
         assert_eq!(end(Primary, Secondary), Ok(()));
-        for (a, b) in [(WaitPrimary, Secondary), (Primary, Catchingup), (Primary, Primary), (Secondary, Secondary)] {
+        for (a, b) in [
+            (Single, Secondary),
+            (WaitPrimary, Secondary),
+            (Primary, Catchingup),
+            (Primary, Primary),
+            (Secondary, Secondary),
+        ] {
             assert!(end(a, b).is_err(), "{a} {b}");
         }
         assert!(

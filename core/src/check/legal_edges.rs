@@ -1,4 +1,4 @@
-//! S12: nodes move along the edges of the shared table only, and are never given a goal without a way.
+//! S12: nodes move along the edges of the shared table only. That every goal has a way is a test of the table.
 
 use super::trace::{Kind, Trace};
 use crate::model::NodeState;

@@ -1,5 +1,5 @@
 //! S2: two nodes never acknowledge writes side by side, in the real time of the clients. Once a node that
-//! was told to open has acknowledged its first write, no other acknowledges one that was sent after it.
+//! was told to open is seen open, or has acknowledged its first write, no other acknowledges one that was sent after it.
 
 use super::trace::{Kind, Trace};
 use crate::model::Moment;
@@ -13,7 +13,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 holder = Some(node);
                 first_ack = None;
             }
-            Kind::Acked { node, .. } if holder == Some(node.as_str()) => {
+            Kind::Acked { node, .. } | Kind::Opened { node } if holder == Some(node.as_str()) => {
                 first_ack.get_or_insert(event.at);
             }
             Kind::Acked { node, id, sent, .. } => {
@@ -21,7 +21,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                     && *sent > first
                 {
                     return Err(format!(
-                        "{node} acknowledged write {id} at {:.3} s, sent {:.3} s after {holder} had acknowledged its first",
+                        "{node} acknowledged write {id} at {:.3} s, sent {:.3} s after {holder} was open",
                         event.at.seconds(),
                         sent.since(first).as_secs_f64()
                     ));

@@ -9,7 +9,9 @@ use crate::ports::{StartAs, StopMode};
 /// What a keeper knows and forgets when its process ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// The contract proven to be in force everywhere in the server that runs now.
+    /// The contract that every process of the server that runs now works under.
+    pub proven: Option<ContractId>,
+    /// The same, and enough members hold everything written before: what the monitor is told.
     pub applied: Option<ContractId>,
     /// A fork and the end of local WAL past it.
     pub inspected: Option<(Position, Option<Lsn>)>,
@@ -61,7 +63,11 @@ impl Scene<'_> {
                 Plan { steps: self.stopped(), then: Some(hop) }
             }
             NodeState::Catchingup => self.rejoin(Some(hop)),
-            NodeState::StopReplication => Plan { steps: self.seal(), then: Some(hop) },
+            NodeState::StopReplication => match self.facts.server {
+                Server::Up(_) | Server::Down => Plan { steps: self.seal(), then: Some(hop) },
+                Server::Starting | Server::Stuck { .. } => Plan::default(),
+            },
+            NodeState::Secondary if self.record.rebuild.is_some() || !self.runs_as_standby() => self.rejoin(None),
             // Nothing to do but to say so: the monitor has made sure of the rest.
             NodeState::WaitStandby | NodeState::Secondary | NodeState::PreparePromotion | NodeState::Init => {
                 Plan { steps: vec![], then: Some(hop) }
@@ -85,6 +91,10 @@ impl Scene<'_> {
                 _ => steps(self.seal()),
             },
         }
+    }
+
+    fn runs_as_standby(&self) -> bool {
+        self.facts.running().is_some_and(|r| r.in_recovery)
     }
 
     fn stopped(&self) -> Vec<Step> {
@@ -128,6 +138,9 @@ impl Scene<'_> {
         let Some(contract) = self.assignment.contract.clone() else {
             return Plan::default();
         };
+        if self.record.rebuild.is_some() {
+            return Plan::default();
+        }
         let was_closed =
             matches!(self.record.state, NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted);
         if was_closed && self.memory.confirmed != Some(self.record.state) {
@@ -205,12 +218,16 @@ impl Scene<'_> {
         if self.record.contract.as_ref() != Some(&contract) {
             plan.push(Step::Remember(contract.clone()));
         }
-        if self.memory.applied != Some(contract.id) {
-            plan.extend([Step::Enforce(contract.clone()), Step::Prove(contract)]);
+        let applied = self.memory.applied == Some(contract.id);
+        if !applied {
+            plan.extend([Step::Enforce(contract.clone()), Step::Prove(contract.clone())]);
         }
         plan.extend(self.admit());
         if running.checkpoint_tli != running.position.tli {
             plan.push(Step::Checkpoint);
+        }
+        if !applied && !contract.is_none() {
+            plan.push(Step::AwaitMembers(contract));
         }
         steps(plan)
     }
@@ -225,7 +242,7 @@ impl Scene<'_> {
                 plan.extend(self.admit());
                 steps(plan)
             }
-            Server::Down if self.record.state != NodeState::Catchingup => {
+            Server::Down if self.record.state != NodeState::Catchingup && self.record.rebuild.is_none() => {
                 steps(vec![Step::Follow(Some(upstream.clone())), Step::Start(StartAs::Standby)])
             }
             _ => self.rejoin(None),
@@ -376,6 +393,13 @@ mod tests {
         let record = told(record(NodeState::WaitPrimary, Some(none(3))), NodeState::Primary, Some(any(4)));
         let opened = plan(&record, &open(Some(NodeId(2))), &Memory::default());
         assert_eq!(names(&opened), ["remember contract", "set names", "prove names", "admit", "await members"]);
+    }
+
+    #[test]
+    fn a_contract_that_changes_under_a_primary_is_told_only_when_its_members_hold_everything() {
+        let record = told(record(NodeState::Primary, Some(none(3))), NodeState::Primary, Some(any(4)));
+        let plan = plan(&record, &open(Some(NodeId(2))), &Memory::default());
+        assert_eq!(names(&plan), ["remember contract", "set names", "prove names", "admit", "await members"]);
     }
 
     #[test]

@@ -83,6 +83,7 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         Edit::Undrained => {
             if let Some(transfer) = &mut record.transfer {
                 transfer.kind = TransferKind::Failover;
+                transfer.drained = None;
             }
         }
         Edit::Install => {

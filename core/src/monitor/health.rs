@@ -4,7 +4,7 @@
 //! connections is dead now; a node that merely says nothing is suspected, and lost only after the
 //! time the operator has set, and only if its Postgres doesn't answer either.
 
-use crate::model::{Facts, Moment, MonitorSettings, NodeState, Report, Server};
+use crate::model::{Facts, Moment, MonitorSettings, Report, Server};
 use crate::ports::Probe;
 
 /// All that is volatile about a node; a restarted monitor starts with none of it.
@@ -14,9 +14,9 @@ pub struct Pulse {
     pub known_since: Moment,
     pub heard: Option<Moment>,
     pub report: Option<Report>,
-    /// Session and number of moves of the report before the last one; at first, those on record. What is older comes
-    /// from a dead keeper, or was overtaken on the way.
-    pub moved: (u64, u64),
+    /// Session and number of moves on record when the monitor started. What is older comes from a dead keeper, or was
+    /// overtaken on the way.
+    pub on_record: (u64, u64),
     /// The keeper's connection broke, with no report since.
     pub hungup: Option<Moment>,
     pub probe_asked: Option<Moment>,
@@ -41,12 +41,12 @@ pub enum Life {
 }
 
 impl Pulse {
-    pub fn new(now: Moment, moved: (u64, u64)) -> Pulse {
+    pub fn new(now: Moment, on_record: (u64, u64)) -> Pulse {
         Pulse {
             known_since: now,
             heard: None,
             report: None,
-            moved,
+            on_record,
             hungup: None,
             probe_asked: None,
             probe: None,
@@ -63,12 +63,11 @@ impl Pulse {
     pub fn hear(&mut self, now: Moment, report: &Report) -> bool {
         let newer = match &self.report {
             Some(last) => (report.session, report.seq) > (last.session, last.seq),
-            None => (report.session, report.moves) >= self.moved,
+            None => (report.session, report.moves) >= self.on_record,
         };
         if !newer {
             return false;
         }
-        self.moved = self.report.as_ref().map_or(self.moved, |last| (last.session, last.moves));
         self.heard = Some(now);
         self.hungup = None;
         self.stuck_since = match report.facts.server {
@@ -79,31 +78,32 @@ impl Pulse {
         true
     }
 
-    /// The states its last report shows that no report before it has, oldest first.
-    pub fn walked(&self) -> Vec<NodeState> {
-        let Some(report) = &self.report else { return vec![] };
-        let known = if self.moved.0 == report.session { self.moved.1 } else { 0 };
-        let new = report.moves.saturating_sub(known) as usize;
-        let passed = report.passed.len();
-        let mut walked = report.passed[passed - new.saturating_sub(1).min(passed)..].to_vec();
-        walked.push(report.state);
-        walked
-    }
-
     fn last_sign(&self) -> Moment {
         self.heard.unwrap_or(self.known_since)
     }
 
+    /// Its keeper has said nothing for as long as silence is allowed to last.
+    pub fn is_mute(&self, now: Moment, settings: &MonitorSettings) -> bool {
+        now.since(self.last_sign()) >= settings.node_considered_unhealthy_timeout
+    }
+
+    fn probed_since(&self, moment: Moment) -> Option<Probe> {
+        self.probe.filter(|(at, _)| *at >= moment).map(|(_, probe)| probe)
+    }
+
+    /// Positive evidence of a death: the keeper's connection broke, and since then Postgres refuses connections.
+    pub fn died(&self) -> bool {
+        self.hungup.is_some_and(|hungup| self.probed_since(hungup) == Some(Probe::Refused))
+    }
+
     pub fn life(&self, now: Moment, settings: &MonitorSettings) -> Life {
-        let answer_since = |moment: Moment| self.probe.filter(|(at, _)| *at >= moment).map(|(_, probe)| probe);
-        if let Some(hungup) = self.hungup
-            && answer_since(hungup) == Some(Probe::Refused)
-        {
+        if self.died() {
             return Life::Lost("its keeper's connection broke and its Postgres refuses connections");
         }
         let patience = settings.node_considered_unhealthy_timeout;
-        let silent = now.since(self.last_sign()) >= patience;
-        if silent && matches!(answer_since(self.last_sign()), Some(Probe::Silent | Probe::Refused)) {
+        if self.is_mute(now, settings)
+            && matches!(self.probed_since(self.last_sign()), Some(Probe::Silent | Probe::Refused))
+        {
             return Life::Lost("it is silent and its Postgres doesn't answer");
         }
         match self.facts().map(|f| &f.server) {

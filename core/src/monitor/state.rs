@@ -156,7 +156,16 @@ impl Monitor {
 impl Group {
     pub fn new(record: GroupRecord, now: Moment) -> Group {
         let pulses = record.nodes.values().map(|n| (n.id, Pulse::new(now, (n.session, n.moves)))).collect();
-        Group { record, pulses, stopwatch: None }
+        // The transfer of an earlier life of the monitor: its time counts anew.
+        let begun = Stopwatch { detect: Duration::ZERO, decided: now, drained: None, sealed: None };
+        let stopwatch = record.transfer.is_some().then_some(begun);
+        Group { record, pulses, stopwatch }
+    }
+
+    /// The last session known of a node's keeper.
+    pub fn last_session(&self, node: &NodeRecord) -> u64 {
+        let heard = self.pulses.get(&node.id).and_then(|p| p.report.as_ref()).map_or(0, |r| r.session);
+        heard.max(node.session)
     }
 
     /// Which standbys the primary lists as streaming.

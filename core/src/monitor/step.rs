@@ -3,7 +3,6 @@
 use crate::model::*;
 use crate::monitor::commands;
 use crate::monitor::events::Log;
-use crate::monitor::health::Pulse;
 use crate::monitor::state::{Effects, Group, Input, Monitor};
 
 impl Monitor {
@@ -35,10 +34,9 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
     if current.is_none_or(|r| (r.session, r.seq) != (report.session, report.seq)) {
         return;
     }
-    if !record.nodes.contains_key(&report.node) {
-        return;
-    }
-    let walked = group.pulses.get(&report.node).map(Pulse::walked).unwrap_or_default();
+    let Some(node) = record.nodes.get_mut(&report.node) else { return };
+    let walked = walked(node, report);
+    (node.session, node.moves) = (report.session, report.moves);
     for state in walked {
         let before = record.clone();
         let node = record.nodes.get_mut(&report.node).expect("looked up above");
@@ -46,7 +44,6 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
             continue;
         }
         node.reported = state;
-        (node.session, node.moves) = (report.session, report.moves);
         node.position = report.facts.position().or(node.position);
         let text = match state == report.state {
             true => format!("{} is {state}{}", node.name, how(report)),
@@ -57,6 +54,14 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
     if let Some(control) = report.facts.control() {
         record.system_id.get_or_insert(control.system_id);
     }
+}
+
+/// The states a report shows that are not on record yet, oldest first.
+fn walked(node: &NodeRecord, report: &Report) -> Vec<NodeState> {
+    let known = if node.session == report.session { node.moves } else { 0 };
+    let new = report.moves.saturating_sub(known) as usize;
+    let passed = &report.passed[report.passed.len() - new.saturating_sub(1).min(report.passed.len())..];
+    passed.iter().copied().chain([report.state]).collect()
 }
 
 /// What it took to get there, and what stands in the way of the next step.

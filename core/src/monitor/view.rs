@@ -34,12 +34,13 @@ impl<'a> View<'a> {
 
     /// It reports, whatever its Postgres does.
     pub fn is_heard(&self, node: NodeId) -> bool {
-        let silent = |p: &Pulse| p.hungup.is_some() || !matches!(p.heard, Some(h) if self.fresh(h));
-        matches!(self.life(node), Life::Alive | Life::Ill(_)) && self.pulse(node).is_some_and(|p| !silent(p))
+        let listening = self.pulse(node).is_some_and(|p| p.heard.is_some() && p.hungup.is_none());
+        listening && !self.is_mute(node) && matches!(self.life(node), Life::Alive | Life::Ill(_))
     }
 
-    fn fresh(&self, heard: Moment) -> bool {
-        self.now.since(heard) < self.settings.node_considered_unhealthy_timeout
+    /// Its keeper has said nothing for as long as silence is allowed to last.
+    pub fn is_mute(&self, node: NodeId) -> bool {
+        self.pulse(node).is_some_and(|p| p.is_mute(self.now, self.settings))
     }
 
     pub fn is_leaving(&self, node: NodeId) -> bool {
@@ -140,6 +141,9 @@ impl<'a> View<'a> {
             Life::Unknown => return Some("it has not been heard of since the monitor started".into()),
             Life::Ill(why) | Life::Lost(why) => return Some(why.into()),
         }
+        if !self.is_heard(node.id) {
+            return Some("its keeper says nothing".into());
+        }
         if self.is_leaving(node.id) {
             return Some("its service is being stopped".into());
         }
@@ -162,7 +166,7 @@ impl<'a> View<'a> {
             Life::Lost(why) => {
                 // Asymmetric cuts: what its standby still receives proves that it lives.
                 let seen = self.record.standbys().any(|s| self.receives(s.id));
-                (!seen || self.pulse(primary.id).is_some_and(|p| p.hungup.is_some())).then_some(why)
+                (!seen || self.pulse(primary.id).is_some_and(Pulse::died)).then_some(why)
             }
             Life::Ill(why) => Some(why),
             Life::Unknown => None,

@@ -155,8 +155,12 @@ impl Pair {
         self.feed(Input::Report(key(), Box::new(report)))
     }
 
-    pub fn dies(&mut self, node: NodeId) {
+    pub fn hangs_up(&mut self, node: NodeId) {
         self.feed(Input::Hangup(key(), node));
+    }
+
+    pub fn dies(&mut self, node: NodeId) {
+        self.hangs_up(node);
         self.feed(Input::Probed(key(), node, Probe::Refused));
     }
 

@@ -64,15 +64,21 @@ pub fn drained(v: &View) -> Option<Verdict> {
     Some((edits, format!("{} has stopped in order, its last record is at {lsn}", old.name)))
 }
 
-/// A planned handover whose old primary died, or stopped in disorder: go on as after a failure.
+/// A planned handover whose old primary died, hangs, or stopped in disorder: go on as after a failure. If it had
+/// stopped in order, what may be missing is its last record alone, and that holds no commit.
 pub fn old_primary_died(v: &View) -> Option<Verdict> {
-    let (transfer, old, _) = parties(v)?;
-    if transfer.kind != TransferKind::Switchover || transfer.drained.is_some() {
+    let (transfer, old, candidate) = parties(v)?;
+    if transfer.kind != TransferKind::Switchover || !candidate.goal().is_being_promoted() {
         return None;
     }
-    let stopped_otherwise = old.settled_in(Draining) && shutdown_checkpoint(v, old).is_none();
-    let lost = matches!(v.life(old.id), Life::Lost(_)) || old.reported == DemoteTimeout || stopped_otherwise;
-    lost.then(|| (vec![Edit::Undrained], format!("{} won't stop in order any more", old.name)))
+    let gone = matches!(v.life(old.id), Life::Lost(_));
+    let hangs = || {
+        let stuck = v.report(old.id).is_some_and(|r| matches!(r.facts.server, Server::Stuck { .. }));
+        stuck && matches!(v.life(old.id), Life::Ill(_))
+    };
+    let stopped_otherwise = || old.settled_in(Draining) && shutdown_checkpoint(v, old).is_none();
+    let undrained = transfer.drained.is_none() && (old.reported == DemoteTimeout || hangs() || stopped_otherwise());
+    (gone || undrained).then(|| (vec![Edit::Undrained], format!("{} won't stop in order any more", old.name)))
 }
 
 pub fn seal(v: &View) -> Option<Verdict> {
@@ -128,7 +134,10 @@ pub fn call_off(v: &View) -> Option<Verdict> {
     let undrained = transfer.kind == TransferKind::Switchover && transfer.drained.is_none();
     let late = v.transfer_since.is_some_and(|since| v.now.since(since) >= v.settings.drain_timeout);
     let why = match v.life(candidate.id) {
-        Life::Lost(why) | Life::Ill(why) => why,
+        Life::Lost(why) => why,
+        // After a failure the candidate is the better hope, and its keeper will try to start it again.
+        Life::Ill(why) if transfer.kind == TransferKind::Switchover || late => why,
+        _ if v.is_mute(candidate.id) => "its keeper says nothing",
         _ if undrained && late => "the old primary didn't stop in time",
         _ => incomplete()?,
     };
@@ -266,6 +275,45 @@ mod tests {
         p.sealed(1000);
         p.dies(B);
         assert_eq!(p.goals(), (Demoted, WaitPrimary), "it may have acknowledged commits already");
+    }
+
+    #[test]
+    fn a_candidate_whose_keeper_is_gone_isnt_chosen_and_doesnt_keep_the_role() {
+        let mut p = Pair::settled();
+        p.hangs_up(B);
+        p.probed(B, Probe::Answers);
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!(p.goals(), (Primary, Secondary), "nobody listens there");
+
+        let mut p = Pair::settled();
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!(p.goals(), (DemoteTimeout, PreparePromotion));
+        p.hangs_up(B);
+        for _ in 0..6 {
+            p.passes(Duration::from_secs(1));
+            p.probed(B, Probe::Answers);
+            p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        }
+        assert_eq!(p.goals(), (WaitPrimary, Catchingup));
+    }
+
+    #[test]
+    fn a_candidate_that_stumbles_after_a_failure_stays_the_candidate() {
+        let mut p = Pair::settled();
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        p.says(B, PreparePromotion, stopped(ControlState::InRecovery));
+        assert_eq!(p.goals(), (DemoteTimeout, StopReplication));
+    }
+
+    #[test]
+    fn an_old_primary_that_dies_after_its_orderly_stop_holds_nothing_up() {
+        let mut p = Pair::settled();
+        p.switchover();
+        p.says(B, PreparePromotion, standby());
+        p.says(A, Draining, stopped(ControlState::ShutDown));
+        p.dies(A);
+        p.sealed(900);
+        assert_eq!(p.goals(), (Demoted, WaitPrimary), "what it lacks is the shutdown record alone");
     }
 
     #[test]

@@ -91,6 +91,13 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 );
             }
             (Step::Prove(contract), _) => {
+                self.memory.proven = Some(contract.id);
+                if contract.is_none() {
+                    self.memory.applied = Some(contract.id);
+                    self.outbox.news = true;
+                }
+            }
+            (Step::AwaitMembers(contract), _) if self.memory.proven == Some(contract.id) => {
                 self.memory.applied = Some(contract.id);
                 self.outbox.news = true;
             }
@@ -102,9 +109,15 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 self.memory.admitted = None;
                 self.memory.inspected = None;
             }
-            (Step::Start(_) | Step::Stop(_), _) => self.memory.applied = None,
+            (Step::Start(_) | Step::Stop(_), _) => self.forget_contract(),
             _ => {}
         }
+    }
+
+    /// Another server, another proof.
+    pub(super) fn forget_contract(&mut self) {
+        self.memory.proven = None;
+        self.memory.applied = None;
     }
 
     async fn failed(&mut self, step: &Step, error: PgError) {

@@ -146,25 +146,32 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         match answer {
             Ok(Answer::Assignment(assignment)) => {
                 self.answered = call.seq;
+                let state = self.record.state;
+                // What could not be stored, or comes from an older epoch, confirms nothing.
+                if !self.take(*assignment).await {
+                    self.pause_calls(now);
+                    return;
+                }
                 self.heard = self.heard.max(call.sent);
                 self.memory.closing_alone = false;
-                if call.state == self.record.state {
+                if call.state == state {
                     self.outbox.passed.clear();
-                    self.memory.confirmed = Some(call.state);
+                    self.memory.confirmed = Some(state);
                 }
-                self.take(*assignment).await;
             }
             Ok(Answer::Unknown { node }) => {
                 self.pause_calls(now);
-                self.trouble(format!("the monitor knows no node {node}: was it dropped, or is this another monitor?"));
+                self.note_trouble(format!(
+                    "the monitor knows no node {node}: was it dropped, or is this another monitor?"
+                ));
             }
             Ok(other) => {
                 self.pause_calls(now);
-                self.trouble(format!("the monitor can't take the report: {other:?}"));
+                self.note_trouble(format!("the monitor can't take the report: {other:?}"));
             }
             Err(error) => {
                 self.pause_calls(now);
-                self.trouble(format!("the monitor's answer can't be read: {error}"));
+                self.note_trouble(format!("the monitor's answer can't be read: {error}"));
             }
         }
     }
@@ -179,24 +186,26 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     }
 
     /// A newer assignment is stored before anything is done about it; an older epoch is refused.
-    async fn take(&mut self, assignment: Assignment) {
+    async fn take(&mut self, assignment: Assignment) -> bool {
         if assignment.epoch < self.record.epoch {
             let (told, known) = (assignment.epoch, self.record.epoch);
-            return self.trouble(format!("the monitor speaks for epoch {told}, this node has seen {known}: refused"));
+            self.note_trouble(format!("the monitor speaks for epoch {told}, this node has seen {known}: refused"));
+            return false;
         }
         if self.record.assignment.as_ref() == Some(&assignment) {
-            return;
+            return true;
         }
         let goal_before = self.record.goal();
         let goal = assignment.goal;
         let epoch = assignment.epoch;
         if !self.store(KeeperRecord { assignment: Some(assignment), epoch, ..self.record.clone() }).await {
-            return;
+            return false;
         }
         self.outbox.news = true;
         if goal_before != Some(goal) {
             tracing::info!("told to be {goal} in epoch {epoch}");
             self.drop_plan();
         }
+        true
     }
 }

@@ -242,7 +242,8 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         let fence = self.fence_armed().then_some(fence);
         let look = self.looking.is_none().then_some(self.next_look);
         // What a running step or look holds up is taken up when that ends, not by the clock.
-        let retry = self.retry_at.filter(|_| self.step.is_none());
+        let held_up = self.step.is_some() || self.blind() || self.stopping();
+        let retry = self.retry_at.filter(|_| !held_up);
         let report = (!self.blind()).then(|| self.next_report());
         let at = [look, fence, retry, self.leaving, report].into_iter().flatten().min();
         let Some(at) = at else {
@@ -286,7 +287,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             self.seen = now;
         }
         if !matches!(facts.server, Server::Up(_)) {
-            self.memory.applied = None;
+            self.forget_contract();
         }
         self.outbox.news |= calling::telling(&facts) != calling::telling(&self.facts);
         self.facts_since = self.look_since;
@@ -343,10 +344,16 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         true
     }
 
-    fn trouble(&mut self, what: String) {
+    /// Something for the operator to see; what is being done goes on.
+    fn note_trouble(&mut self, what: String) {
         tracing::warn!("{what}");
         self.outbox.news |= self.outbox.trouble.as_ref() != Some(&what);
         self.outbox.trouble = Some(what);
+    }
+
+    /// What was planned can't go on now.
+    fn trouble(&mut self, what: String) {
+        self.note_trouble(what);
         self.retry_at = Some(self.ports.clock.now() + self.settings.step_retry_pause);
         self.plan.clear();
         self.then = None;
