@@ -13,6 +13,8 @@ pub struct KeeperRecord {
     pub group: GroupKey,
     pub node: NodeId,
     pub name: String,
+    /// Identity of the monitor it registered with.
+    pub monitor: u64,
     pub state: NodeState,
     /// How often this node's keeper has started.
     pub session: u64,
@@ -50,6 +52,7 @@ impl KeeperRecord {
             group,
             node,
             name,
+            monitor: 0,
             state: NodeState::Init,
             session: 0,
             epoch: Epoch::ZERO,

@@ -101,6 +101,7 @@ fn registered(m: &Monitor, key: &GroupKey, node: &NodeRecord) -> Answer {
         node: node.id,
         key: key.clone(),
         name: node.name.clone(),
+        monitor: m.record.identity,
         session: m.groups.get(key).map_or(0, |g| g.last_session(node)),
         replication_password: m.record.replication_password.clone(),
         settings: m.record.formations.get(&key.formation).cloned().unwrap_or_default(),

@@ -36,6 +36,8 @@ pub struct Stopwatch {
 /// What the monitor stores besides groups and events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MonitorRecord {
+    /// Drawn when the store was made: a keeper tells by it whether a monitor that doesn't know it has dropped it.
+    pub identity: u64,
     pub next_node: u32,
     pub replication_password: String,
     pub formations: BTreeMap<String, FormationSettings>,

@@ -95,6 +95,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
             }
         }
         let fresh = || MonitorRecord {
+            identity: clock.random(),
             next_node: 1,
             replication_password: format!("{:016x}{:016x}", clock.random(), clock.random()),
             formations: BTreeMap::from([("default".to_string(), FormationSettings::default())]),
@@ -334,9 +335,13 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         self.door.answer(call, wire::encode(answer));
     }
 
+    fn unknown(&self, node: NodeId) -> Answer {
+        Answer::Unknown { node, monitor: self.monitor.record.identity }
+    }
+
     fn assignment_of(&self, node: NodeId) -> Answer {
         let record = self.monitor.group_of(node).map(|g| &g.record.nodes[&node]);
-        record.map_or(Answer::Unknown { node }, |n| Answer::Assignment(Box::new(n.assignment.clone())))
+        record.map_or(self.unknown(node), |n| Answer::Assignment(Box::new(n.assignment.clone())))
     }
 
     fn answer_held(&mut self, node: NodeId) {
@@ -406,7 +411,8 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
     async fn reported(&mut self, call: CallId, report: Box<Report>) -> Result<(), StoreError> {
         let (node, serial, asks) = (report.node, report.serial, report.asks);
         let Some(key) = self.key_of(node) else {
-            self.answer(call, &Answer::Unknown { node });
+            let answer = self.unknown(node);
+            self.answer(call, &answer);
             return Ok(());
         };
         // The keeper has sent a newer report: the older one needn't wait any longer.

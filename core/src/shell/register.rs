@@ -37,9 +37,9 @@ pub async fn ensure_registered<L: Link, S: Store>(
 ) -> Result<Registered, RegisterError> {
     let bytes = link.call(wire::encode(&Request::Register(ask)), PATIENCE).await?;
     let answer: Answer = wire::decode(&bytes).map_err(|e| RegisterError::Protocol(e.to_string()))?;
-    let (node, key, name, session, replication_password) = match answer {
-        Answer::Registered { node, key, name, session, replication_password, .. } => {
-            (node, key, name, session, replication_password)
+    let (node, key, name, monitor, session, replication_password) = match answer {
+        Answer::Registered { node, key, name, monitor, session, replication_password, .. } => {
+            (node, key, name, monitor, session, replication_password)
         }
         Answer::Refused { reason, remedy } => return Err(RegisterError::Refused { reason, remedy }),
         Answer::Unavailable { reason } => {
@@ -51,7 +51,7 @@ pub async fn ensure_registered<L: Link, S: Store>(
     };
     let snapshot = store.load().await?;
     if snapshot.records.is_empty() {
-        let record = KeeperRecord { session, ..KeeperRecord::new(key, node, name) };
+        let record = KeeperRecord { monitor, session, ..KeeperRecord::new(key, node, name) };
         save(store, snapshot.version, &record).await?;
         return Ok(Registered { record, replication_password });
     }

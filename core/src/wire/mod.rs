@@ -72,6 +72,8 @@ pub enum Answer {
         node: NodeId,
         key: GroupKey,
         name: String,
+        /// Identity of this monitor.
+        monitor: u64,
         /// The last session known of this node; a keeper that starts from nothing counts on from it.
         session: u64,
         /// Password of the replication role, the same on every node of the formation.
@@ -79,9 +81,10 @@ pub enum Answer {
         settings: FormationSettings,
     },
     Assignment(Box<Assignment>),
-    /// The node is not known here: it was dropped, or this monitor is another one.
+    /// The node is not known here: it was dropped if this is the monitor it registered with, by its identity.
     Unknown {
         node: NodeId,
+        monitor: u64,
     },
     /// The request was taken; events above this id tell how it goes on.
     Accepted {

@@ -101,8 +101,12 @@ impl Pair {
             };
             record.nodes.insert(id, node);
         }
-        let record_of_monitor =
-            MonitorRecord { next_node: 3, replication_password: String::new(), formations: BTreeMap::new() };
+        let record_of_monitor = MonitorRecord {
+            identity: 1,
+            next_node: 3,
+            replication_password: String::new(),
+            formations: BTreeMap::new(),
+        };
         let monitor = Monitor {
             settings: MonitorSettings::default(),
             started: Moment::ZERO,

@@ -159,10 +159,14 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                     self.memory.confirmed = Some(state);
                 }
             }
-            Ok(Answer::Unknown { node }) => {
+            Ok(Answer::Unknown { monitor, .. }) if monitor == self.record.monitor => {
+                self.pause_calls(now);
+                self.dropped(call).await;
+            }
+            Ok(Answer::Unknown { node, .. }) => {
                 self.pause_calls(now);
                 self.note_trouble(format!(
-                    "the monitor knows no node {node}: was it dropped, or is this another monitor?"
+                    "this monitor knows no node {node}, and is another than the one it was created with"
                 ));
             }
             Ok(other) => {
@@ -173,6 +177,19 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 self.pause_calls(now);
                 self.note_trouble(format!("the monitor's answer can't be read: {error}"));
             }
+        }
+    }
+
+    /// The monitor has forgotten this node: it was dropped while nobody here listened.
+    async fn dropped(&mut self, call: CallKey) {
+        if call.state == NodeState::Dropped {
+            self.memory.confirmed = Some(NodeState::Dropped);
+        }
+        if let Some(known) = self.record.assignment.clone()
+            && known.goal != NodeState::Dropped
+        {
+            let goal = Assignment { goal: NodeState::Dropped, contract: None, upstream: None, ..known };
+            self.take(goal).await;
         }
     }
 
