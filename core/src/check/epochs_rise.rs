@@ -1,4 +1,5 @@
-//! S3: the epoch never falls, and it rises whenever the role moves.
+//! S3, the monitor's side: the epoch never falls, and it rises whenever the role moves. That a keeper refuses a lower
+//! one is seen in its log only.
 
 use super::trace::{Kind, Trace};
 use crate::model::Epoch;

@@ -27,18 +27,17 @@ impl Stop {
         // Nothing to stop and nothing to be seen must not look the same.
         check_config(&local)?;
         let pid_file = local.places().pid();
-        let Some(pid) = pidfile::running(&pid_file) else {
+        let unseen = |e| Failure::new(Code::State, format!("can't look at the service: {e}"), "look at the limits");
+        let Some(service) = pidfile::Service::find(&pid_file).map_err(unseen)? else {
             tracing::info!("pgbaton isn't running for {}", local.places().data.display());
             return Ok(());
         };
+        let pid = service.pid;
         let signal = if self.fast { Signal::SIGINT } else { Signal::SIGTERM };
         send(pid, signal, Code::State)?;
         tracing::info!("waiting until pgbaton, pid {pid}, has stopped");
-        let patience = match self.wait {
-            0 => Duration::MAX,
-            secs => Duration::from_secs(secs),
-        };
-        if pidfile::wait_until_gone(&pid_file, patience) {
+        let patience = (self.wait > 0).then(|| Duration::from_secs(self.wait));
+        if service.wait_until_gone(patience).map_err(unseen)? {
             return Ok(());
         }
         Err(Failure::new(

@@ -4,8 +4,11 @@
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,18 +50,33 @@ pub fn running(path: &Path) -> Option<u32> {
     (i32::from(lock.l_type) != libc::F_UNLCK).then(|| read_pid(path)).flatten()
 }
 
-/// Ends when no service runs here any more; false when `patience` ran out before.
-pub fn wait_until_gone(path: &Path, patience: Duration) -> bool {
-    let tick = Duration::from_millis(20);
-    let mut waited = Duration::ZERO;
-    while running(path).is_some() {
-        if waited >= patience {
-            return false;
-        }
-        std::thread::sleep(tick);
-        waited += tick;
+/// A running service, held by a handle that its number's next owner can't be mistaken for.
+#[derive(Debug)]
+pub struct Service {
+    pub pid: u32,
+    handle: OwnedFd,
+}
+
+impl Service {
+    /// The service that runs here, if one does.
+    pub fn find(path: &Path) -> io::Result<Option<Service>> {
+        let Some(pid) = running(path) else { return Ok(None) };
+        let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+        let handle = match pidfd_open(raw, PidfdFlags::empty()) {
+            Ok(handle) => handle,
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        // Looked at again: it may have ended before the handle was taken.
+        Ok((running(path) == Some(pid)).then_some(Service { pid, handle }))
     }
-    true
+
+    /// Ends when the process has; false when `patience` ran out before. None waits for as long as it takes.
+    pub fn wait_until_gone(&self, patience: Option<Duration>) -> io::Result<bool> {
+        let patience = patience.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        let mut exit = [PollFd::new(&self.handle, PollFlags::IN)];
+        Ok(poll(&mut exit, patience.as_ref())? > 0)
+    }
 }
 
 fn read_pid(path: &Path) -> Option<u32> {
@@ -81,13 +99,16 @@ mod tests {
         assert_eq!(running(&path), None);
         let held = PidFile::take(&path).unwrap();
         assert_eq!(running(&path), Some(std::process::id()));
+        let service = Service::find(&path).unwrap().unwrap();
+        assert_eq!(service.pid, std::process::id());
+        assert!(!service.wait_until_gone(Some(Duration::from_millis(1))).unwrap(), "this very process lives");
         let error = PidFile::take(&path).unwrap_err();
         assert!(matches!(error, PidFileError::Taken(pid) if pid == std::process::id()), "{error}");
         drop(held);
         // The number in the file is that of a living process, this one, yet no service runs.
         assert!(std::fs::read_to_string(&path).unwrap().trim() == std::process::id().to_string());
         assert_eq!(running(&path), None);
-        assert!(wait_until_gone(&path, Duration::ZERO));
+        assert!(Service::find(&path).unwrap().is_none());
         PidFile::take(&path).unwrap();
     }
 }
