@@ -261,7 +261,7 @@ async fn a_standby_streams_is_sealed_for_good_and_takes_over() {
     b.pg.follow(b.id, None).await.unwrap();
     let sealed = timed("seal without a primary", b.pg.seal()).await;
     assert!(sealed.lsn > drained.lsn);
-    timed("promote", b.pg.promote()).await;
+    timed("promote", b.pg.promote(Timeline(2))).await;
     assert!(b.has_signal());
     let open = b.running().await;
     assert_eq!((open.in_recovery, open.position.tli), (false, Timeline(2)));
@@ -296,7 +296,7 @@ async fn a_diverged_primary_keeps_its_wal_aside_and_is_rewound() {
     let sealed = timed("seal", b.pg.seal()).await;
     a.execute("INSERT INTO t SELECT generate_series(1, 100)").await;
     timed("immediate stop", a.pg.stop(StopMode::Immediate)).await;
-    timed("promote", b.pg.promote()).await;
+    timed("promote", b.pg.promote(Timeline(2))).await;
     timed("checkpoint", b.pg.checkpoint()).await;
     b.execute("INSERT INTO t VALUES (1)").await;
 

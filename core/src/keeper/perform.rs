@@ -16,7 +16,7 @@ const SENDER_LOOKS: Duration = Duration::from_millis(10);
 
 pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, pg: &P) -> Result<Outcome, PgError> {
     match step {
-        Step::Remember(_) | Step::Mark(_) | Step::Clear | Step::MarkPromotion(..) => {
+        Step::Remember(_) | Step::Mark(_) | Step::Clear | Step::MarkPromotion(..) | Step::Unseal => {
             unreachable!("steps on the record are carried out by the loop that owns it")
         }
         Step::Create => pg.create().await?,
@@ -34,11 +34,13 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
                 tracing::warn!("the old primary's last record at {lsn} has not arrived: {error}");
             }
         }
+        Step::Fetch(lsn) => pg.holds(lsn).await?,
+        Step::AdvanceSlots(lsn) => pg.advance_slots(lsn).await?,
         Step::Seal(_) => return pg.seal().await.map(Outcome::Sealed),
         Step::Enforce(contract) => pg.set_names(&Names(contract.standby_names())).await?,
         Step::Prove(_) => pg.names_in_force().await?,
         Step::AwaitMembers(contract) => await_members(&contract, clock, pg).await?,
-        Step::Promote => pg.promote().await?,
+        Step::Promote(timeline) => pg.promote(timeline).await?,
         Step::Checkpoint => pg.checkpoint().await?,
         Step::Admit(peers) => pg.admit(&peers).await?,
         Step::Inspect(fork) => return pg.wal_past(fork).await.map(Outcome::Inspected),

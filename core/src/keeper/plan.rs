@@ -18,6 +18,8 @@ pub struct Memory {
     /// Whom the configuration on disk follows; `None` when it isn't known.
     pub following: Option<Option<Upstream>>,
     pub admitted: Option<Vec<Peer>>,
+    /// How far the slots for the other nodes have been moved up.
+    pub advanced: Option<Lsn>,
     /// The monitor has answered a report that showed this state.
     pub confirmed: Option<NodeState>,
     /// The keeper closes alone, whatever its assignment says, until it hears from the monitor.
@@ -58,38 +60,44 @@ impl Scene<'_> {
     fn towards(&self, hop: NodeState) -> Plan {
         match hop {
             NodeState::Single | NodeState::WaitPrimary | NodeState::Primary => self.open(hop),
-            NodeState::Draining => Plan { steps: self.drain(), then: Some(hop) },
+            NodeState::Draining | NodeState::PrepareMaintenance => Plan { steps: self.drain(), then: Some(hop) },
             NodeState::DemoteTimeout | NodeState::Demoted | NodeState::Dropped => {
                 Plan { steps: self.stopped(), then: Some(hop) }
             }
             NodeState::Catchingup => self.rejoin(Some(hop)),
-            NodeState::StopReplication => match self.facts.server {
-                Server::Up(_) | Server::Down => Plan { steps: self.seal(), then: Some(hop) },
-                Server::Starting | Server::Stuck { .. } => Plan::default(),
-            },
+            NodeState::StopReplication if self.is_sealed() => Plan { steps: vec![], then: Some(hop) },
+            NodeState::StopReplication | NodeState::ReportLsn => self.seal(Some(hop)),
+            NodeState::FastForward => self.fetch(hop),
             NodeState::Secondary if self.record.rebuild.is_some() || !self.runs_as_standby() => self.rejoin(None),
             // Nothing to do but to say so: the monitor has made sure of the rest.
-            NodeState::WaitStandby | NodeState::Secondary | NodeState::PreparePromotion | NodeState::Init => {
-                Plan { steps: vec![], then: Some(hop) }
-            }
+            NodeState::WaitStandby
+            | NodeState::Secondary
+            | NodeState::PreparePromotion
+            | NodeState::Init
+            | NodeState::WaitMaintenance
+            | NodeState::Maintenance => Plan { steps: vec![], then: Some(hop) },
         }
     }
 
     /// The node is what it shall be; its Postgres may not be.
     fn keep(&self) -> Plan {
         match self.record.state {
-            NodeState::Init | NodeState::WaitStandby => Plan::default(),
+            NodeState::Init | NodeState::WaitStandby | NodeState::Maintenance => Plan::default(),
             NodeState::Single | NodeState::WaitPrimary | NodeState::Primary => self.keep_open(),
-            NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted | NodeState::Dropped => {
-                steps(self.stopped())
+            NodeState::Draining
+            | NodeState::DemoteTimeout
+            | NodeState::Demoted
+            | NodeState::PrepareMaintenance
+            | NodeState::Dropped => steps(self.stopped()),
+            // The winner of an election has nobody to follow any more.
+            NodeState::PreparePromotion if self.is_sealed() => steps(self.admit()),
+            NodeState::Catchingup | NodeState::Secondary | NodeState::PreparePromotion | NodeState::WaitMaintenance => {
+                self.keep_following()
             }
-            NodeState::Catchingup | NodeState::Secondary | NodeState::PreparePromotion => self.keep_following(),
-            NodeState::StopReplication => match &self.facts.server {
-                Server::Up(_) if self.record.seal.map(|s| s.epoch) == Some(self.assignment.epoch) => {
-                    steps(self.admit())
-                }
-                _ => steps(self.seal()),
-            },
+            NodeState::StopReplication | NodeState::ReportLsn | NodeState::FastForward if self.is_sealed() => {
+                steps(self.admit())
+            }
+            NodeState::StopReplication | NodeState::ReportLsn | NodeState::FastForward => self.seal(None),
         }
     }
 
@@ -119,18 +127,45 @@ impl Scene<'_> {
         if self.memory.following.as_ref() == Some(upstream) { vec![] } else { vec![Step::Follow(upstream.clone())] }
     }
 
-    fn seal(&self) -> Vec<Step> {
+    /// The server runs in recovery and has promised, in this epoch, to receive nothing more.
+    fn is_sealed(&self) -> bool {
+        self.runs_as_standby() && self.record.seal.is_some_and(|s| s.epoch == self.assignment.epoch)
+    }
+
+    fn seal(&self, then: Option<NodeState>) -> Plan {
+        if self.record.rebuild.is_some() || self.facts.control().is_none() {
+            return Plan::default();
+        }
         let mut plan = vec![];
         match &self.facts.server {
+            Server::Up(r) if !r.in_recovery => return steps(self.stopped()),
             Server::Up(_) => {
                 plan.extend(self.assignment.drained.map(Step::ReplayedPast));
                 plan.push(Step::Follow(None));
             }
             Server::Down => plan.extend([Step::Follow(None), Step::Start(StartAs::Standby)]),
-            Server::Starting | Server::Stuck { .. } => return plan,
+            Server::Starting | Server::Stuck { .. } => return Plan::default(),
         }
         plan.push(Step::Seal(self.assignment.epoch));
-        plan
+        Plan { steps: plan, then }
+    }
+
+    /// What a sealed peer holds and this node lacks; then sealed again, further on.
+    fn fetch(&self, hop: NodeState) -> Plan {
+        let (Some(source), Some(lsn)) = (&self.assignment.upstream, self.assignment.fetch) else {
+            return Plan::default();
+        };
+        if !self.runs_as_standby() {
+            return self.seal(None);
+        }
+        let plan = vec![
+            Step::Unseal,
+            Step::Follow(Some(source.clone())),
+            Step::Fetch(lsn),
+            Step::Follow(None),
+            Step::Seal(self.assignment.epoch),
+        ];
+        Plan { steps: plan, then: Some(hop) }
     }
 
     /// Opens for writes under the assigned contract, by the shortest way that is safe from where the server is.
@@ -141,8 +176,10 @@ impl Scene<'_> {
         if self.record.rebuild.is_some() {
             return Plan::default();
         }
-        let was_closed =
-            matches!(self.record.state, NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted);
+        let was_closed = matches!(
+            self.record.state,
+            NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted | NodeState::PrepareMaintenance
+        );
         if was_closed && self.memory.confirmed != Some(self.record.state) {
             // What is stored may be outdated: nobody opens on the strength of it.
             return Plan::default();
@@ -156,7 +193,7 @@ impl Scene<'_> {
             (Server::Up(r), NodeState::StopReplication) => vec![
                 Step::Enforce(contract.clone()),
                 Step::MarkPromotion(self.assignment.epoch, r.position.tli),
-                Step::Promote,
+                Step::Promote(self.assignment.timeline.unwrap_or(Timeline(r.position.tli.0 + 1))),
             ],
             (Server::Up(_), _) => self.reopen(&contract),
             (Server::Down, NodeState::Init) if matches!(self.facts.directory, Directory::Absent) => {
@@ -181,7 +218,8 @@ impl Scene<'_> {
         };
         plan.extend(way);
         plan.extend([Step::Prove(contract.clone()), Step::Admit(self.assignment.peers.clone())]);
-        if !contract.is_none() {
+        // A new primary under a contract is open before its members have come over to it: their commits wait.
+        if !contract.is_none() && hop != NodeState::WaitPrimary {
             plan.push(Step::AwaitMembers(contract));
         }
         Plan { steps: plan, then: Some(hop) }
@@ -237,16 +275,34 @@ impl Scene<'_> {
             return Plan::default();
         };
         match &self.facts.server {
+            Server::Up(r) if r.in_recovery && self.diverges(r, upstream) => steps(self.stopped()),
+            Server::Up(r) if r.in_recovery && self.is_stranded(r) => self.rejoin(None),
             Server::Up(r) if r.in_recovery => {
                 let mut plan = self.follow(&Some(upstream.clone()));
                 plan.extend(self.admit());
+                let floor = self.assignment.wal_floor.filter(|floor| self.memory.advanced < Some(*floor));
+                plan.extend(floor.map(Step::AdvanceSlots));
                 steps(plan)
-            }
-            Server::Down if self.record.state != NodeState::Catchingup && self.record.rebuild.is_none() => {
-                steps(vec![Step::Follow(Some(upstream.clone())), Step::Start(StartAs::Standby)])
             }
             _ => self.rejoin(None),
         }
+    }
+
+    /// The running standby holds WAL that its upstream never had: it would ask for the same in vain for ever. A newer
+    /// timeline than the upstream's is no proof: the follower may know of a promotion before the monitor does.
+    fn diverges(&self, running: &Running, upstream: &Upstream) -> bool {
+        let Position { tli, lsn } = running.position;
+        let theirs = &upstream.history;
+        let foreign = |own: &Control| theirs.end_of(own.history.tli).is_some() && !theirs.is_kin(&own.history);
+        match theirs.end_of(tli) {
+            Some(end) => lsn > end || self.facts.control().is_some_and(foreign),
+            None => tli < theirs.tli,
+        }
+    }
+
+    /// What it needs next is gone from its upstream, so nothing it holds is missing there.
+    fn is_stranded(&self, running: &Running) -> bool {
+        self.record.state == NodeState::Catchingup && running.stranded == Some(Stranded::WalRemoved)
     }
 
     /// Becomes a standby of the upstream by nothing, rewind or clone.
@@ -269,7 +325,8 @@ impl Scene<'_> {
             return clone();
         }
         let control = match (&self.facts.directory, &self.facts.server) {
-            (_, Server::Up(r)) if r.in_recovery => {
+            (_, Server::Up(r)) if r.in_recovery && self.is_stranded(r) => return clone(),
+            (_, Server::Up(r)) if r.in_recovery && !self.diverges(r, &upstream) => {
                 return Plan { steps: self.follow(&Some(upstream)), then };
             }
             (_, Server::Starting) => return Plan::default(),
@@ -328,6 +385,7 @@ pub mod testing {
             replayed: Lsn(1000),
             checkpoint_tli: Timeline(1),
             receiver: None,
+            stranded: None,
             senders,
         })
     }
@@ -358,8 +416,7 @@ mod tests {
 
     fn told(mut record: KeeperRecord, goal: NodeState, contract: Option<Contract>) -> KeeperRecord {
         let upstream = Some(upstream());
-        record.assignment =
-            Some(Assignment { serial: 5, epoch: Epoch(3), goal, contract, upstream, drained: None, peers: vec![] });
+        record.assignment = Some(Assignment { serial: 5, contract, upstream, ..Assignment::new(Epoch(3), goal) });
         record
     }
 
@@ -414,7 +471,9 @@ mod tests {
         assert_eq!(again.steps[1], Step::Start(StartAs::Standby), "not yet promoted: {again:?}");
         let promoted = control(ControlState::InProduction, upstream().history);
         let again = plan(&interrupted, &Facts { directory: promoted, ..down() }, &Memory::default());
-        assert!(again.steps.contains(&Step::Start(StartAs::Primary)) && !again.steps.contains(&Step::Promote));
+        assert!(
+            again.steps.contains(&Step::Start(StartAs::Primary)) && again.steps.iter().all(|s| s.name() != "promote")
+        );
     }
 
     #[test]

@@ -17,13 +17,20 @@ pub enum Step {
     Stop(StopMode),
     Follow(Option<Upstream>),
     ReplayedPast(Lsn),
+    /// Wait until WAL up to here has come from the upstream.
+    Fetch(Lsn),
+    /// What was sealed is so no more.
+    Unseal,
     Seal(Epoch),
+    /// Let go of WAL that no other node needs.
+    AdvanceSlots(Lsn),
     Enforce(Contract),
     /// Proof that every process of the server runs under the contract.
     Prove(Contract),
     /// Wait until enough members hold everything written until now.
     AwaitMembers(Contract),
-    Promote,
+    /// The new timeline has at least this number.
+    Promote(Timeline),
     Checkpoint,
     Admit(Vec<Peer>),
     Inspect(Position),
@@ -47,7 +54,12 @@ impl Step {
     pub fn is_abandonable(&self) -> bool {
         matches!(
             self,
-            Step::AwaitMembers(_) | Step::ReplayedPast(_) | Step::Rewind(_) | Step::Clone(_) | Step::Prove(_)
+            Step::AwaitMembers(_)
+                | Step::ReplayedPast(_)
+                | Step::Fetch(_)
+                | Step::Rewind(_)
+                | Step::Clone(_)
+                | Step::Prove(_)
         )
     }
 
@@ -63,11 +75,14 @@ impl Step {
             Step::Follow(None) => "unfollow",
             Step::Follow(Some(_)) => "follow",
             Step::ReplayedPast(_) => "drain",
+            Step::Fetch(_) => "fetch",
+            Step::Unseal => "unseal",
             Step::Seal(_) => "seal",
+            Step::AdvanceSlots(_) => "advance slots",
             Step::Enforce(_) => "set names",
             Step::Prove(_) => "prove names",
             Step::AwaitMembers(_) => "await members",
-            Step::Promote => "promote",
+            Step::Promote(_) => "promote",
             Step::Checkpoint => "checkpoint",
             Step::Admit(_) => "admit",
             Step::Inspect(_) => "inspect",

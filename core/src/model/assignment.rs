@@ -3,7 +3,7 @@
 use crate::model::contract::Contract;
 use crate::model::ids::{Epoch, NodeId};
 use crate::model::state::NodeState;
-use crate::model::wal::{History, Lsn};
+use crate::model::wal::{History, Lsn, Timeline};
 use serde::{Deserialize, Serialize};
 
 /// A goal with everything needed to reach it. It can't be built without an epoch.
@@ -23,9 +23,41 @@ pub struct Assignment {
     /// Once replay is past it the old primary has nothing the candidate lacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<Lsn>,
+    /// For the winner of an election that lacks WAL: how far to fetch it from `upstream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<Lsn>,
+    /// For a promotion: the least number the new timeline may have. No two promotions of a group are given the
+    /// same one, so no number ever stands for two histories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
+    /// For a primary that acknowledges alone by policy: how long it may go on without the monitor, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
+    /// WAL before this is needed by no node of the group; slots on standbys are moved up to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_floor: Option<Lsn>,
     /// The other nodes of the group: they get a slot each and may connect.
     #[serde(default)]
     pub peers: Vec<Peer>,
+}
+
+impl Assignment {
+    /// A bare goal; what it needs is filled in where it is derived.
+    pub fn new(epoch: Epoch, goal: NodeState) -> Assignment {
+        Assignment {
+            serial: 0,
+            epoch,
+            goal,
+            contract: None,
+            upstream: None,
+            drained: None,
+            fetch: None,
+            timeline: None,
+            lease_ms: None,
+            wal_floor: None,
+            peers: vec![],
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,8 +16,10 @@ pub use contract::{Contract, ContractId, InForce};
 pub use group::{Degraded, GroupRecord, NodeRecord, Transfer, TransferKind};
 pub use ids::{Epoch, GroupKey, NodeId};
 pub use keeper::{KeeperRecord, Promoting, Rebuild};
-pub use report::{Control, ControlState, Directory, Facts, Receiver, Report, Running, Seal, Sender, Server, Spent};
-pub use settings::{FormationSettings, KeeperSettings, MonitorSettings};
+pub use report::{
+    Control, ControlState, Directory, Facts, Receiver, Report, Running, Seal, Sender, Server, Spent, Stranded,
+};
+pub use settings::{Durability, FormationSettings, KeeperSettings, MonitorSettings};
 pub use state::NodeState;
 pub use time::Moment;
 pub use wal::{History, Lsn, Position, Timeline};

@@ -76,6 +76,9 @@ pub struct Running {
     pub checkpoint_tli: Timeline,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receiver: Option<Receiver>,
+    /// Standby: what its upstream answered last when it was asked for WAL, if that was a refusal for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stranded: Option<Stranded>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub senders: Vec<Sender>,
 }
@@ -87,6 +90,16 @@ pub struct Receiver {
     pub tli: Timeline,
     /// Since the last message of the sender arrived.
     pub last_message: Duration,
+}
+
+/// Why the upstream can't serve this node any more, however often it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stranded {
+    /// The WAL it needs next has been removed there: only a clone helps.
+    WalRemoved,
+    /// Its WAL goes past the point where the upstream's timeline branched off.
+    Forked,
 }
 
 /// A WAL sender that serves a node of the group.

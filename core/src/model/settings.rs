@@ -29,6 +29,18 @@ pub struct MonitorSettings {
     /// A planned handover whose old primary hasn't stopped by then is called off.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
+    /// An election that is proven already waits this long for a node of higher priority to be sealed as well.
+    #[serde(with = "duration")]
+    pub election_patience: Duration,
+    /// A candidate that fetches WAL from another node without getting on for this long is passed over.
+    #[serde(with = "duration")]
+    pub fetch_timeout: Duration,
+    /// How long a primary of an `async` formation may go on without the monitor, by its own clock; nobody is promoted
+    /// in its place before.
+    #[serde(with = "duration")]
+    pub async_lease: Duration,
+    /// An `async` formation's standby further behind than this, in bytes, is not promoted without consent.
+    pub async_loss_bytes: u64,
     /// A standby this close behind the primary, in bytes, has caught up; the rest takes moments.
     pub catchup_bytes: u64,
     /// The longest a keeper's call is kept waiting for news.
@@ -47,6 +59,10 @@ impl Default for MonitorSettings {
             probe_period_after_hangup: Duration::from_millis(20),
             standby_stall_timeout: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(30),
+            election_patience: Duration::from_millis(500),
+            fetch_timeout: Duration::from_secs(10),
+            async_lease: Duration::from_secs(10),
+            async_loss_bytes: 16 << 20,
             catchup_bytes: 1 << 20,
             hold: Duration::from_secs(10),
             events_kept: 10_000,
@@ -96,18 +112,58 @@ impl Default for KeeperSettings {
     }
 }
 
+/// What a formation prefers when too few standbys are left to keep the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Commits wait. Nothing is ever acknowledged by the primary alone.
+    Strict,
+    /// The primary goes on with the standbys it has left, in the end alone. That is recorded first, and no
+    /// standby can be promoted until it has caught up.
+    Degrade,
+    /// Commits never wait. A lost primary is replaced once its lease has ended, at the cost of a bounded, recorded loss.
+    Async,
+}
+
+impl Durability {
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Strict => "strict",
+            Durability::Degrade => "degrade",
+            Durability::Async => "async",
+        }
+    }
+}
+
 /// What a formation asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FormationSettings {
-    /// Standbys that must acknowledge a commit. 0: one, and the primary goes on alone (recorded as
-    /// degraded) when none is left. Above 0: commits wait.
+    /// Standbys that must acknowledge a commit; 0 means one.
     pub number_sync_standbys: u32,
+    /// Unset, it follows from the number as in pg_auto_failover: 0 degrades, above 0 commits wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// Whether nodes beyond the first may join a group.
+    pub secondary: bool,
     pub dbname: String,
 }
 
 impl Default for FormationSettings {
     fn default() -> Self {
-        FormationSettings { number_sync_standbys: 0, dbname: "postgres".to_string() }
+        let dbname = "postgres".to_string();
+        FormationSettings { number_sync_standbys: 0, durability: None, secondary: true, dbname }
+    }
+}
+
+impl FormationSettings {
+    pub fn durability(&self) -> Durability {
+        let by_number = if self.number_sync_standbys == 0 { Durability::Degrade } else { Durability::Strict };
+        self.durability.unwrap_or(by_number)
+    }
+
+    /// How many standbys acknowledge a commit when all is well.
+    pub fn acknowledgements(&self) -> u32 {
+        self.number_sync_standbys.max(1)
     }
 }

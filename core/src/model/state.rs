@@ -39,6 +39,11 @@ states! {
     Secondary "secondary" "Standby that may be promoted, as soon as the primary has confirmed the contract that names it.",
     PreparePromotion "prepare_promotion" "Chosen to become primary; still receives WAL.",
     StopReplication "stop_replication" "Sealed: its receiver is proven gone, all WAL it holds is replayed, it is read-only.",
+    ReportLsn "report_lsn" "Sealed for an election: receives nothing from anybody and reports all the WAL it holds.",
+    FastForward "fast_forward" "Chosen in an election, fetches what a peer holds and it lacks.",
+    PrepareMaintenance "prepare_maintenance" "Primary on its way to maintenance: Postgres was stopped after its clients were let go.",
+    WaitMaintenance "wait_maintenance" "Standby on its way to maintenance: the primary stops counting on it first.",
+    Maintenance "maintenance" "In the operator's hands: the keeper neither starts nor stops Postgres.",
     Dropped "dropped" "No longer part of the group.",
 }
 
@@ -61,12 +66,12 @@ impl FromStr for NodeState {
 
 use NodeState::*;
 
-/// Every legal move, by the state it leads to. Closing is always safe, so it is open to every state; from
-/// closed to standby there is one way only, through `demoted`.
+/// Every legal move, by the state it leads to; `dropped` and `demote_timeout` can be reached from everywhere, as
+/// closing is always safe. From closed to standby there is one way only, through `demoted`.
 pub const EDGES: &[(NodeState, &[NodeState])] = &[
-    (Single, &[Init, WaitPrimary, Primary, Draining, DemoteTimeout, Demoted]),
-    (WaitPrimary, &[Single, Primary, StopReplication, Draining, DemoteTimeout, Demoted]),
-    (Primary, &[WaitPrimary, Draining, DemoteTimeout, Demoted]),
+    (Single, &[Init, WaitPrimary, Primary, Draining, DemoteTimeout, Demoted, PrepareMaintenance]),
+    (WaitPrimary, &[Single, Primary, StopReplication, Draining, DemoteTimeout, Demoted, PrepareMaintenance]),
+    (Primary, &[WaitPrimary, Draining, DemoteTimeout, Demoted, PrepareMaintenance]),
     (Draining, &[Single, WaitPrimary, Primary, DemoteTimeout]),
     (
         DemoteTimeout,
@@ -82,14 +87,40 @@ pub const EDGES: &[(NodeState, &[NodeState])] = &[
             Secondary,
             PreparePromotion,
             StopReplication,
+            ReportLsn,
+            FastForward,
+            PrepareMaintenance,
+            WaitMaintenance,
+            Maintenance,
         ],
     ),
     (Demoted, &[DemoteTimeout]),
     (WaitStandby, &[Init]),
-    (Catchingup, &[WaitStandby, Demoted, Secondary, PreparePromotion, StopReplication]),
-    (Secondary, &[Catchingup]),
-    (PreparePromotion, &[Secondary]),
+    (
+        Catchingup,
+        &[
+            WaitStandby,
+            Demoted,
+            Secondary,
+            PreparePromotion,
+            StopReplication,
+            ReportLsn,
+            FastForward,
+            WaitMaintenance,
+            Maintenance,
+        ],
+    ),
+    (Secondary, &[Catchingup, WaitMaintenance]),
+    (
+        ReportLsn,
+        &[Catchingup, Secondary, PreparePromotion, StopReplication, FastForward, WaitMaintenance, Maintenance, Demoted],
+    ),
+    (FastForward, &[ReportLsn]),
+    (PreparePromotion, &[Secondary, ReportLsn, FastForward]),
     (StopReplication, &[PreparePromotion]),
+    (PrepareMaintenance, &[Single, WaitPrimary, Primary, DemoteTimeout]),
+    (WaitMaintenance, &[Catchingup, Secondary, ReportLsn]),
+    (Maintenance, &[WaitMaintenance, PrepareMaintenance, Demoted]),
     (
         Dropped,
         &[
@@ -105,6 +136,11 @@ pub const EDGES: &[(NodeState, &[NodeState])] = &[
             Secondary,
             PreparePromotion,
             StopReplication,
+            ReportLsn,
+            FastForward,
+            PrepareMaintenance,
+            WaitMaintenance,
+            Maintenance,
         ],
     ),
 ];
@@ -117,17 +153,17 @@ impl NodeState {
 
     /// The node holds the primary role or is giving it up.
     pub fn belongs_to_primary(self) -> bool {
-        self.is_writable() || matches!(self, Draining | DemoteTimeout)
+        self.is_writable() || matches!(self, Draining | DemoteTimeout | PrepareMaintenance)
     }
 
     /// Chosen, not yet writable.
     pub fn is_being_promoted(self) -> bool {
-        matches!(self, PreparePromotion | StopReplication)
+        matches!(self, FastForward | PreparePromotion | StopReplication)
     }
 
     /// Postgres runs in this state, when all is well.
     pub fn runs_postgres(self) -> bool {
-        self.is_writable() || matches!(self, Catchingup | Secondary | PreparePromotion | StopReplication)
+        self.is_writable() || self.connection() == "read-only"
     }
 
     pub fn may_become(self, to: NodeState) -> bool {
@@ -167,8 +203,12 @@ impl NodeState {
     pub fn connection(self) -> &'static str {
         match self {
             Single | WaitPrimary | Primary => "read-write",
-            Catchingup | Secondary | PreparePromotion | StopReplication => "read-only",
-            Init | Draining | DemoteTimeout | Demoted | WaitStandby | Dropped => "none",
+            Catchingup | Secondary | PreparePromotion | StopReplication | ReportLsn | FastForward | WaitMaintenance => {
+                "read-only"
+            }
+            Init | Draining | DemoteTimeout | Demoted | WaitStandby | PrepareMaintenance | Maintenance | Dropped => {
+                "none"
+            }
         }
     }
 }
@@ -202,7 +242,16 @@ mod tests {
 
     #[test]
     fn a_standby_never_becomes_writable_without_having_been_sealed() {
-        for &standby in &[WaitStandby, Catchingup, Secondary, PreparePromotion] {
+        for &standby in &[
+            WaitStandby,
+            Catchingup,
+            Secondary,
+            PreparePromotion,
+            ReportLsn,
+            FastForward,
+            WaitMaintenance,
+            Maintenance,
+        ] {
             for &writable in &[Single, WaitPrimary, Primary] {
                 assert!(!standby.may_become(writable), "{standby} -> {writable}");
             }

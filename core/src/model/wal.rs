@@ -136,6 +136,12 @@ impl History {
         self.end_of(position.tli).is_some_and(|end| position.lsn <= end)
     }
 
+    /// Whether `other` is this history or an earlier part of it: equal numbers stand for equal timelines.
+    pub fn is_kin(&self, other: &History) -> bool {
+        let upto = self.ancestors.iter().take_while(|s| s.tli != other.tli);
+        self.end_of(other.tli).is_some() && upto.eq(other.ancestors.iter())
+    }
+
     /// Where `other` leaves this history: the last point both share. `None` when they share no
     /// timeline. Numbers alone prove nothing: two nodes cut off from each other may both choose the
     /// next free number, so ancestors must agree on the switch points as well.

@@ -6,7 +6,7 @@ use crate::monitor::edit::{Edit, apply};
 use crate::monitor::events::Log;
 use crate::monitor::rules;
 use crate::monitor::state::{Effects, Group, Monitor};
-use crate::wire::{Answer, Register};
+use crate::wire::{Answer, Command, Register};
 use std::collections::BTreeMap;
 
 /// Until elections among several standbys exist, a third node could neither vote nor be left out.
@@ -57,7 +57,7 @@ fn new_node(record: &GroupRecord, id: NodeId, ask: &Register) -> NodeRecord {
         moves: 0,
         reported: NodeState::Init,
         position: None,
-        assignment: Assignment { serial: 0, epoch, goal, contract: None, upstream: None, drained: None, peers: vec![] },
+        assignment: Assignment::new(epoch, goal),
     }
 }
 
@@ -108,11 +108,19 @@ fn registered(m: &Monitor, key: &GroupKey, node: &NodeRecord) -> Answer {
     }
 }
 
-pub fn switchover(m: &Monitor, now: Moment, wall_ms: u64, key: &GroupKey) -> Effects {
+pub fn command(m: &Monitor, now: Moment, wall_ms: u64, command: &Command) -> Effects {
+    match command {
+        Command::Failover { key, .. } => switchover(m, now, wall_ms, key),
+        Command::Drop { formation, name, force } => drop_node(m, now, wall_ms, formation, name, *force),
+        _ => Effects::refuse("not built yet", "wait"),
+    }
+}
+
+fn switchover(m: &Monitor, now: Moment, wall_ms: u64, key: &GroupKey) -> Effects {
     let Some(group) = m.groups.get(key) else {
         return unknown_group(m, key);
     };
-    let accepted = Answer::Accepted { event: m.next_event.saturating_sub(1) };
+    let accepted = Answer::Accepted { event: m.next_event.saturating_sub(1), note: None };
     if group.record.transfer.is_some() {
         return Effects { answer: Some(accepted), ..Effects::default() };
     }
@@ -144,7 +152,7 @@ pub fn switchover(m: &Monitor, now: Moment, wall_ms: u64, key: &GroupKey) -> Eff
     Effects { answer: Some(accepted), ..m.run_rules(now, group, after, log) }
 }
 
-pub fn drop_node(m: &Monitor, now: Moment, wall_ms: u64, formation: &str, name: &str, force: bool) -> Effects {
+fn drop_node(m: &Monitor, now: Moment, wall_ms: u64, formation: &str, name: &str, force: bool) -> Effects {
     let mut groups = m.groups.values().filter(|g| g.record.key.formation == formation);
     let Some(group) = groups.find(|g| g.record.nodes.values().any(|n| n.name == name)) else {
         let known: BTreeMap<_, _> =
@@ -154,7 +162,7 @@ pub fn drop_node(m: &Monitor, now: Moment, wall_ms: u64, formation: &str, name: 
         return Effects::refuse(reason, format!("known nodes are: {}", known.join(", ")));
     };
     let node = group.record.nodes.values().find(|n| n.name == name).expect("the group was found by it");
-    let accepted = Answer::Accepted { event: m.next_event.saturating_sub(1) };
+    let accepted = Answer::Accepted { event: m.next_event.saturating_sub(1), note: None };
     let is_primary = group.record.primary().is_some_and(|p| p.id == node.id);
     if is_primary && group.record.nodes.len() > 1 {
         let reason = format!("{name} is the primary of group {}", group.record.key);

@@ -112,8 +112,6 @@ fn derive(record: &GroupRecord, node: &NodeRecord) -> Assignment {
     let peers = record.nodes.values().filter(|n| n.id != node.id && n.goal() != NodeState::Dropped);
     Assignment {
         serial: node.assignment.serial,
-        epoch: record.epoch,
-        goal,
         contract: goal.is_writable().then(|| record.contract().cloned()).flatten(),
         upstream: match goal {
             NodeState::Catchingup | NodeState::Secondary | NodeState::PreparePromotion => upstream(),
@@ -124,5 +122,6 @@ fn derive(record: &GroupRecord, node: &NodeRecord) -> Assignment {
             _ => None,
         },
         peers: peers.map(|p| Peer { node: p.id, host: p.host.clone(), port: p.port }).collect(),
+        ..Assignment::new(record.epoch, goal)
     }
 }

@@ -3,7 +3,7 @@
 use crate::model::*;
 use crate::monitor::health::{Life, Pulse};
 use crate::monitor::state::{Group, Monitor};
-use crate::wire::{SettingRow, StateRow, UriRow};
+use crate::wire::{Answer, NodeTimeline, SettingRow, StateRow, Timelines, UriRow};
 
 fn chosen<'a>(m: &'a Monitor, formation: Option<&'a str>, number: Option<u32>) -> impl Iterator<Item = &'a Group> {
     m.groups.values().filter(move |g| {
@@ -130,4 +130,34 @@ pub fn uri(m: &Monitor, formation: Option<&str>) -> Vec<UriRow> {
             UriRow { kind: "formation".into(), name: name.clone(), uri }
         })
         .collect()
+}
+
+pub fn formation(m: &Monitor, name: &str) -> Answer {
+    let known = || m.record.formations.keys().cloned().collect::<Vec<_>>().join(", ");
+    match m.record.formations.get(name) {
+        Some(settings) => Answer::Formation(settings.clone()),
+        None => Answer::Refused {
+            reason: format!("there is no formation {name}"),
+            remedy: format!("known are: {}; create formation makes another", known()),
+        },
+    }
+}
+
+pub fn timelines(m: &Monitor, key: &GroupKey) -> Answer {
+    let Some(group) = m.groups.get(key) else {
+        return Answer::Refused { reason: format!("there is no group {key}"), remedy: "see show state".into() };
+    };
+    let reference = group.record.history.clone();
+    let of = |node: &NodeRecord| {
+        let facts = group.pulses.get(&node.id).and_then(Pulse::facts);
+        let position = facts.and_then(Facts::position).or(node.position);
+        NodeTimeline {
+            node_id: node.id.0,
+            nodename: node.name.clone(),
+            position,
+            history: facts.and_then(Facts::control).map(|c| c.history.clone()),
+            on_lineage: reference.as_ref().zip(position).map(|(h, p)| h.contains(p)),
+        }
+    };
+    Answer::Timelines(Timelines { reference: reference.clone(), nodes: group.record.nodes.values().map(of).collect() })
 }

@@ -9,7 +9,7 @@ use crate::monitor::health::Pulse;
 use crate::monitor::rules::{OPENED, Rule};
 use crate::monitor::view::View;
 use crate::ports::Probe;
-use crate::wire::{Answer, EventRow, Register};
+use crate::wire::{Answer, Command, EventRow, Register};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -61,12 +61,7 @@ pub enum Input {
     /// Time has passed.
     Tick(GroupKey),
     Register(Register),
-    Switchover(GroupKey),
-    Drop {
-        formation: String,
-        name: String,
-        force: bool,
-    },
+    Command(Command),
 }
 
 /// What a step wants stored, and what may be said once it is.
@@ -115,7 +110,7 @@ impl Monitor {
                     pulse.probe = Some((now, *probe));
                 }
             }
-            Input::Tick(_) | Input::Register(_) | Input::Switchover(_) | Input::Drop { .. } => {}
+            Input::Tick(_) | Input::Register(_) | Input::Command(_) => {}
         }
     }
 
@@ -224,7 +219,7 @@ impl Group {
         let drained = watch.drained.unwrap_or(watch.decided);
         // The candidate says how long Postgres took to promote itself; the rest went into opening it.
         let report = self.record.transfer.as_ref().and_then(|t| self.pulses.get(&t.candidate)?.report.as_ref());
-        let spent = report.and_then(|r| r.spent.iter().find(|s| s.step == Step::Promote.name()));
+        let spent = report.and_then(|r| r.spent.iter().find(|s| s.step == Step::Promote(Timeline(0)).name()));
         let promote = spent.map_or(Duration::ZERO, |s| Duration::from_micros(s.micros)).min(now.since(sealed));
         let parts = [
             ("detect", watch.detect),

@@ -13,8 +13,7 @@ impl Monitor {
                 self.groups.get(key).map(|g| self.step_group(now, wall_ms, g, input)).unwrap_or_default()
             }
             Input::Register(ask) => commands::register(self, now, wall_ms, ask),
-            Input::Switchover(key) => commands::switchover(self, now, wall_ms, key),
-            Input::Drop { formation, name, force } => commands::drop_node(self, now, wall_ms, formation, name, *force),
+            Input::Command(command) => commands::command(self, now, wall_ms, command),
         }
     }
 

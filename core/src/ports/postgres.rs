@@ -1,7 +1,7 @@
 //! One local Postgres: its data directory and its server. Each method is one thing Postgres or one
 //! of its tools can do; what to do when is decided by `keeper::plan`.
 
-use crate::model::{Facts, Lsn, NodeId, Peer, Position, Upstream};
+use crate::model::{Facts, Lsn, NodeId, Peer, Position, Timeline, Upstream};
 use std::future::Future;
 
 /// Split by what the keeper can do about it.
@@ -69,6 +69,13 @@ pub trait Postgres: Send + Sync + 'static {
     /// replayed; gives the end of it.
     fn seal(&self) -> impl Future<Output = Result<Position, PgError>> + Send;
 
+    /// Ends when a standby holds WAL up to `lsn`, received or replayed; it may have to be followed up first.
+    fn holds(&self, lsn: Lsn) -> impl Future<Output = Result<(), PgError>> + Send;
+
+    /// Moves the slots of the other nodes on a standby up to `lsn`, never back: a follower that comes after a
+    /// promotion finds its WAL, and WAL that nobody needs is let go.
+    fn advance_slots(&self, lsn: Lsn) -> impl Future<Output = Result<(), PgError>> + Send;
+
     /// Ends when replay is past `lsn`.
     fn replayed_past(&self, lsn: Lsn) -> impl Future<Output = Result<(), PgError>> + Send;
 
@@ -78,8 +85,9 @@ pub trait Postgres: Send + Sync + 'static {
     /// Ends when every process of the running server works under the names written last.
     fn names_in_force(&self) -> impl Future<Output = Result<(), PgError>> + Send;
 
-    /// Ends recovery and returns when the server is open on its new timeline; `standby.signal` is back in place.
-    fn promote(&self) -> impl Future<Output = Result<(), PgError>> + Send;
+    /// Ends recovery and returns when the server is open on its new timeline, whose number is at least `timeline`;
+    /// `standby.signal` is back in place.
+    fn promote(&self, timeline: Timeline) -> impl Future<Output = Result<(), PgError>> + Send;
 
     fn checkpoint(&self) -> impl Future<Output = Result<(), PgError>> + Send;
 

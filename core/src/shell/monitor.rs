@@ -373,10 +373,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         let answer = match request {
             Request::Report(report) => return self.reported(call, report).await,
             Request::Register(ask) => return self.commanded(call, Input::Register(ask)).await,
-            Request::Switchover { key } => return self.commanded(call, Input::Switchover(key)).await,
-            Request::Drop { formation, name, force } => {
-                return self.commanded(call, Input::Drop { formation, name, force }).await;
-            }
+            Request::Command(command) => return self.commanded(call, Input::Command(command)).await,
             Request::Events { formation, group, after: Some(after), count, wait: true } => {
                 let until = now + m.settings.hold;
                 self.watchers.push(Watcher { call, until, formation, group, after, count });
@@ -390,6 +387,8 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
             Request::State { formation, group } => Answer::State(rows::state(m, now, formation.as_deref(), group)),
             Request::Settings { formation } => Answer::Settings(rows::settings(m, &formation)),
             Request::Uri { formation } => Answer::Uri(rows::uri(m, formation.as_deref())),
+            Request::Formation { formation } => rows::formation(m, &formation),
+            Request::Timelines { key } => rows::timelines(m, &key),
             Request::StandbyNames { key } => match m.groups.get(&key) {
                 Some(group) => Answer::StandbyNames(rows::standby_names(group)),
                 None => Answer::Refused { reason: format!("there is no group {key}"), remedy: "see show state".into() },

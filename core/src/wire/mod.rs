@@ -1,11 +1,13 @@
 //! Versioned messages between keepers, commands and the monitor. JSON, one envelope for all.
 
+pub mod command;
 pub mod rows;
 
 use crate::model::{Assignment, FormationSettings, GroupKey, NodeId, Report};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use rows::{EventRow, SettingRow, StateRow, UriRow};
+pub use command::{Command, FormationChange, NodeChange};
+pub use rows::{EventRow, NodeTimeline, SettingRow, StateRow, Timelines, UriRow};
 
 /// Raised when a message changes its meaning. Additions with a default need no new version.
 pub const VERSION: u32 = 1;
@@ -17,15 +19,14 @@ pub enum Request {
     Register(Register),
     /// A keeper's report; answered when its assignment is newer than the one it knows, or after the hold.
     Report(Box<Report>),
-    /// Moves the role to another node of the group.
-    Switchover {
-        key: GroupKey,
-    },
-    /// Forgets a node.
-    Drop {
+    /// An operator's call.
+    Command(Command),
+    /// What a formation asks for.
+    Formation {
         formation: String,
-        name: String,
-        force: bool,
+    },
+    Timelines {
+        key: GroupKey,
     },
     State {
         formation: Option<String>,
@@ -89,7 +90,12 @@ pub enum Answer {
     /// The request was taken; events above this id tell how it goes on.
     Accepted {
         event: u64,
+        /// What the operator should know: that nothing is left to do, or what will follow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
+    Formation(FormationSettings),
+    Timelines(Timelines),
     State(Vec<StateRow>),
     Events(Vec<EventRow>),
     Settings(Vec<SettingRow>),
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn messages_round_trip() {
-        let request = Request::Switchover { key: GroupKey { formation: "fotest".into(), group: 0 } };
+        let request = Request::Formation { formation: "fotest".into() };
         assert_eq!(decode::<Request>(&encode(&request)), Ok(request));
     }
 

@@ -1,6 +1,6 @@
 //! Rows of the display commands. Field names are those of pg_auto_failover's JSON.
 
-use crate::model::{Lsn, NodeState, Timeline};
+use crate::model::{History, Lsn, NodeState, Position, Timeline};
 use serde::{Deserialize, Serialize};
 
 /// A row of `show state`.
@@ -70,4 +70,22 @@ pub struct UriRow {
     pub kind: String,
     pub name: String,
     pub uri: String,
+}
+
+/// What `show timeline` shows of one group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timelines {
+    /// The lineage every node is compared with; absent before a primary was opened.
+    pub reference: Option<History>,
+    pub nodes: Vec<NodeTimeline>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeTimeline {
+    pub node_id: u32,
+    pub nodename: String,
+    pub position: Option<Position>,
+    pub history: Option<History>,
+    /// Its WAL is part of the reference lineage; absent when it isn't known.
+    pub on_lineage: Option<bool>,
 }

@@ -4,7 +4,7 @@ use super::ask::unexpected;
 use super::failure::Failure;
 use super::options::ViaMonitor;
 use clap::{Args, Subcommand};
-use pgbaton_core::wire::{Answer, Request};
+use pgbaton_core::wire::{Answer, Command, Request};
 
 #[derive(Debug, Subcommand)]
 pub enum Drop {
@@ -31,7 +31,8 @@ impl Drop {
         let name = drop.name.or_else(|| found.local_name().map(str::to_string)).ok_or_else(|| {
             Failure::arguments("which node is not said", "name it with --name, or a local one with --pgdata DIR")
         })?;
-        let request = Request::Drop { formation: found.formation(), name: name.clone(), force: drop.force };
+        let request =
+            Request::Command(Command::Drop { formation: found.formation(), name: name.clone(), force: drop.force });
         match found.monitor.ask(&request).await? {
             Answer::Accepted { .. } => {
                 tracing::info!("node \"{name}\" leaves formation \"{}\"", found.formation());

@@ -8,7 +8,7 @@ use super::show::state::STATE_WIDTH;
 use super::table::{Column, Table};
 use clap::{Args, Subcommand};
 use pgbaton_core::model::{GroupKey, NodeState};
-use pgbaton_core::wire::{Answer, EventRow, Request, StateRow};
+use pgbaton_core::wire::{Answer, Command, EventRow, Request, StateRow};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -40,8 +40,12 @@ impl Perform {
         let nodes = found.monitor.state(Some(key.formation.clone()), Some(key.group)).await?;
         tracing::info!("Targetting group {} in formation \"{}\"", key.group, key.formation);
         let began = Instant::now();
-        let after = match found.monitor.ask(&Request::Switchover { key: key.clone() }).await? {
-            Answer::Accepted { event } => event,
+        let after = match found
+            .monitor
+            .ask(&Request::Command(Command::Failover { key: key.clone(), to: None, allow_data_loss: false }))
+            .await?
+        {
+            Answer::Accepted { event, .. } => event,
             other => return Err(unexpected(&other)),
         };
         tracing::info!(

@@ -4,7 +4,7 @@ use super::play::Play;
 use anyhow::{Context, Result, bail, ensure};
 use pgbaton_core::model::GroupKey;
 use pgbaton_core::scenario::Verb;
-use pgbaton_core::wire::{Answer, Request};
+use pgbaton_core::wire::{Answer, Command, Request};
 use std::time::Duration;
 
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -28,11 +28,20 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
         }
         Verb::Switchover(ask) => {
             let key = GroupKey { formation: cluster.formation.clone(), group: 0 };
-            ask_monitor(play, &Request::Switchover { key }, ask.refused.as_deref()).await
+            ask_monitor(
+                play,
+                &Request::Command(Command::Failover { key, to: None, allow_data_loss: false }),
+                ask.refused.as_deref(),
+            )
+            .await
         }
         Verb::Drop(drop) => {
             let name = node()?.to_string();
-            let request = Request::Drop { formation: cluster.formation.clone(), name: name.clone(), force: drop.force };
+            let request = Request::Command(Command::Drop {
+                formation: cluster.formation.clone(),
+                name: name.clone(),
+                force: drop.force,
+            });
             ask_monitor(play, &request, None).await?;
             play.cluster.mark_dropped(&name)
         }

@@ -92,6 +92,7 @@ fn read_row(row: &SimpleQueryRow, pgdata: &Path, replayed_tli: Option<Timeline>)
         replayed,
         checkpoint_tli,
         receiver,
+        stranded: None,
         senders: row.get("senders").unwrap_or_default().split(',').filter_map(read_sender).collect(),
     };
     Some(Facts { directory: Directory::Present(control), server: Server::Up(running) })

@@ -25,7 +25,7 @@ pub use conf::REPLICATION_ROLE;
 pub use install::{InstallError, Installation, find_installation};
 
 use nix::unistd::User;
-use pgbaton_core::model::{Facts, Lsn, NodeId, Peer, Position, Upstream};
+use pgbaton_core::model::{Facts, Lsn, NodeId, Peer, Position, Timeline, Upstream};
 use pgbaton_core::ports::{Names, PgError, Postgres, Source, StartAs, StopMode};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
@@ -175,6 +175,15 @@ impl Postgres for LocalPostgres {
         self.wait_for_replay(lsn).await
     }
 
+    async fn holds(&self, lsn: Lsn) -> Result<(), PgError> {
+        self.wait_for_wal(lsn).await
+    }
+
+    async fn advance_slots(&self, lsn: Lsn) -> Result<(), PgError> {
+        let _ = lsn;
+        Ok(())
+    }
+
     async fn set_names(&self, names: &Names) -> Result<(), PgError> {
         self.write_names(names)
     }
@@ -183,8 +192,8 @@ impl Postgres for LocalPostgres {
         self.wait_for_names().await
     }
 
-    async fn promote(&self) -> Result<(), PgError> {
-        self.end_recovery().await
+    async fn promote(&self, timeline: Timeline) -> Result<(), PgError> {
+        self.end_recovery(timeline).await
     }
 
     async fn checkpoint(&self) -> Result<(), PgError> {

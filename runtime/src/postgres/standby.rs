@@ -5,7 +5,7 @@ use super::sql::SqlError;
 use super::watch::DirWatch;
 use super::{LocalPostgres, conf, files, identify};
 use nix::sys::signal::Signal;
-use pgbaton_core::model::{Lsn, NodeId, Position, Upstream};
+use pgbaton_core::model::{Lsn, NodeId, Position, Timeline, Upstream};
 use pgbaton_core::ports::PgError;
 use std::collections::BTreeSet;
 use std::fs;
@@ -143,7 +143,15 @@ impl LocalPostgres {
         self.while_alive("wait for replay", &postmaster, self.until(&sql, "wait for replay")).await
     }
 
-    pub(super) async fn end_recovery(&self) -> Result<(), PgError> {
+    pub(super) async fn wait_for_wal(&self, lsn: Lsn) -> Result<(), PgError> {
+        let postmaster = self.running("wait for WAL")?;
+        let sql = format!(
+            "SELECT (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) >= '{lsn}'::pg_lsn)::int AS held"
+        );
+        self.while_alive("wait for WAL", &postmaster, self.until(&sql, "wait for WAL")).await
+    }
+
+    pub(super) async fn end_recovery(&self, _timeline: Timeline) -> Result<(), PgError> {
         let postmaster = self.running("promote")?;
         files::remove(&self.seal_conf())?;
         let promotion = async {

@@ -1,7 +1,7 @@
 //! The keeper's hand on its local Postgres. It reaches the server without the network.
 
 use crate::postgres::{Conninfo, PgHost, Phase};
-use pgbaton_core::model::{Facts, Lsn, NodeId, Peer, Position, Upstream};
+use pgbaton_core::model::{Facts, Lsn, NodeId, Peer, Position, Timeline, Upstream};
 use pgbaton_core::ports::{Names, PgError, Postgres, Source, StartAs, StopMode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,7 +113,20 @@ impl Postgres for SimPostgres {
         self.host.bells.state.until(done).await
     }
 
-    async fn promote(&self) -> Result<(), PgError> {
+    async fn holds(&self, lsn: Lsn) -> Result<(), PgError> {
+        let held = || match self.host.pg().running() {
+            None => Some(Err(retry("the server is down"))),
+            Some((dir, _)) => (dir.end().lsn >= lsn).then_some(Ok(())),
+        };
+        self.host.bells.wal.until(held).await
+    }
+
+    async fn advance_slots(&self, _lsn: Lsn) -> Result<(), PgError> {
+        Ok(())
+    }
+
+    async fn promote(&self, timeline: Timeline) -> Result<(), PgError> {
+        self.with_dir(|dir| dir.reserve_timelines(timeline))?;
         if !self.host.pg().is_open() && !self.host.begin_promotion() {
             return Err(retry("there is no standby to promote"));
         }

@@ -101,6 +101,13 @@ impl DataDir {
         Timeline(newest.max(self.history.tli).0 + 1)
     }
 
+    /// Takes every number below `least` for itself, with history files that nobody follows.
+    pub fn reserve_timelines(&mut self, least: Timeline) {
+        for number in self.next_tli().0..least.0 {
+            self.histories.insert(Timeline(number), History::root(Timeline(number)));
+        }
+    }
+
     /// Ends recovery: a new timeline with its history file and first record. The control file keeps
     /// the old timeline.
     pub fn branch(&mut self, uid: u64) {

@@ -160,7 +160,7 @@ fn a_promotion_takes_the_next_number_and_leaves_the_control_file_behind() {
         assert!(p.committed("a", 1).await);
         p.pb.follow(B, None).await.unwrap();
         p.pb.seal().await.unwrap();
-        p.pb.promote().await.unwrap();
+        p.pb.promote(Timeline(1)).await.unwrap();
         let facts = p.pb.look().await;
         let running = facts.running().unwrap();
         assert!(!running.in_recovery);
@@ -203,7 +203,7 @@ fn an_orderly_stop_ships_its_last_record_to_the_standby() {
         // And so the new primary's history contains all of the old one's log: nothing to rewind.
         p.pb.follow(B, None).await.unwrap();
         p.pb.seal().await.unwrap();
-        p.pb.promote().await.unwrap();
+        p.pb.promote(Timeline(1)).await.unwrap();
         p.pb.admit(&peer(A, "a")).await.unwrap();
         p.pa.follow(A, Some(&source("b"))).await.unwrap();
         p.pa.start(StartAs::Standby).await.unwrap();
@@ -222,7 +222,7 @@ async fn forked() -> Pair {
     p.pb.follow(B, None).await.unwrap();
     p.pb.seal().await.unwrap();
     assert!(p.committed("a", 1).await);
-    p.pb.promote().await.unwrap();
+    p.pb.promote(Timeline(1)).await.unwrap();
     p.pb.admit(&peer(A, "a")).await.unwrap();
     p.net.heal_all();
     p.pa.stop(StopMode::Immediate).await.unwrap();

@@ -248,6 +248,7 @@ fn running(dir: &DataDir, s: &ServerState, now: Moment) -> Running {
         replayed: if s.in_recovery { replayed } else { position.lsn },
         checkpoint_tli: dir.checkpoint.tli,
         receiver,
+        stranded: None,
         senders: senders.collect(),
     }
 }

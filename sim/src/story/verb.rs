@@ -6,7 +6,7 @@ use crate::world::{CLIENTS, MONITOR, World};
 use pgbaton_core::model::GroupKey;
 use pgbaton_core::scenario::{Selector, Verb};
 use pgbaton_core::shell::StopRequest;
-use pgbaton_core::wire::{Answer, Request};
+use pgbaton_core::wire::{Answer, Command, Request};
 use std::time::Duration;
 
 /// A service manager kills what hasn't stopped by then.
@@ -42,11 +42,19 @@ pub async fn perform(
         Verb::Heal(_) => world.net.heal_all(),
         Verb::Switchover(order) => {
             let key = GroupKey { formation: formation.to_string(), group: 0 };
-            ask_monitor(world, Request::Switchover { key }, order.refused.as_deref()).await?;
+            ask_monitor(
+                world,
+                Request::Command(Command::Failover { key, to: None, allow_data_loss: false }),
+                order.refused.as_deref(),
+            )
+            .await?;
         }
         Verb::Drop(drop) => {
-            let request =
-                Request::Drop { formation: formation.to_string(), name: name(&drop.node)?, force: drop.force };
+            let request = Request::Command(Command::Drop {
+                formation: formation.to_string(),
+                name: name(&drop.node)?,
+                force: drop.force,
+            });
             ask_monitor(world, request, None).await?;
         }
     }

@@ -4,6 +4,7 @@ use crate::model::*;
 use crate::monitor::health::Pulse;
 use crate::monitor::state::{Effects, Group, Input, Monitor, MonitorRecord};
 use crate::ports::Probe;
+use crate::wire::Command;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -38,7 +39,15 @@ fn control(state: ControlState) -> Directory {
 
 fn up(in_recovery: bool, receiver: Option<Receiver>, senders: Vec<Sender>) -> Server {
     let position = Position::new(1, 1000);
-    Server::Up(Running { in_recovery, position, replayed: Lsn(1000), checkpoint_tli: Timeline(1), receiver, senders })
+    Server::Up(Running {
+        in_recovery,
+        position,
+        replayed: Lsn(1000),
+        checkpoint_tli: Timeline(1),
+        receiver,
+        stranded: None,
+        senders,
+    })
 }
 
 pub fn standby() -> Facts {
@@ -77,15 +86,7 @@ impl Pair {
         record.in_force = InForce::only(Contract::any(record.new_contract_id(), 1, BTreeSet::from([B])));
         record.history = Some(History::root(Timeline(1)));
         for (id, name, state) in [(A, "a", NodeState::Primary), (B, "b", NodeState::Secondary)] {
-            let assignment = Assignment {
-                serial: 1,
-                epoch: Epoch(1),
-                goal: state,
-                contract: None,
-                upstream: None,
-                drained: None,
-                peers: vec![],
-            };
+            let assignment = Assignment { serial: 1, ..Assignment::new(Epoch(1), state) };
             let node = NodeRecord {
                 id,
                 name: name.into(),
@@ -178,7 +179,7 @@ impl Pair {
     }
 
     pub fn switchover(&mut self) -> Effects {
-        self.feed(Input::Switchover(key()))
+        self.feed(Input::Command(Command::Failover { key: key(), to: None, allow_data_loss: false }))
     }
 
     pub fn sealed(&mut self, lsn: u64) {

@@ -48,6 +48,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         let changed = match &step {
             Step::Remember(contract) => Some(KeeperRecord { contract: Some(contract.clone()), ..self.record.clone() }),
             Step::Mark(rebuild) => Some(KeeperRecord { rebuild: Some(*rebuild), ..self.record.clone() }),
+            Step::Unseal => Some(KeeperRecord { seal: None, ..self.record.clone() }),
             Step::Clear => Some(KeeperRecord { rebuild: None, ..self.record.clone() }),
             Step::MarkPromotion(epoch, from) => {
                 let promoting = Some(Promoting { epoch: *epoch, from: *from });
@@ -103,10 +104,12 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             }
             (Step::Follow(upstream), _) => self.memory.following = Some(upstream),
             (Step::Admit(peers), _) => self.memory.admitted = Some(peers),
-            (Step::Promote, _) => self.memory.following = None,
+            (Step::Promote(_), _) => self.memory.following = None,
+            (Step::AdvanceSlots(lsn), _) => self.memory.advanced = Some(lsn),
             (Step::Rewind(_) | Step::Clone(_), _) => {
                 self.memory.following = None;
                 self.memory.admitted = None;
+                self.memory.advanced = None;
                 self.memory.inspected = None;
             }
             (Step::Start(_) | Step::Stop(_), _) => self.forget_contract(),

@@ -26,10 +26,12 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         let goal = self.record.goal();
         match self.record.state {
             NodeState::Init | NodeState::WaitStandby | NodeState::Single | NodeState::Dropped => true,
+            NodeState::Maintenance => true,
             NodeState::WaitPrimary | NodeState::Catchingup | NodeState::Demoted => goal == Some(self.record.state),
             NodeState::Primary | NodeState::Secondary => false,
-            NodeState::Draining | NodeState::DemoteTimeout => false,
+            NodeState::Draining | NodeState::DemoteTimeout | NodeState::PrepareMaintenance => false,
             NodeState::PreparePromotion | NodeState::StopReplication => false,
+            NodeState::ReportLsn | NodeState::FastForward | NodeState::WaitMaintenance => false,
         }
     }
 
