@@ -39,11 +39,14 @@ impl Report {
     /// Nothing of the real world is in here: two processes print the same bytes.
     pub fn json(&self, scenario: &Scenario, seed: u64) -> String {
         let verdicts: BTreeMap<&str, &Option<String>> = self.verdicts.iter().map(|v| (v.name, &v.broken)).collect();
+        let not_judged: BTreeMap<&str, &String> =
+            self.verdicts.iter().filter_map(|v| Some((v.name, v.not_judged.as_ref()?))).collect();
         let value = serde_json::json!({
             "title": scenario.title,
             "seed": seed,
             "holds": self.holds(),
             "verdicts": verdicts,
+            "not_judged": not_judged,
             "outcome": self.outcome,
         });
         value.to_string()
@@ -66,8 +69,7 @@ impl Report {
         }
         out.push('\n');
         for verdict in &self.verdicts {
-            let word = verdict.broken.as_deref().unwrap_or("holds");
-            let _ = writeln!(out, "  {}: {word}", verdict.name);
+            let _ = writeln!(out, "  {}: {}", verdict.name, verdict.word());
         }
         for unmet in &self.outcome.unmet {
             let _ = writeln!(out, "  expected otherwise: {unmet}");

@@ -1,15 +1,32 @@
-//! L1, L2: at the end one node is primary (or alone and single), the others are secondary, and nobody is on
-//! its way elsewhere.
+//! L2: at the end one node is primary (or alone and single), the others are secondary, and nobody is on
+//! its way elsewhere; or the group waits, for a lawful reason, where the story wants that.
 
+use super::stall;
 use super::trace::{Kind, Trace};
 use crate::model::NodeState;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
+    let Some(text) = &trace.terms.stalled else {
+        // A drawn story may end in a lawful wait as well; one that was written says so.
+        return settled(trace).or_else(|how| stall::reason(trace).map(|_| ()).map_err(|_| how));
+    };
+    if settled(trace).is_ok() {
+        return Err(format!("it settled, and was to wait with \"{text}\""));
+    }
+    let reasons: Vec<&str> = stall::reasons(trace).collect();
+    match reasons.iter().any(|r| r.contains(text.as_str())) {
+        true => Ok(()),
+        false => Err(format!("it was to wait with \"{text}\", and says {reasons:?}")),
+    }
+}
+
+/// How the group is not settled, if it isn't.
+pub fn settled(trace: &Trace) -> Result<(), String> {
     let ends: Vec<_> = trace
         .events
         .iter()
         .filter_map(|e| match &e.kind {
-            Kind::Ended { node, reported, goal } => Some((node, *reported, *goal)),
+            Kind::Ended { node, reported, goal, .. } => Some((node, *reported, *goal)),
             _ => None,
         })
         .collect();
@@ -31,6 +48,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
+    use super::super::trace::Terms;
     use super::*;
     use crate::model::NodeState::*;
 
@@ -51,5 +69,19 @@ mod tests {
             check(&trace(vec![(0, ended("a", Primary, Primary)), (0, ended("b", Catchingup, Secondary))])).is_err()
         );
         assert!(check(&trace(vec![])).is_err());
+    }
+
+    #[test]
+    fn a_story_that_is_to_stall_must_stall_with_its_reason() {
+        let stalled = |events| {
+            let terms = Terms { stalled: Some("waits for nodes: a".into()), ..Terms::default() };
+            check(&Trace { terms, ..trace(events) })
+        };
+        let b = |pending| (0, waiting("b", ReportLsn, ReportLsn, pending));
+        assert_eq!(stalled(vec![b(Some("waits for nodes: a"))]), Ok(()));
+        assert!(stalled(vec![b(Some("waits for nodes: c"))]).is_err());
+        assert!(stalled(vec![b(None)]).is_err());
+        let settled = vec![(0, ended("a", Primary, Primary)), (0, ended("b", Secondary, Secondary))];
+        assert!(stalled(settled).unwrap_err().contains("it settled"));
     }
 }

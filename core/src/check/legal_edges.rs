@@ -1,21 +1,35 @@
-//! S12: nodes move along the edges of the shared table only. That every goal has a way is a test of the table.
+//! S12: nodes move along the edges of the shared table only, and every goal has a way along them from where its
+//! node is.
 
 use super::trace::{Kind, Trace};
 use crate::model::NodeState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut last: BTreeMap<&str, NodeState> = BTreeMap::new();
+    let mut reach: BTreeMap<NodeState, BTreeSet<NodeState>> = BTreeMap::new();
     for event in &trace.events {
-        let Kind::Node { node, reported, .. } = &event.kind else {
+        let Kind::Node { node, reported, goal, .. } = &event.kind else {
             continue;
         };
+        if !reach.entry(*reported).or_insert_with(|| reachable(*reported)).contains(goal) {
+            return Err(format!("{node} is {reported} at {:.3} s and can't become {goal}", event.at.seconds()));
+        }
         let from = last.insert(node, *reported).unwrap_or(*reported);
         if from != *reported && !from.may_become(*reported) {
             return Err(format!("{node} went from {from} to {reported} at {:.3} s", event.at.seconds()));
         }
     }
     Ok(())
+}
+
+fn reachable(from: NodeState) -> BTreeSet<NodeState> {
+    let mut reached = BTreeSet::from([from]);
+    let mut queue = vec![from];
+    while let Some(at) = queue.pop() {
+        queue.extend(NodeState::ALL.iter().filter(|to| at.may_become(**to) && reached.insert(**to)));
+    }
+    reached
 }
 
 #[cfg(test)]
@@ -29,5 +43,12 @@ mod tests {
         let went = |to| check(&trace(vec![(0, node("a", Secondary, to, 1)), (1, node("a", to, to, 1))]));
         assert_eq!(went(PreparePromotion), Ok(()));
         assert!(went(Primary).unwrap_err().contains("a went from secondary to primary"));
+    }
+
+    #[test]
+    fn a_goal_without_a_way_is_found() {
+        let told = |goal| check(&trace(vec![(0, node("a", Dropped, goal, 1))]));
+        assert_eq!(told(Dropped), Ok(()));
+        assert!(told(Secondary).unwrap_err().contains("can't become secondary"));
     }
 }

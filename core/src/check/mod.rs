@@ -1,17 +1,40 @@
 //! Invariants as pure folds over a trace: the same ones judge simulated and live runs. One file each.
 
+mod bounded;
+mod complete_candidate;
+mod configuration;
+mod contracts;
 mod convergence;
+mod degraded_first;
+mod earned_destruction;
 mod epochs_rise;
+mod fence_first;
+mod identity;
 mod legal_edges;
+mod no_gratuitous_move;
+mod no_limbo;
+mod no_lost_read;
 mod no_lost_write;
+mod no_ping_pong;
+mod no_resurrection;
+mod one_history;
 mod one_primary;
+pub mod orders;
+mod orders_answered;
 pub mod outage;
+mod outage_budget;
+mod primary_returns;
+mod quorums_meet;
+pub mod roles;
+mod sealed_votes;
+pub mod stall;
 #[cfg(test)]
 mod testing;
 pub mod trace;
 
 pub use outage::{Gap, gaps_by_step, longest_gap};
-pub use trace::{Event, Kind, Trace};
+pub use quorums_meet::CONSENT;
+pub use trace::{Answered, Event, Fault, Kind, Sense, Terms, Trace};
 
 /// What a checker says of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,19 +42,119 @@ pub struct Verdict {
     pub name: &'static str,
     /// How the invariant was broken, if it was.
     pub broken: Option<String>,
+    /// Why nothing can be said of it, if so: then it neither holds nor is broken.
+    pub not_judged: Option<String>,
 }
 
-type Checker = fn(&Trace) -> Result<(), String>;
+impl Verdict {
+    /// In words, for a report.
+    pub fn word(&self) -> String {
+        match (&self.broken, &self.not_judged) {
+            (Some(how), _) => how.clone(),
+            (None, Some(why)) => format!("not judged: {why}"),
+            (None, None) => "holds".into(),
+        }
+    }
+}
 
-const CHECKERS: &[(&str, Checker)] = &[
-    ("no acknowledged write is lost", no_lost_write::check),
-    ("at most one node acknowledges writes", one_primary::check),
-    ("epochs only rise", epochs_rise::check),
-    ("every move is legal", legal_edges::check),
-    ("the group settles", convergence::check),
+struct Checker {
+    name: &'static str,
+    /// What the world must have seen.
+    needs: &'static [Sense],
+    /// A promise that a formation which prefers to lose commits doesn't make, and that an operator may give up.
+    promise: bool,
+    check: fn(&Trace) -> Result<(), String>,
+}
+
+const fn checker(name: &'static str, needs: &'static [Sense], check: fn(&Trace) -> Result<(), String>) -> Checker {
+    Checker { name, needs, promise: false, check }
+}
+
+const fn promise(name: &'static str, needs: &'static [Sense], check: fn(&Trace) -> Result<(), String>) -> Checker {
+    Checker { name, needs, promise: true, check }
+}
+
+use Sense::*;
+
+const CHECKERS: &[Checker] = &[
+    promise("no acknowledged write is lost", &[], no_lost_write::check),
+    checker("nobody works alone before it is recorded", &[Servers, Contracts], degraded_first::check),
+    promise("no write that was read is lost", &[Reads], no_lost_read::check),
+    checker("at most one node acknowledges writes", &[], one_primary::check),
+    checker("epochs only rise", &[], epochs_rise::monitor),
+    checker("keepers store an epoch before they act", &[Keepers, Wal], epochs_rise::keepers),
+    checker("one history per timeline", &[Wal, Keepers], one_history::check),
+    promise("no fork is resurrected", &[Wal, Servers], no_resurrection::check),
+    promise("quorums meet", &[Contracts, Orders], quorums_meet::check),
+    checker("a sealed vote stands", &[Wal, Keepers], sealed_votes::check),
+    checker("the promoted node is complete", &[Wal, Keepers], complete_candidate::check),
+    checker("configuration agrees", &[Configuration, Ends], configuration::check),
+    checker("one database per group", &[Keepers, Configuration], identity::check),
+    promise("destruction is earned", &[Wal], earned_destruction::check),
+    checker("every move is legal", &[], legal_edges::check),
+    promise("the old primary is fenced first", &[Servers, Keepers], fence_first::check),
+    checker("what is kept and repeated is bounded", &[Configuration], bounded::check),
+    checker("a primary returns", &[Ends], primary_returns::check),
+    checker("the group settles", &[Ends], convergence::check),
+    checker("nobody is left in limbo", &[Ends], no_limbo::check),
+    checker("the role moves for a reason", &[Faults], no_gratuitous_move::check),
+    checker("an outage keeps to its budget", &[Faults], outage_budget::check),
+    checker("orders are answered", &[Orders, Faults], orders_answered::check),
+    checker("a stall is lawful", &[Ends, Faults], stall::check),
+    checker("the role does not go to and fro", &[Faults], no_ping_pong::check),
 ];
 
 /// Every checker's verdict on a run.
 pub fn judge(trace: &Trace) -> Vec<Verdict> {
-    CHECKERS.iter().map(|(name, check)| Verdict { name, broken: check(trace).err() }).collect()
+    CHECKERS.iter().map(|checker| checker.judge(trace)).collect()
+}
+
+impl Checker {
+    fn judge(&self, trace: &Trace) -> Verdict {
+        let name = self.name;
+        let blind: Vec<String> =
+            self.needs.iter().filter(|s| !trace.sees.contains(s)).map(|s| format!("{s:?}").to_lowercase()).collect();
+        if !blind.is_empty() {
+            let why = format!("this world doesn't see {}", blind.join(" and "));
+            return Verdict { name, broken: None, not_judged: Some(why) };
+        }
+        match (self.check)(trace) {
+            Ok(()) => Verdict { name, broken: None, not_judged: None },
+            Err(how) if self.promise && given_up(trace) => {
+                Verdict { name, broken: None, not_judged: Some(format!("the promise was given up: {how}")) }
+            }
+            Err(how) => Verdict { name, broken: Some(how), not_judged: None },
+        }
+    }
+}
+
+/// By the formation's policy, or by an order.
+fn given_up(trace: &Trace) -> bool {
+    let consent = |kind: &Kind| matches!(kind, Kind::Asked { order } if order.contains(CONSENT));
+    trace.terms.may_lose || trace.events.iter().any(|e| consent(&e.kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_blind_world_gets_no_verdict_and_an_async_formation_no_blame() {
+        let of = |trace: &Trace, name: &str| judge(trace).into_iter().find(|v| v.name == name).unwrap();
+        let mut run = trace(vec![(0, opened("a", 1)), (1, acked(1, "a", 0)), (9, found(&[]))]);
+        assert_eq!(of(&run, "a sealed vote stands").word(), "not judged: this world doesn't see wal and keepers");
+        assert!(of(&run, "no acknowledged write is lost").broken.is_some());
+        run.terms.may_lose = true;
+        let verdict = of(&run, "no acknowledged write is lost");
+        assert!(verdict.broken.is_none() && verdict.not_judged.unwrap().contains("1 of 1 lost"));
+        run.sees = [Wal, Keepers].into();
+        assert_eq!(of(&run, "a sealed vote stands").word(), "holds");
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names: std::collections::BTreeSet<_> = CHECKERS.iter().map(|c| c.name).collect();
+        assert_eq!(names.len(), CHECKERS.len());
+    }
 }

@@ -13,7 +13,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 holder = Some(node);
                 first_ack = None;
             }
-            Kind::Acked { node, .. } | Kind::Opened { node } if holder == Some(node.as_str()) => {
+            Kind::Acked { node, .. } | Kind::Opened { node, .. } if holder == Some(node.as_str()) => {
                 first_ack.get_or_insert(event.at);
             }
             Kind::Acked { node, id, sent, .. } => {

@@ -1,19 +1,63 @@
 //! Short traces for the tests of the checkers.
 
-use super::trace::{Kind, Trace};
-use crate::model::{Epoch, Moment, NodeState};
+use super::trace::{Fault, Kind, Trace};
+use crate::model::{Epoch, Lsn, Moment, NodeId, NodeState, Position, Seal, Timeline};
 
 pub fn trace(events: Vec<(u64, Kind)>) -> Trace {
-    let mut trace = Trace { nodes: vec!["a".into(), "b".into()], events: vec![] };
+    let mut trace = Trace { nodes: vec!["a".into(), "b".into()], ..Trace::default() };
     for (ms, kind) in events {
         trace.push(Moment(ms * 1000), kind);
     }
     trace
 }
 
+/// Ids go with names: a is 1, b is 2.
+pub fn id(name: &str) -> NodeId {
+    NodeId(u32::from(name.as_bytes()[0] - b'a') + 1)
+}
+
 pub fn node(name: &str, reported: NodeState, goal: NodeState, epoch: u64) -> Kind {
-    let description = String::new();
-    Kind::Node { node: name.into(), reported, goal, epoch: Epoch(epoch), rule: None, description }
+    under(name, reported, goal, epoch, "none")
+}
+
+/// A row of the monitor, with the contracts that may be in force.
+pub fn under(name: &str, reported: NodeState, goal: NodeState, epoch: u64, in_force: &str) -> Kind {
+    Kind::Node {
+        node: name.into(),
+        id: id(name),
+        reported,
+        goal,
+        epoch: Epoch(epoch),
+        in_force: in_force.into(),
+        rule: None,
+        description: String::new(),
+    }
+}
+
+pub fn opened(name: &str, tli: u32) -> Kind {
+    Kind::Opened { node: name.into(), tli: Timeline(tli) }
+}
+
+pub fn closed(name: &str) -> Kind {
+    Kind::Closed { node: name.into() }
+}
+
+pub fn names(name: &str, k: usize, of: &[&str]) -> Kind {
+    Kind::Names { node: name.into(), k, of: of.iter().map(|n| id(n)).collect() }
+}
+
+pub fn branched(name: &str, tli: u32, parent: u32, at: u64) -> Kind {
+    Kind::Branched { node: name.into(), tli: Timeline(tli), parent: Timeline(parent), at: Lsn(at) }
+}
+
+/// A keeper's record with a goal, and sealed in its epoch at this place of timeline 1.
+pub fn stored(name: &str, epoch: u64, goal: NodeState, sealed: Option<u64>) -> Kind {
+    let seal = sealed.map(|lsn| Seal { epoch: Epoch(epoch), position: Position::new(1, lsn) });
+    Kind::Stored { node: name.into(), epoch: Epoch(epoch), state: goal, goal: Some(goal), seal, system_id: Some(7) }
+}
+
+pub fn fault(fault: Fault, names: &[&str]) -> Kind {
+    Kind::Fault { fault, nodes: names.iter().map(|n| n.to_string()).collect() }
 }
 
 pub fn acked(id: u64, name: &str, sent_ms: u64) -> Kind {
@@ -25,5 +69,9 @@ pub fn found(ids: &[u64]) -> Kind {
 }
 
 pub fn ended(name: &str, reported: NodeState, goal: NodeState) -> Kind {
-    Kind::Ended { node: name.into(), reported, goal }
+    waiting(name, reported, goal, None)
+}
+
+pub fn waiting(name: &str, reported: NodeState, goal: NodeState, pending: Option<&str>) -> Kind {
+    Kind::Ended { node: name.into(), reported, goal, pending: pending.map(String::from), runs: true }
 }

@@ -1,14 +1,89 @@
 //! What happened in a run, in order of time. Both worlds write it, every checker reads it.
 
-use crate::model::{Epoch, Moment, NodeState};
+use crate::model::{Epoch, Lsn, Moment, NodeId, NodeState, Seal, Timeline};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Trace {
     /// Names of the nodes, in the order of the scenario.
     pub nodes: Vec<String>,
+    /// What the world that wrote this can see at all: where it is blind, a missing event proves nothing.
+    #[serde(default)]
+    pub sees: BTreeSet<Sense>,
+    #[serde(default)]
+    pub terms: Terms,
     pub events: Vec<Event>,
+}
+
+/// What a world can see, beyond the monitor's log and what clients are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sense {
+    /// Which servers are open and what their backends work under: `Opened`, `Closed`, `Names`.
+    Servers,
+    /// What becomes of the log: `Branched`, `Received`, `Rebuilt`.
+    Wal,
+    /// What keepers store: `Stored`.
+    Keepers,
+    /// The contracts that may be in force, in every `Node`.
+    Contracts,
+    /// What a client reads back: `Read`.
+    Reads,
+    /// What was done to the world: `Fault`.
+    Faults,
+    /// What operators asked, and the answers: `Asked`, `Told`.
+    Orders,
+    /// The end of all faults, and who still runs: `Healed`, and all of `Ended`.
+    Ends,
+    /// How Postgres is configured at the end: `Configured`.
+    Configuration,
+}
+
+/// What the scenario lays down for its run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The formation prefers to lose commits over waiting for them.
+    pub may_lose: bool,
+    /// The run must end waiting, with a reason that contains this.
+    pub stalled: Option<String>,
+    /// The longest outage of writes that the scenario allows, where that is more than usual.
+    pub outage: Option<Duration>,
+}
+
+/// What was done to the world, by what it may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The monitor is killed or started.
+    Monitor,
+    Keeper,
+    Postgres,
+    Machine,
+    Pause,
+    /// A service is stopped in order.
+    Service,
+    Link,
+    /// Something stopped, frozen or cut is back.
+    Mend,
+    /// An operator's order.
+    Order,
+    /// Anything else: it may cost anything.
+    Other,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answered {
+    Accepted,
+    Refused {
+        why: String,
+    },
+    /// No answer came, or none that can be read.
+    Lost {
+        why: String,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,19 +104,71 @@ pub enum Kind {
     /// A row of the monitor's event log.
     Node {
         node: String,
+        id: NodeId,
         reported: NodeState,
         goal: NodeState,
         epoch: Epoch,
+        /// The contracts that may be in force, as they are shown.
+        #[serde(default)]
+        in_force: String,
         rule: Option<u16>,
         description: String,
     },
-    /// Postgres on this node began to accept writes, as far as the world can see it.
+    /// Postgres on this node began to accept writes, as far as the world can see it, on this timeline.
     Opened {
         node: String,
+        tli: Timeline,
     },
     Closed {
         node: String,
     },
+    /// What the backends of an open server work under: `k` of these must have flushed a commit.
+    Names {
+        node: String,
+        k: usize,
+        of: BTreeSet<NodeId>,
+    },
+    /// A server was promoted: its new timeline leaves `parent` here.
+    Branched {
+        node: String,
+        tli: Timeline,
+        parent: Timeline,
+        at: Lsn,
+    },
+    /// WAL came over a new connection from another node, or came after a seal.
+    Received {
+        node: String,
+        from: String,
+    },
+    /// A rewind or a clone replaced a directory; these writes were in it and are not in its successor.
+    Rebuilt {
+        node: String,
+        gone: BTreeSet<u64>,
+    },
+    /// A keeper's record, as it reached the disk.
+    Stored {
+        node: String,
+        epoch: Epoch,
+        state: NodeState,
+        goal: Option<NodeState>,
+        seal: Option<Seal>,
+        system_id: Option<u64>,
+    },
+    /// What the step did to the world, and to whom.
+    Fault {
+        fault: Fault,
+        nodes: Vec<String>,
+    },
+    /// An operator's order, and its answer.
+    Asked {
+        order: String,
+    },
+    Told {
+        order: String,
+        answer: Answered,
+    },
+    /// The story is over: nothing goes wrong from here on.
+    Healed,
     /// The clients begin to write, and are told to stop: writes count as out from one to the other.
     ClientsBegan,
     ClientsStopped,
@@ -60,6 +187,11 @@ pub enum Kind {
         known_failed: bool,
         sent: Moment,
     },
+    /// The latest writes a client saw when it read them back from a node that took its session for writes.
+    Read {
+        node: String,
+        ids: BTreeSet<u64>,
+    },
     /// All write ids found on a node that holds the primary role at the end.
     Found {
         node: String,
@@ -70,6 +202,22 @@ pub enum Kind {
         node: String,
         reported: NodeState,
         goal: NodeState,
+        /// What the monitor says it waits for.
+        pending: Option<String>,
+        /// Whether its keeper runs.
+        runs: bool,
+    },
+    /// How the Postgres of a member is configured when the run ends.
+    Configured {
+        node: String,
+        id: NodeId,
+        system_id: u64,
+        /// Whom `synchronous_standby_names` lists.
+        names: BTreeSet<NodeId>,
+        /// For whom it keeps a slot.
+        slots: BTreeSet<NodeId>,
+        /// Whom `primary_conninfo` names.
+        follows: Option<String>,
     },
 }
 

@@ -76,6 +76,7 @@ impl Log {
             candidatepriority: node.candidate_priority,
             replicationquorum: node.replication_quorum,
             epoch: record.epoch.0,
+            in_force: record.in_force.iter().map(Contract::to_string).collect::<Vec<_>>().join("; "),
             description: text.to_string(),
             rule_pos: rule.map(|r| r.number),
             rule_section: rule.map(|r| r.name.to_string()),

@@ -1,8 +1,8 @@
 //! What a scenario expects of its end, beyond the invariants.
 
 use super::format::Scenario;
-use crate::check::{Kind, Trace, longest_gap};
-use crate::model::{NodeState, time::duration};
+use crate::check::{Kind, Terms, Trace, longest_gap, roles};
+use crate::model::{Durability, NodeState, time::duration};
 
 /// Every expectation of `[finally]` that the run didn't meet.
 pub fn unmet(scenario: &Scenario, trace: &Trace) -> Vec<String> {
@@ -42,16 +42,14 @@ pub fn unmet(scenario: &Scenario, trace: &Trace) -> Vec<String> {
 
 /// How often another node than before was told to open.
 pub fn promotions(trace: &Trace) -> u32 {
-    let mut holder: Option<&str> = None;
-    let mut moves = 0;
-    for event in &trace.events {
-        if let Kind::Node { node, goal, .. } = &event.kind
-            && goal.is_writable()
-            && holder != Some(node.as_str())
-        {
-            moves += u32::from(holder.is_some());
-            holder = Some(node);
-        }
+    u32::try_from(roles::promotions(trace).len()).expect("a run ends before the role has moved that often")
+}
+
+/// What the checkers need to know of the scenario.
+pub fn terms(scenario: &Scenario) -> Terms {
+    Terms {
+        may_lose: scenario.cluster.settings.durability() == Durability::Async,
+        stalled: scenario.finally.stalled.clone(),
+        outage: scenario.finally.write_outage.as_ref().map(|o| o.max),
     }
-    moves
 }

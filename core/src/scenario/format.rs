@@ -211,6 +211,9 @@ pub struct Finally {
     pub promotions: Option<u32>,
     #[serde(default)]
     pub write_outage: Option<Outage>,
+    /// The run must not settle: it must end waiting, for a reason that contains this.
+    #[serde(default)]
+    pub stalled: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -1,6 +1,7 @@
 //! Scenario files: one story, two worlds. The format, its checks, and the timeline a run prints.
 
 pub mod expect;
+pub mod fault;
 pub mod format;
 pub mod parse;
 pub mod resolve;

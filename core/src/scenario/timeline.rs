@@ -14,18 +14,14 @@ pub fn render_full(trace: &Trace) -> String {
         let at = event.at.seconds();
         let line = match &event.kind {
             Kind::Step { text } => format!("{at:>9.3}  [{text}]"),
-            Kind::Node { node, reported, goal, epoch, rule, description } => {
+            Kind::Node { node, reported, goal, epoch, rule, description, .. } => {
                 let rule = rule.map_or_else(|| "   ".to_string(), |r| r.to_string());
                 format!("{at:>9.3}  {node:<width$}  {reported:>17} -> {goal:<17}  e{epoch} {rule}  {description}")
             }
-            Kind::Opened { node } => format!("{at:>9.3}  {node:<width$}  accepts writes"),
+            Kind::Opened { node, .. } => format!("{at:>9.3}  {node:<width$}  accepts writes"),
             Kind::Closed { node } => format!("{at:>9.3}  {node:<width$}  accepts no writes"),
-            Kind::ClientsBegan
-            | Kind::ClientsStopped
-            | Kind::Acked { .. }
-            | Kind::NotAcked { .. }
-            | Kind::Found { .. }
-            | Kind::Ended { .. } => continue,
+            // What only the checkers read.
+            _ => continue,
         };
         writeln!(out, "{}", line.trim_end()).expect("a string takes everything");
     }
@@ -72,17 +68,25 @@ pub fn render_states(trace: &Trace) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Epoch;
+    use crate::model::{Epoch, NodeId};
 
     #[test]
     fn states_are_listed_once_each_time_they_are_entered() {
         use NodeState::*;
-        let mut trace = Trace { nodes: vec!["mdw".into()], events: vec![] };
+        let mut trace = Trace { nodes: vec!["mdw".into()], ..Trace::default() };
         for (ms, reported, goal) in
             [(0, Init, Single), (1, Single, Single), (2, Single, WaitPrimary), (3, WaitPrimary, WaitPrimary)]
         {
-            let kind =
-                Kind::Node { node: "mdw".into(), reported, goal, epoch: Epoch(1), rule: None, description: "x".into() };
+            let kind = Kind::Node {
+                node: "mdw".into(),
+                id: NodeId(1),
+                reported,
+                goal,
+                epoch: Epoch(1),
+                in_force: "none".into(),
+                rule: None,
+                description: "x".into(),
+            };
             trace.push(Moment(ms * 1000), kind);
         }
         assert_eq!(render_states(&trace), "mdw: init, single, wait_primary\n");

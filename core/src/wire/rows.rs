@@ -46,6 +46,9 @@ pub struct EventRow {
     pub candidatepriority: u8,
     pub replicationquorum: bool,
     pub epoch: u64,
+    /// The contracts that may be in force, oldest first.
+    #[serde(default)]
+    pub in_force: String,
     pub description: String,
     /// Number of the rule that fired; absent for reports and operator calls.
     pub rule_pos: Option<u16>,

@@ -1,6 +1,8 @@
 //! Clients that insert rows with ids of their own. They seek the writable node as libpq does with
 //! several hosts and `target_session_attrs=read-write`, and stay with it until something goes wrong.
 
+mod reader;
+
 use crate::net::{End, Net, Packet};
 use crate::world::machine::POSTGRES_PORT;
 use crate::world::{CLIENTS, Chronicle, Fate, World};
@@ -62,7 +64,22 @@ impl Clients {
                 world.spawn(CLIENTS, client.run());
             }
         }
+        if number > 0 {
+            world.spawn(CLIENTS, clients.reader(world, &hosts).run_reading());
+        }
         clients
+    }
+
+    fn reader(&self, world: &World, hosts: &[String]) -> Client {
+        Client {
+            number: 0,
+            period: Duration::ZERO,
+            hosts: hosts.to_vec(),
+            fate: world.fate.clone(),
+            net: world.net.clone(),
+            chronicle: world.chronicle.clone(),
+            all: self.clone(),
+        }
     }
 
     /// After the write each of them is at.

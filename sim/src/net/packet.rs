@@ -3,6 +3,7 @@
 
 use crate::postgres::wal::{Image, Record};
 use pgbaton_core::model::{History, Lsn, NodeId};
+use std::collections::BTreeSet;
 
 #[derive(Debug, Clone)]
 pub enum Packet {
@@ -22,6 +23,11 @@ pub enum Packet {
     Committed {
         id: u64,
     },
+    /// A client asks for the latest rows it can see.
+    Read {
+        most: usize,
+    },
+    Rows(BTreeSet<u64>),
     /// The server's word that nothing was written, or that it won't serve.
     Refused {
         reason: String,

@@ -2,8 +2,12 @@
 //! records, a table with the version.
 
 use crate::disk::Disk;
-use crate::world::Fate;
+use crate::world::{Chronicle, Fate};
+use pgbaton_core::check::Kind;
+use pgbaton_core::model::{Epoch, KeeperRecord, NodeState, Seal};
 use pgbaton_core::ports::{Change, Snapshot, Store, StoreError};
+use pgbaton_core::shell::keeper::KEEPER;
+use pgbaton_core::wire;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -15,6 +19,33 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 pub struct SimStore {
     fate: Fate,
     db: Mutex<Database>,
+    witness: Option<Witness>,
+}
+
+/// Tells what a keeper's record says, as soon as it is on disk.
+#[derive(Debug)]
+struct Witness {
+    node: String,
+    chronicle: Chronicle,
+    told: Mutex<Option<Gist>>,
+}
+
+/// What the checkers want to know of a keeper's record.
+type Gist = (Epoch, NodeState, Option<NodeState>, Option<Seal>, Option<u64>);
+
+impl Witness {
+    fn look(&self, changes: &[Change]) {
+        for change in changes {
+            let Change::Put(key, bytes) = change else { continue };
+            let Ok(record) = wire::decode::<KeeperRecord>(bytes) else { continue };
+            let gist = (record.epoch, record.state, record.goal(), record.seal, record.system_id);
+            if key != KEEPER || self.told.lock().unwrap().replace(gist) == Some(gist) {
+                continue;
+            }
+            let (node, (epoch, state, goal, seal, system_id)) = (self.node.clone(), gist);
+            self.chronicle.note(Kind::Stored { node, epoch, state, goal, seal, system_id });
+        }
+    }
 }
 
 fn io(e: impl std::fmt::Display) -> StoreError {
@@ -76,7 +107,14 @@ pub fn commit_to(db: &Database, expected: u64, changes: &[Change]) -> Result<u64
 
 impl SimStore {
     pub fn open(fate: &Fate, disk: &Disk) -> Result<SimStore, StoreError> {
-        Ok(SimStore { fate: fate.clone(), db: Mutex::new(open_database(disk)?) })
+        Ok(SimStore { fate: fate.clone(), db: Mutex::new(open_database(disk)?), witness: None })
+    }
+
+    /// What a keeper stores goes into the chronicle.
+    pub fn witnessed(mut self, node: &str, chronicle: &Chronicle) -> SimStore {
+        let (node, chronicle) = (node.to_string(), chronicle.clone());
+        self.witness = Some(Witness { node, chronicle, told: Mutex::default() });
+        self
     }
 }
 
@@ -89,6 +127,9 @@ impl Store for SimStore {
         // A process may die before the write reaches the disk, or after it and before it knows.
         self.fate.sleep(self.fate.draw_ms(1..2)).await;
         let version = commit_to(&self.db.lock().unwrap(), expected, &changes)?;
+        if let Some(witness) = &self.witness {
+            witness.look(&changes);
+        }
         self.fate.sleep(self.fate.draw_ms(1..2)).await;
         Ok(version)
     }

@@ -2,13 +2,14 @@
 
 use super::directory::{Conninfo, DataDir};
 use super::sync::SyncNames;
+use super::wal::{Kind as WalKind, Record};
 use crate::net::Net;
 use crate::world::{Bell, Chronicle, Fate};
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
 use pgbaton_core::check::Kind as Happened;
 use pgbaton_core::model::{Directory, Facts, Lsn, Moment, NodeId, Position, Receiver, Running, Sender, Server};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -74,6 +75,10 @@ pub struct ServerState {
     pub receiver: Option<ReceiverState>,
     pub senders: BTreeMap<u64, SenderState>,
     pub connections: u64,
+    /// Rows that are durable here and wait for standbys: no other session sees them yet.
+    pub waiting: BTreeSet<u64>,
+    /// Has promised to receive no more, and was told nothing else since.
+    pub sealed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -106,6 +111,8 @@ impl ServerState {
             receiver: None,
             senders: BTreeMap::new(),
             connections: 0,
+            waiting: BTreeSet::new(),
+            sealed: false,
         }
     }
 
@@ -207,8 +214,44 @@ impl PgHost {
         Facts { directory, server }
     }
 
+    /// The latest rows a session on a primary sees.
+    pub fn latest_rows(&self, most: usize) -> BTreeSet<u64> {
+        let mut pg = self.pg();
+        let Some((dir, server)) = pg.running() else { return BTreeSet::new() };
+        let flushed = &dir.wal.records()[..dir.flushed];
+        let seen = |record: &Record| match record.kind {
+            WalKind::Insert(id) if !server.waiting.contains(&id) => Some(id),
+            _ => None,
+        };
+        flushed.iter().rev().filter_map(seen).take(most).collect()
+    }
+
+    /// What the backends of an open server work under.
+    pub fn note_names(&self) {
+        if let Some((_, server)) = self.pg().running()
+            && server.is_open()
+        {
+            let (k, of) = server.names.parts();
+            self.chronicle.note(Happened::Names { node: self.name.clone(), k, of });
+        }
+    }
+
+    /// How the server is configured, for the end of a run. `id` is the node's, which only its keeper knows.
+    pub fn configured(&self, id: NodeId) -> Option<Happened> {
+        let pg = self.pg();
+        let dir = pg.dir.as_ref()?;
+        Some(Happened::Configured {
+            node: self.name.clone(),
+            id,
+            system_id: dir.system_id,
+            names: SyncNames::read(&dir.names).parts().1,
+            slots: dir.admitted.clone(),
+            follows: dir.conninfo.as_ref().map(|c| c.host.clone()),
+        })
+    }
+
     /// Ids of the rows a client could read.
-    pub fn visible_rows(&self) -> std::collections::BTreeSet<u64> {
+    pub fn visible_rows(&self) -> BTreeSet<u64> {
         let pg = self.pg();
         let count = match (&pg.server, &pg.dir) {
             (Some(s), Some(_)) if s.in_recovery => s.replayed,

@@ -80,8 +80,10 @@ impl PgHost {
     }
 
     fn note_open(&self) {
-        if self.pg().is_open() {
-            self.chronicle.note(Happened::Opened { node: self.name.clone() });
+        let tli = self.pg().running().filter(|(_, server)| server.is_open()).map(|(dir, _)| dir.history.tli);
+        if let Some(tli) = tli {
+            self.note_names();
+            self.chronicle.note(Happened::Opened { node: self.name.clone(), tli });
         }
     }
 
@@ -220,7 +222,10 @@ impl PgHost {
             if server.phase != Phase::Up {
                 return;
             }
+            let fork = dir.end();
             dir.branch(uid);
+            let (node, tli) = (self.name.clone(), dir.history.tli);
+            self.chronicle.note(Happened::Branched { node, tli, parent: fork.tli, at: fork.lsn });
             server.in_recovery = false;
             server.promoting = false;
             server.replayed = dir.flushed;

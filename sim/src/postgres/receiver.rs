@@ -5,6 +5,7 @@ use super::host::{PgHost, ReceiverState};
 use crate::net::{End, Follow, Packet};
 use crate::world::fate::either;
 use futures_util::future::Either;
+use pgbaton_core::check::Kind as Happened;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,8 +76,14 @@ impl PgHost {
         }
         self.bells.state.ring();
         self.heard();
+        let mut first = true;
         while let Some(Some(packet)) = self.fate.timeout(SILENCE_MAX, end.recv()).await {
             self.heard();
+            let sealed = || self.pg().server.as_ref().is_some_and(|s| s.sealed);
+            if matches!(packet, Packet::Wal { .. }) && (std::mem::take(&mut first) || sealed()) {
+                let (node, from) = (self.name.clone(), from.host.clone());
+                self.chronicle.note(Happened::Received { node, from });
+            }
             self.take(&end, packet).await;
         }
     }

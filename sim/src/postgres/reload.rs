@@ -20,6 +20,7 @@ impl PgHost {
                 server.names = SyncNames::read(&dir.names);
                 server.names_done += 1;
             }
+            host.note_names();
             host.bells.acks.ring();
             host.bells.state.ring();
         });
@@ -37,6 +38,7 @@ impl PgHost {
                 && server.conninfo != dir.conninfo
             {
                 server.conninfo.clone_from(&dir.conninfo);
+                server.sealed = false;
                 server.conninfo_changes += 1;
             }
             host.bells.state.ring();
@@ -57,7 +59,8 @@ impl PgHost {
                 return Some(Err("the server is told to follow another".to_string()));
             }
             let gone = server.conninfo.is_none() && server.receiver.is_none();
-            (gone && server.replayed == dir.wal.len() && dir.flushed == dir.wal.len()).then(|| Ok(dir.end()))
+            server.sealed = gone && server.replayed == dir.wal.len() && dir.flushed == dir.wal.len();
+            server.sealed.then(|| Ok(dir.end()))
         };
         loop {
             let (replays, states) = (self.bells.replay.rings(), self.bells.state.rings());

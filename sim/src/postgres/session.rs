@@ -47,8 +47,11 @@ impl PgHost {
         end.send(Packet::Welcome { read_only });
         let talk = async {
             while let Some(packet) = end.recv().await {
-                let Packet::Insert { id } = packet else { break };
-                let answer = self.insert(id).await;
+                let answer = match packet {
+                    Packet::Insert { id } => self.insert(id).await,
+                    Packet::Read { most } => Packet::Rows(self.latest_rows(most)),
+                    _ => break,
+                };
                 end.send(answer);
             }
         };
@@ -61,7 +64,10 @@ impl PgHost {
             let uid = self.fate.random();
             let mut pg = self.pg();
             match pg.running() {
-                Some((dir, server)) if server.is_open() => dir.write(uid, Kind::Insert(id)),
+                Some((dir, server)) if server.is_open() => {
+                    server.waiting.insert(id);
+                    dir.write(uid, Kind::Insert(id))
+                }
                 _ => {
                     return Packet::Refused { reason: "cannot execute INSERT in a read-only transaction".into() };
                 }
@@ -79,7 +85,8 @@ impl PgHost {
         let confirmed = || {
             let mut pg = self.pg();
             let (_, server) = pg.running()?;
-            server.names.satisfied(lsn, &server.senders).then_some(())
+            let satisfied = server.names.satisfied(lsn, &server.senders);
+            satisfied.then(|| server.waiting.remove(&id)).map(|_| ())
         };
         self.bells.acks.until(confirmed).await;
         Packet::Committed { id }

@@ -26,6 +26,11 @@ impl SyncNames {
         }
     }
 
+    /// How many must have flushed, and who counts.
+    pub fn parts(&self) -> (usize, BTreeSet<NodeId>) {
+        (self.k, self.nodes.clone())
+    }
+
     /// Only standbys that stream count; one that still catches up doesn't, whatever it has flushed.
     pub fn satisfied(&self, lsn: Lsn, senders: &BTreeMap<u64, SenderState>) -> bool {
         if self.k == 0 {

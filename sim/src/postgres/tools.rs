@@ -4,6 +4,7 @@ use super::directory::{Conninfo, DataDir};
 use super::host::PgHost;
 use super::wal::{Image, Kind};
 use crate::net::{End, Packet, SourceInfo};
+use pgbaton_core::check::Kind as Happened;
 use pgbaton_core::model::{ControlState, Lsn, NodeId, Position};
 use pgbaton_core::ports::{PgError, Source};
 use std::time::Duration;
@@ -99,8 +100,9 @@ impl PgHost {
         let image = self.fetch(end, takes).await?;
         self.stopped(|dir| {
             let admitted = std::mem::take(&mut dir.admitted);
-            *dir = DataDir::from_image(image);
+            let before = std::mem::replace(dir, DataDir::from_image(image));
             dir.admitted = admitted;
+            self.note_rebuilt(&before, dir);
         })
     }
 
@@ -125,7 +127,18 @@ impl PgHost {
         let image = self.fetch(end, takes).await?;
         let mut dir = DataDir::from_image(image);
         dir.conninfo = Some(Conninfo { me, host: source.host.clone(), port: source.port });
-        self.pg().dir = Some(dir);
+        let mut pg = self.pg();
+        if let Some(before) = &pg.dir {
+            self.note_rebuilt(before, &dir);
+        }
+        pg.dir = Some(dir);
         Ok(())
+    }
+
+    /// Which rows were in a directory and are not in the one that takes its place.
+    fn note_rebuilt(&self, before: &DataDir, after: &DataDir) {
+        let rows = |dir: &DataDir| dir.rows(dir.flushed);
+        let gone = rows(before).difference(&rows(after)).copied().collect();
+        self.chronicle.note(Happened::Rebuilt { node: self.name.clone(), gone });
     }
 }

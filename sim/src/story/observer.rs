@@ -5,7 +5,7 @@ use crate::ports::SimLink;
 use crate::ports::clock::WALL_BASE_MS;
 use crate::world::{Bell, Fate, MONITOR, OBSERVER, World};
 use pgbaton_core::check::Kind;
-use pgbaton_core::model::{Epoch, Moment, NodeState};
+use pgbaton_core::model::{Epoch, Moment, NodeId, NodeState};
 use pgbaton_core::ports::Link;
 use pgbaton_core::wire::{Answer, EventRow, Request, StateRow, decode, encode};
 use std::sync::{Arc, Mutex};
@@ -116,9 +116,11 @@ fn moment(row: &EventRow) -> Moment {
 fn kind(row: &EventRow) -> Kind {
     Kind::Node {
         node: row.nodename.clone(),
+        id: NodeId(row.nodeid),
         reported: row.reportedstate,
         goal: row.goalstate,
         epoch: Epoch(row.epoch),
+        in_force: row.in_force.clone(),
         rule: row.rule_pos,
         description: row.description.clone(),
     }

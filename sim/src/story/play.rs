@@ -6,9 +6,9 @@ use super::outcome::Outcome;
 use super::verb;
 use crate::clients::Clients;
 use crate::world::World;
-use pgbaton_core::check::Kind;
-use pgbaton_core::model::Moment;
-use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect};
+use pgbaton_core::check::{Kind, Sense};
+use pgbaton_core::model::{Moment, NodeId};
+use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect, fault};
 use std::time::Duration;
 
 /// Two nodes that are made and joined need no more than this.
@@ -19,6 +19,19 @@ const WITHIN: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(5);
 /// What clients are given to end the write they are at: more than a statement may take.
 const LAST_WRITES: Duration = Duration::from_millis(2500);
+
+/// This world is an open book.
+const SENSES: [Sense; 9] = [
+    Sense::Servers,
+    Sense::Wal,
+    Sense::Keepers,
+    Sense::Contracts,
+    Sense::Reads,
+    Sense::Faults,
+    Sense::Orders,
+    Sense::Ends,
+    Sense::Configuration,
+];
 
 struct Play {
     scenario: Scenario,
@@ -133,6 +146,7 @@ impl Play {
         }
         let text = [&[verb.describe().to_string()], &names[..]].concat().join(" ");
         self.world.chronicle.note(Kind::Step { text });
+        self.world.chronicle.note(fault::event(verb, &names));
         let formation = self.scenario.cluster.formation.clone();
         let done = verb::perform(&self.world, &formation, verb, name).await;
         done.map_err(|why| format!("{} {}: {why}", verb.describe(), names.join(" ")))
@@ -141,8 +155,10 @@ impl Play {
     /// Only the network is mended: what the story left down stays down.
     async fn converge(&mut self) {
         self.world.net.heal_all();
+        self.world.chronicle.note(Kind::Healed);
         let within = self.scenario.finally.converge;
-        if !self.wait_for(&Condition::Settled, within).await {
+        let settled = self.wait_for(&Condition::Settled, within).await;
+        if !settled && self.scenario.finally.stalled.is_none() {
             self.complain_about_nodes("the group did not settle");
         }
     }
@@ -177,6 +193,8 @@ impl Play {
         }
         let (mut trace, complaints) = chronicle.take();
         trace.nodes.clone_from(&self.scenario.cluster.nodes);
+        trace.terms = expect::terms(&self.scenario);
+        trace.sees = SENSES.into();
         self.unmet.extend(expect::unmet(&self.scenario, &trace));
         self.unmet.extend(complaints);
         let outcome = Outcome { trace, unmet: self.unmet, simulated: self.world.fate.now().since(Moment::ZERO) };
@@ -191,7 +209,12 @@ impl Play {
                 if reported.is_writable() {
                     self.world.chronicle.note(Kind::Found { node: node.name.clone(), ids: node.pg.visible_rows() });
                 }
-                self.world.chronicle.note(Kind::Ended { node: node.name.clone(), reported, goal });
+                let runs = node.keeper.is_running();
+                let name = node.name.clone();
+                self.world.chronicle.note(Kind::Ended { node: name, reported, goal, pending: row.pending, runs });
+                if let Some(configured) = node.pg.configured(NodeId(row.node_id)) {
+                    self.world.chronicle.note(configured);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::observer::ask;
 use crate::ports::SimLink;
 use crate::world::{CLIENTS, MONITOR, World};
+use pgbaton_core::check::{Kind, orders};
 use pgbaton_core::model::GroupKey;
 use pgbaton_core::scenario::{Selector, Verb};
 use pgbaton_core::shell::StopRequest;
@@ -74,7 +75,11 @@ async fn stop_service(world: &World, name: &str) -> Result<(), String> {
 /// As a command on the clients' machine does.
 async fn ask_monitor(world: &World, request: Request, refused: Option<&str>) -> Result<(), String> {
     let link = SimLink::new(&world.net, CLIENTS, MONITOR);
-    match (ask(&link, &request, ASK_LIMIT).await?, refused) {
+    let order = orders::describe(&request);
+    world.chronicle.note(Kind::Asked { order: order.clone() });
+    let answer = ask(&link, &request, ASK_LIMIT).await;
+    world.chronicle.note(Kind::Told { order, answer: orders::answered(&answer) });
+    match (answer?, refused) {
         (Answer::Refused { reason, remedy }, Some(expected)) => {
             let said = format!("{reason}: {remedy}");
             let as_expected = said.contains(expected);

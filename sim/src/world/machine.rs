@@ -144,6 +144,7 @@ impl NodeMachine {
         }
         self.keeper.set(Service { running: true, ..Service::default() });
         let store = SimStore::open(&self.fate, &self.disk).expect("a store opens after any kill");
+        let store = store.witnessed(&self.name, &self.chronicle);
         let ports = KeeperPorts {
             clock: self.clock.clone(),
             link: SimLink::new(&self.net, &self.name, MONITOR),

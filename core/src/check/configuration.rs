@@ -1,0 +1,87 @@
+//! S9: when the group has settled, the configuration of every server agrees with it.
+
+use super::trace::{Kind, Trace};
+use crate::model::{NodeId, NodeState};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    let mut ended: BTreeMap<&str, NodeState> = BTreeMap::new();
+    let mut configured = Vec::new();
+    for event in &trace.events {
+        match &event.kind {
+            Kind::Ended { reported, goal, .. } if reported != goal => return Ok(()),
+            Kind::Ended { node, reported, .. } => {
+                ended.insert(node, *reported);
+            }
+            Kind::Configured { node, id, names, slots, follows, .. } => {
+                configured.push((node.as_str(), *id, names, slots, follows.as_deref()));
+            }
+            _ => {}
+        }
+    }
+    let members: BTreeSet<NodeId> =
+        configured.iter().filter(|c| ended.contains_key(c.0)).map(|(_, id, ..)| *id).collect();
+    let primary = ended.iter().find(|(_, state)| state.is_writable()).map(|(name, _)| *name);
+    for (node, id, names, slots, follows) in configured {
+        let Some(state) = ended.get(node) else { continue };
+        let others: BTreeSet<NodeId> = members.iter().copied().filter(|m| *m != id).collect();
+        if let Some(unknown) = slots.iter().find(|s| !others.contains(s)) {
+            return Err(format!("{node} keeps a slot for node {unknown}, which is no other member"));
+        }
+        match state {
+            NodeState::Primary | NodeState::WaitPrimary | NodeState::Single => {
+                if let Some(unknown) = names.iter().find(|n| !others.contains(n)) {
+                    return Err(format!("{node} counts on node {unknown}, which is no other member"));
+                }
+                if let Some(missing) = others.iter().find(|o| !slots.contains(o)) {
+                    return Err(format!("{node} keeps no slot for node {missing}"));
+                }
+            }
+            NodeState::Secondary if follows != primary => {
+                let shown = |name: Option<&str>| name.unwrap_or("nobody").to_string();
+                return Err(format!("{node} follows {}, primary is {}", shown(follows), shown(primary)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::model::NodeState::*;
+
+    fn configured(name: &str, names: &[&str], slots: &[&str], follows: Option<&str>) -> Kind {
+        let ids = |list: &[&str]| list.iter().map(|n| id(n)).collect();
+        Kind::Configured {
+            node: name.into(),
+            id: id(name),
+            system_id: 7,
+            names: ids(names),
+            slots: ids(slots),
+            follows: follows.map(String::from),
+        }
+    }
+
+    #[test]
+    fn names_slots_and_upstreams_that_contradict_the_group_are_found() {
+        let end = |a: Kind, b: Kind| {
+            check(&trace(vec![
+                (0, ended("a", Primary, Primary)),
+                (0, ended("b", Secondary, Secondary)),
+                (0, a),
+                (0, b),
+            ]))
+        };
+        let a = || configured("a", &["b"], &["b"], None);
+        let b = || configured("b", &[], &["a"], Some("a"));
+        assert_eq!(end(a(), b()), Ok(()));
+        assert!(end(configured("a", &["b"], &[], None), b()).unwrap_err().contains("no slot for node 2"));
+        assert!(end(configured("a", &["c"], &["b"], None), b()).unwrap_err().contains("counts on node 3"));
+        assert!(end(a(), configured("b", &[], &["c"], Some("a"))).unwrap_err().contains("slot for node 3"));
+        assert!(end(a(), configured("b", &[], &[], Some("c"))).unwrap_err().contains("b follows c"));
+        assert!(end(a(), configured("b", &[], &[], None)).unwrap_err().contains("b follows nobody"));
+    }
+}

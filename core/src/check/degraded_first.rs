@@ -1,0 +1,54 @@
+//! S1b: no server works without a standby before the monitor has on record that it may.
+
+use super::contracts;
+use super::trace::{Kind, Trace};
+use std::collections::BTreeMap;
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    let mut recorded = "";
+    let mut alone: BTreeMap<&str, bool> = BTreeMap::new();
+    for event in &trace.events {
+        let node = match &event.kind {
+            Kind::Node { in_force, .. } => {
+                recorded = in_force;
+                continue;
+            }
+            Kind::Names { node, k, .. } => {
+                alone.insert(node, *k == 0);
+                node
+            }
+            Kind::Acked { node, warning: false, .. } => node,
+            _ => continue,
+        };
+        if alone.get(node.as_str()) == Some(&true) && !contracts::read(recorded)?.iter().any(|c| c.k == 0) {
+            return Err(format!(
+                "{node} works without a standby at {:.3} s, on record is \"{recorded}\"",
+                event.at.seconds()
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::model::NodeState::*;
+
+    #[test]
+    fn a_primary_that_goes_on_alone_must_be_on_record_first() {
+        let start = || (0, under("a", Primary, Primary, 1, "any 1 of (2)"));
+        let recorded = (1, under("a", Primary, WaitPrimary, 1, "any 1 of (2); none"));
+        assert_eq!(check(&trace(vec![start(), recorded, (2, names("a", 0, &[])), (3, acked(1, "a", 2))])), Ok(()));
+        assert!(check(&trace(vec![start(), (2, names("a", 0, &[]))])).is_err());
+        let late = vec![
+            start(),
+            (1, under("a", Primary, WaitPrimary, 1, "none")),
+            (2, names("a", 0, &[])),
+            (3, under("a", Primary, Primary, 1, "any 1 of (2)")),
+            (4, acked(1, "a", 3)),
+        ];
+        assert!(check(&trace(late)).unwrap_err().contains("a works without a standby"));
+    }
+}

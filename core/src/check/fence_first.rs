@@ -1,0 +1,101 @@
+//! S13: before a server opens, every other that is open can gather no acknowledgement any more: too few of those
+//! its backends wait for are neither sealed nor the new one itself. At the end one server is open at most.
+
+use super::contracts::Terms;
+use super::trace::{Kind, Trace};
+use crate::model::NodeId;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Default)]
+struct World<'a> {
+    open: BTreeSet<&'a str>,
+    names: BTreeMap<&'a str, Terms>,
+    ids: BTreeMap<&'a str, NodeId>,
+    sealed: BTreeSet<&'a str>,
+}
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    let mut world = World::default();
+    for event in &trace.events {
+        match &event.kind {
+            Kind::Node { node, id, .. } => {
+                world.ids.insert(node, *id);
+            }
+            Kind::Stored { node, seal, epoch, .. } => {
+                match seal.is_some_and(|s| s.epoch == *epoch) {
+                    true => world.sealed.insert(node),
+                    false => world.sealed.remove(node.as_str()),
+                };
+            }
+            Kind::Names { node, k, of } => {
+                world.names.insert(node, Terms { k: *k, members: of.clone() });
+            }
+            Kind::Closed { node } => {
+                world.open.remove(node.as_str());
+            }
+            Kind::Opened { node, .. } => {
+                if let Some(other) = world.could_acknowledge_beside(node) {
+                    let at = event.at.seconds();
+                    return Err(format!("{node} opened at {at:.3} s while {other} could acknowledge writes"));
+                }
+                world.open.insert(node);
+            }
+            _ => {}
+        }
+    }
+    let settled =
+        trace.events.iter().all(|e| !matches!(&e.kind, Kind::Ended { reported, goal, .. } if reported != goal));
+    match settled && world.open.len() > 1 {
+        true => Err(format!("at the end {:?} are all open", world.open)),
+        false => Ok(()),
+    }
+}
+
+impl World<'_> {
+    fn could_acknowledge_beside(&self, node: &str) -> Option<&str> {
+        let gone = self.sealed.iter().chain([&node]).filter_map(|n| self.ids.get(n).copied()).collect();
+        let could = |other: &&&str| {
+            **other != node && self.names.get(**other).is_none_or(|names| names.can_acknowledge_without(&gone))
+        };
+        self.open.iter().find(could).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::model::NodeState::*;
+
+    fn opens(names_of_a: Kind, more: Vec<(u64, Kind)>) -> Result<(), String> {
+        let start = vec![
+            (0, node("a", Primary, Primary, 1)),
+            (0, node("b", Secondary, Secondary, 1)),
+            (0, node("c", Secondary, Secondary, 1)),
+            (1, names_of_a),
+            (1, opened("a", 1)),
+        ];
+        check(&trace(start.into_iter().chain(more).chain([(9, opened("b", 2)), (10, closed("a"))]).collect()))
+    }
+
+    #[test]
+    fn the_old_server_must_be_closed_or_without_voters() {
+        assert_eq!(opens(names("a", 1, &["b"]), vec![]), Ok(()), "b won't acknowledge for a any more");
+        assert!(opens(names("a", 1, &["b", "c"]), vec![]).unwrap_err().contains("while a could acknowledge"));
+        let sealed = (2, stored("c", 2, ReportLsn, Some(100)));
+        assert_eq!(opens(names("a", 1, &["b", "c"]), vec![sealed]), Ok(()));
+        assert!(opens(names("a", 0, &[]), vec![]).is_err());
+        assert_eq!(opens(names("a", 0, &[]), vec![(2, closed("a"))]), Ok(()));
+    }
+
+    #[test]
+    fn two_open_servers_at_the_end_are_found() {
+        let both = vec![
+            (0, node("b", Secondary, Secondary, 1)),
+            (1, names("a", 1, &["b"])),
+            (1, opened("a", 1)),
+            (2, opened("b", 2)),
+        ];
+        assert!(check(&trace(both)).unwrap_err().contains("are all open"));
+    }
+}

@@ -1,0 +1,49 @@
+//! L3: a node that is not what it shall be has a published reason, and nobody goes in circles once all is mended.
+
+use super::trace::{Kind, Trace};
+use std::collections::BTreeMap;
+
+/// More rows of one node than the longest lawful way needs: a failover, a rebuild and a contract.
+const ROWS_MAX: usize = 40;
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    let mut healed = false;
+    let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
+    for event in &trace.events {
+        match &event.kind {
+            Kind::Healed => healed = true,
+            Kind::Node { node, .. } if healed => {
+                let count = rows.entry(node).or_default();
+                *count += 1;
+                if *count > ROWS_MAX {
+                    return Err(format!("{node} does not come to rest: {ROWS_MAX} events after the last fault"));
+                }
+            }
+            Kind::Ended { node, reported, goal, pending: None, .. } if reported != goal => {
+                return Err(format!("{node} is {reported}, is to be {goal}, and nothing says what it waits for"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::model::NodeState::*;
+
+    #[test]
+    fn a_node_without_a_reason_or_without_rest_is_found() {
+        let end = |pending| check(&trace(vec![(0, waiting("a", Catchingup, Secondary, pending))]));
+        assert_eq!(end(Some("on its way")), Ok(()));
+        assert!(end(None).unwrap_err().contains("nothing says"));
+        let rows = |n: u64| {
+            let rows = (0..n).map(|i| (i, node("a", Secondary, Catchingup, 1)));
+            check(&trace([(0, Kind::Healed)].into_iter().chain(rows).collect()))
+        };
+        assert_eq!(rows(40), Ok(()));
+        assert!(rows(41).unwrap_err().contains("does not come to rest"));
+    }
+}

@@ -1,0 +1,46 @@
+//! S1c: what a client has read on a primary is there at the end. A write whose wait was cancelled, which Postgres
+//! says with a warning, was shown on no promise.
+
+use super::trace::{Kind, Trace};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    let mut read = BTreeMap::new();
+    let mut cancelled = BTreeSet::new();
+    let mut found = Vec::new();
+    for event in &trace.events {
+        match &event.kind {
+            Kind::Read { node, ids } => ids.iter().for_each(|id| {
+                read.entry(*id).or_insert((node, event.at));
+            }),
+            Kind::Acked { id, warning: true, .. } => {
+                cancelled.insert(*id);
+            }
+            Kind::Found { ids, .. } => found.push(ids),
+            _ => {}
+        }
+    }
+    let missing = |id: &u64| !cancelled.contains(id) && found.iter().any(|ids| !ids.contains(id));
+    match read.iter().find(|(id, _)| missing(id)) {
+        None => Ok(()),
+        Some((id, (node, at))) => {
+            Err(format!("write {id} was read on {node} at {:.3} s and is gone at the end", at.seconds()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn what_was_read_and_is_gone_is_found() {
+        let read = |ids: &[u64]| Kind::Read { node: "a".into(), ids: ids.iter().copied().collect() };
+        assert_eq!(check(&trace(vec![(1, read(&[1, 2])), (9, found(&[1, 2, 3]))])), Ok(()));
+        let gone = check(&trace(vec![(1, read(&[1, 2])), (9, found(&[1]))]));
+        assert_eq!(gone, Err("write 2 was read on a at 0.001 s and is gone at the end".into()));
+        let warned = Kind::Acked { client: 0, id: 2, node: "a".into(), sent: crate::model::Moment(0), warning: true };
+        assert_eq!(check(&trace(vec![(0, warned), (1, read(&[1, 2])), (9, found(&[1]))])), Ok(()));
+    }
+}

@@ -1,0 +1,79 @@
+//! S5: a branch of the log that the group has left behind is never opened again, and nothing grows out of it. A
+//! branch is left once a write was acknowledged on another; a promotion that died before that binds nobody.
+
+use super::trace::{Kind, Trace};
+use crate::model::Timeline;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Default)]
+struct Tree<'a> {
+    parents: BTreeMap<Timeline, Option<Timeline>>,
+    /// The timeline each open server writes on.
+    on: BTreeMap<&'a str, Timeline>,
+    used: BTreeSet<Timeline>,
+    left: BTreeSet<Timeline>,
+}
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    let mut tree = Tree::default();
+    for event in &trace.events {
+        let (node, from) = match &event.kind {
+            Kind::Opened { node, tli } => {
+                tree.parents.entry(*tli).or_default();
+                tree.on.insert(node, *tli);
+                (node, *tli)
+            }
+            Kind::Branched { node, tli, parent, .. } => {
+                tree.parents.insert(*tli, Some(*parent));
+                (node, *parent)
+            }
+            Kind::Acked { node, warning: false, .. } => {
+                tree.uses(node);
+                continue;
+            }
+            _ => continue,
+        };
+        if tree.left.contains(&from) {
+            let at = event.at.seconds();
+            return Err(format!("{node} opens at {at:.3} s from timeline {from}, which the group has left behind"));
+        }
+    }
+    Ok(())
+}
+
+impl Tree<'_> {
+    /// An acknowledged write makes this branch the group's, and everything beside or before it a fork.
+    fn uses(&mut self, node: &str) {
+        let Some(tli) = self.on.get(node).copied() else { return };
+        if !self.left.contains(&tli) && self.used.insert(tli) {
+            self.left.extend(self.parents.keys().filter(|t| **t != tli));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_branch_left_behind_stays_closed() {
+        let start = || vec![(0, opened("a", 1)), (1, branched("b", 2, 1, 100)), (1, opened("b", 2))];
+        let then = |more: Vec<_>| check(&trace(start().into_iter().chain(more).collect()));
+        let used = || (2, acked(1, "b", 1));
+        assert_eq!(then(vec![used(), (3, branched("a", 3, 2, 150))]), Ok(()));
+        assert_eq!(then(vec![used(), (3, opened("b", 2))]), Ok(()), "it was only restarted");
+        let old = then(vec![used(), (3, opened("a", 1))]);
+        assert!(old.unwrap_err().contains("timeline 1, which the group has left behind"));
+        assert!(then(vec![used(), (3, branched("a", 3, 1, 90))]).is_err());
+    }
+
+    #[test]
+    fn a_promotion_that_died_unused_is_the_fork_itself() {
+        let start = || vec![(0, opened("a", 1)), (1, branched("b", 2, 1, 100)), (1, opened("b", 2))];
+        let next = || [(2, branched("c", 3, 1, 100)), (2, opened("c", 3)), (3, acked(1, "c", 2))];
+        let then = |more: Vec<_>| check(&trace(start().into_iter().chain(next()).chain(more).collect()));
+        assert_eq!(then(vec![]), Ok(()));
+        assert!(then(vec![(4, opened("b", 2))]).is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! L5: a fault costs at most its budget of time without an acknowledged write; nothing at all costs almost none. A
+//! story that is to cost more says so.
+
+use super::outage::gaps;
+use super::trace::{Fault, Kind, Trace};
+use crate::model::Moment;
+use std::time::Duration;
+
+/// Without any fault: what a slow flush or a checkpoint may take.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// With usual settings. A death is seen at once; silence takes its timeout, and the fence behind it as well.
+fn budget(fault: Fault) -> Duration {
+    Duration::from_secs(match fault {
+        Fault::Monitor | Fault::Keeper => 1,
+        Fault::Mend | Fault::Postgres | Fault::Service | Fault::Order => 5,
+        Fault::Machine => 10,
+        Fault::Pause => 20,
+        Fault::Link => 40,
+        Fault::Other => 60,
+    })
+}
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    if trace.terms.stalled.is_some() {
+        return Ok(());
+    }
+    let faults: Vec<(Moment, Fault)> = trace
+        .events
+        .iter()
+        .filter_map(|e| match &e.kind {
+            Kind::Fault { fault, .. } => Some((e.at, *fault)),
+            _ => None,
+        })
+        .collect();
+    for gap in gaps(trace, QUIET) {
+        let until = faults.partition_point(|(at, _)| *at < gap.to);
+        let from = faults.partition_point(|(at, _)| *at < gap.from);
+        // Its own faults, and the last before: the effect of that one may have taken a while.
+        let costs: Duration = faults[from.saturating_sub(1)..until].iter().map(|(_, f)| budget(*f)).sum();
+        let allowed = (QUIET + costs).max(trace.terms.outage.unwrap_or_default());
+        if gap.length() > allowed {
+            return Err(format!(
+                "writes were out for {:.3} s from {:.3} s on, {:.0} s are allowed",
+                gap.length().as_secs_f64(),
+                gap.from.seconds(),
+                allowed.as_secs_f64()
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::super::trace::Terms;
+    use super::*;
+
+    #[test]
+    fn each_fault_buys_its_time_and_no_more() {
+        let out = |length: u64, kinds: &[Fault], outage: Option<u64>| {
+            let faults = kinds.iter().map(|f| (1000, fault(*f, &["a"])));
+            let acks = [(1000, acked(1, "a", 999)), (1000 + length, acked(2, "b", 1001))];
+            let mut trace = trace(acks[..1].iter().cloned().chain(faults).chain(acks[1..].iter().cloned()).collect());
+            trace.terms = Terms { outage: outage.map(Duration::from_secs), ..Terms::default() };
+            check(&trace)
+        };
+        assert_eq!(out(900, &[], None), Ok(()));
+        assert!(out(1100, &[], None).is_err());
+        assert_eq!(out(5900, &[Fault::Postgres], None), Ok(()));
+        assert!(out(6100, &[Fault::Postgres], None).unwrap_err().contains("out for 6.100 s"));
+        assert_eq!(out(9000, &[Fault::Postgres, Fault::Mend], None), Ok(()));
+        assert_eq!(out(9000, &[Fault::Postgres], Some(10)), Ok(()));
+    }
+}

@@ -1,0 +1,36 @@
+//! Who holds the role, as the monitor's log tells it.
+
+use super::trace::{Kind, Trace};
+use crate::model::{Epoch, Moment};
+
+/// Another node than before was told to open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promotion<'a> {
+    pub at: Moment,
+    pub from: &'a str,
+    pub to: &'a str,
+    pub epoch: Epoch,
+}
+
+/// Follows the role through a trace.
+#[derive(Debug, Default)]
+pub struct Role<'a> {
+    pub holder: Option<&'a str>,
+}
+
+impl<'a> Role<'a> {
+    /// The move of the role that this event is, if it is one.
+    pub fn follow(&mut self, at: Moment, kind: &'a Kind) -> Option<Promotion<'a>> {
+        let Kind::Node { node, goal, epoch, .. } = kind else { return None };
+        if !goal.is_writable() || self.holder == Some(node.as_str()) {
+            return None;
+        }
+        let from = self.holder.replace(node)?;
+        Some(Promotion { at, from, to: node, epoch: *epoch })
+    }
+}
+
+pub fn promotions(trace: &Trace) -> Vec<Promotion<'_>> {
+    let mut role = Role::default();
+    trace.events.iter().filter_map(|e| role.follow(e.at, &e.kind)).collect()
+}

@@ -1,0 +1,57 @@
+//! S7: who has sealed what it holds, for an epoch, takes no WAL that was written in an older one.
+
+use super::trace::{Kind, Trace};
+use crate::model::Epoch;
+use std::collections::BTreeMap;
+
+#[derive(Default, Clone, Copy)]
+struct Keeper {
+    /// Sealed, and still in the epoch of the seal.
+    sealed: Option<Epoch>,
+    /// The epoch in which it was told last to be open.
+    writes: Option<Epoch>,
+}
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    let mut keepers: BTreeMap<&str, Keeper> = BTreeMap::new();
+    for event in &trace.events {
+        match &event.kind {
+            Kind::Stored { node, epoch, goal, seal, .. } => {
+                let keeper = keepers.entry(node).or_default();
+                keeper.sealed = seal.map(|s| s.epoch).filter(|e| e == epoch);
+                if goal.is_some_and(|g| g.is_writable()) {
+                    keeper.writes = Some(*epoch);
+                }
+            }
+            Kind::Received { node, from } => {
+                let of = |name: &str| keepers.get(name).copied().unwrap_or_default();
+                let Some(sealed) = of(node).sealed else { continue };
+                let source = of(from);
+                if source.sealed != Some(sealed) && source.writes.is_none_or(|written| written < sealed) {
+                    let at = event.at.seconds();
+                    return Err(format!("{node}, sealed for epoch {sealed}, took WAL of {from} at {at:.3} s"));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::model::NodeState::*;
+
+    #[test]
+    fn a_sealed_node_takes_wal_of_its_own_epoch_only() {
+        let received = || Kind::Received { node: "b".into(), from: "a".into() };
+        let sealed = || vec![(0, stored("a", 1, Primary, None)), (1, stored("b", 2, StopReplication, Some(100)))];
+        let then = |more: Vec<_>| check(&trace(sealed().into_iter().chain(more).collect()));
+        assert!(then(vec![(2, received())]).unwrap_err().contains("sealed for epoch 2, took WAL of a"));
+        assert_eq!(then(vec![(2, stored("a", 2, WaitPrimary, None)), (3, received())]), Ok(()));
+        assert_eq!(then(vec![(2, stored("b", 3, Catchingup, None)), (3, received())]), Ok(()), "the seal is history");
+        assert_eq!(then(vec![(2, stored("a", 2, ReportLsn, Some(120))), (3, received())]), Ok(()), "sealed as well");
+    }
+}

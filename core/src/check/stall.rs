@@ -1,0 +1,124 @@
+//! L7: a group that doesn't settle says why, in one of the ways the monitor knows, and the world agrees with it.
+
+use super::convergence::settled;
+use super::trace::{Fault, Kind, Trace};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    match settled(trace) {
+        Ok(()) => Ok(()),
+        Err(how) => reason(trace).map(|_| ()).map_err(|why| format!("{how}; {why}")),
+    }
+}
+
+/// What the nodes were said to wait for at the end.
+pub fn reasons(trace: &Trace) -> impl Iterator<Item = &str> {
+    trace.events.iter().filter_map(|e| match &e.kind {
+        Kind::Ended { pending, .. } => pending.as_deref(),
+        _ => None,
+    })
+}
+
+/// The lawful reason for which the group waits; an error says why there is none.
+pub fn reason(trace: &Trace) -> Result<&str, String> {
+    let facts = Facts::of(trace);
+    let mut refused = Vec::new();
+    for text in reasons(trace) {
+        match facts.agree_with(text) {
+            Ok(()) => return Ok(text),
+            Err(why) => refused.push(format!("\"{text}\": {why}")),
+        }
+    }
+    Err(if refused.is_empty() { "no reason is published".into() } else { refused.join("; ") })
+}
+
+struct Facts<'a> {
+    /// Members at the end, and whether their keeper runs and isn't frozen.
+    runs: BTreeMap<&'a str, bool>,
+    /// Something was broken that only a person may have to mend.
+    broken: bool,
+}
+
+impl<'a> Facts<'a> {
+    fn of(trace: &'a Trace) -> Facts<'a> {
+        let mut facts = Facts { runs: BTreeMap::new(), broken: false };
+        let mut frozen: BTreeSet<&str> = BTreeSet::new();
+        for event in &trace.events {
+            match &event.kind {
+                Kind::Fault { fault: Fault::Pause, nodes } => frozen.extend(nodes.iter().map(String::as_str)),
+                Kind::Fault { fault: Fault::Mend, nodes } => nodes.iter().for_each(|n| {
+                    frozen.remove(n.as_str());
+                }),
+                Kind::Fault { fault, .. } => facts.broken |= !matches!(fault, Fault::Monitor | Fault::Order),
+                Kind::Ended { node, runs, .. } => {
+                    facts.runs.insert(node, *runs && !frozen.contains(node.as_str()));
+                }
+                _ => {}
+            }
+        }
+        facts.broken |= !frozen.is_empty();
+        facts
+    }
+
+    fn agree_with(&self, text: &str) -> Result<(), String> {
+        let Some((kind, what)) = text.split_once(": ") else { return Err("it is none of the known reasons".into()) };
+        let named: Vec<&str> = words(what).filter(|w| self.runs.contains_key(w)).collect();
+        let is_down = |node: &&str| !self.runs[*node];
+        match kind {
+            "waits for the operator" if self.broken => Ok(()),
+            "waits for the operator" => Err("nothing was broken".into()),
+            "waits for nodes" if named.is_empty() => Err("it names no member".into()),
+            "waits for nodes" => match named.iter().find(|n| !is_down(n)) {
+                None => Ok(()),
+                Some(up) => Err(format!("{up} runs")),
+            },
+            "waits for WAL" if named.iter().any(is_down) => Ok(()),
+            "waits for WAL" => Err("it names no member that is down".into()),
+            "commits wait" if self.runs.keys().any(is_down) => Ok(()),
+            "commits wait" => Err("every member runs".into()),
+            _ => Err("it is none of the known reasons".into()),
+        }
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::model::NodeState::*;
+
+    fn ends(pending: Option<&str>, a_runs: bool, more: Vec<(u64, Kind)>) -> Result<(), String> {
+        let a = Kind::Ended { node: "a".into(), reported: Primary, goal: Draining, pending: None, runs: a_runs };
+        let end = [(9, a), (9, waiting("b", ReportLsn, ReportLsn, pending))];
+        check(&trace(more.into_iter().chain(end).collect()))
+    }
+
+    #[test]
+    fn a_reason_counts_only_when_the_world_agrees() {
+        assert_eq!(ends(Some("waits for nodes: a"), false, vec![]), Ok(()));
+        assert!(ends(Some("waits for nodes: a"), true, vec![]).unwrap_err().contains("a runs"));
+        assert!(ends(Some("waits for nodes: a, b"), false, vec![]).unwrap_err().contains("b runs"));
+        assert!(ends(Some("waits for nodes: z"), false, vec![]).is_err());
+        assert_eq!(ends(Some("waits for WAL: up to 0/10, held by a"), false, vec![]), Ok(()));
+        assert!(ends(Some("waits for WAL: up to 0/10, held by a"), true, vec![]).is_err());
+        assert_eq!(ends(Some("commits wait: 0 of 1"), false, vec![]), Ok(()));
+        assert!(ends(Some("commits wait: 0 of 1"), true, vec![]).is_err());
+        assert!(ends(Some("thinks it over"), false, vec![]).is_err());
+        assert!(ends(None, false, vec![]).unwrap_err().contains("no reason is published"));
+    }
+
+    #[test]
+    fn an_operator_is_waited_for_only_after_something_broke_and_the_frozen_count_as_down() {
+        let operator = Some("waits for the operator: lineages differ");
+        assert!(ends(operator, true, vec![(1, fault(Fault::Monitor, &[]))]).is_err());
+        assert_eq!(ends(operator, true, vec![(1, fault(Fault::Machine, &["a"]))]), Ok(()));
+        let frozen = || vec![(1, fault(Fault::Pause, &["a"]))];
+        assert_eq!(ends(Some("waits for nodes: a"), true, frozen()), Ok(()));
+        let back = [(2, fault(Fault::Mend, &["a"]))];
+        assert!(ends(Some("waits for nodes: a"), true, frozen().into_iter().chain(back).collect()).is_err());
+    }
+}
