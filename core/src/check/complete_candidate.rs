@@ -25,9 +25,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 let voter = voters.entry(node).or_default();
                 voter.said = voter.stored;
             }
-            Kind::Branched { node, parent, at, .. } => {
+            Kind::Branched { node, parent, fork, .. } => {
                 let Some(epoch) = voters.get(node.as_str()).and_then(|v| v.epoch) else { continue };
-                let mine = Position { tli: *parent, lsn: *at };
+                let mine = Position { tli: *parent, lsn: *fork };
                 let more = |v: &Voter| {
                     let seal = v.said.filter(|s| s.epoch == epoch)?;
                     let ahead =

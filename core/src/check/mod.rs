@@ -32,12 +32,14 @@ pub mod stall;
 mod testing;
 pub mod trace;
 
+use serde::Serialize;
+
 pub use outage::{Gap, gaps_by_step, longest_gap};
 pub use quorums_meet::CONSENT;
 pub use trace::{Answered, Event, Fault, Kind, Sense, Terms, Trace};
 
 /// What a checker says of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     pub name: &'static str,
     /// How the invariant was broken, if it was.
@@ -138,6 +140,7 @@ fn given_up(trace: &Trace) -> bool {
 mod tests {
     use super::testing::*;
     use super::*;
+    use crate::model::NodeState;
 
     #[test]
     fn a_blind_world_gets_no_verdict_and_an_async_formation_no_blame() {
@@ -150,6 +153,14 @@ mod tests {
         assert!(verdict.broken.is_none() && verdict.not_judged.unwrap().contains("1 of 1 lost"));
         run.sees = [Wal, Keepers].into();
         assert_eq!(of(&run, "a sealed vote stands").word(), "holds");
+    }
+
+    #[test]
+    fn a_trace_survives_its_json() {
+        let run = trace(vec![(3, branched("b", 2, 1, 100)), (4, node("a", NodeState::Single, NodeState::Single, 1))]);
+        let text = serde_json::to_string(&run).unwrap();
+        let back: Trace = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&back).unwrap(), text);
     }
 
     #[test]

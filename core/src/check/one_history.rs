@@ -13,10 +13,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             Kind::Stored { node, epoch, .. } => {
                 epochs.insert(node, *epoch);
             }
-            Kind::Branched { node, tli, parent, at } => {
-                if let Some((other, from, there)) = timelines.insert(*tli, (node, parent, at)) {
+            Kind::Branched { node, tli, parent, fork } => {
+                if let Some((other, from, there)) = timelines.insert(*tli, (node, parent, fork)) {
                     return Err(format!(
-                        "timeline {tli} was begun by {other} off {from} at {there}, and by {node} off {parent} at {at}"
+                        "timeline {tli} was begun by {other} off {from} at {there}, and by {node} off {parent} at {fork}"
                     ));
                 }
                 let epoch = epochs.get(node.as_str()).copied().unwrap_or(Epoch::ZERO);

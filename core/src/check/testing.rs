@@ -46,8 +46,8 @@ pub fn names(name: &str, k: usize, of: &[&str]) -> Kind {
     Kind::Names { node: name.into(), k, of: of.iter().map(|n| id(n)).collect() }
 }
 
-pub fn branched(name: &str, tli: u32, parent: u32, at: u64) -> Kind {
-    Kind::Branched { node: name.into(), tli: Timeline(tli), parent: Timeline(parent), at: Lsn(at) }
+pub fn branched(name: &str, tli: u32, parent: u32, fork: u64) -> Kind {
+    Kind::Branched { node: name.into(), tli: Timeline(tli), parent: Timeline(parent), fork: Lsn(fork) }
 }
 
 /// A keeper's record with a goal, and sealed in its epoch at this place of timeline 1.

@@ -128,12 +128,12 @@ pub enum Kind {
         k: usize,
         of: BTreeSet<NodeId>,
     },
-    /// A server was promoted: its new timeline leaves `parent` here.
+    /// A server was promoted: its new timeline leaves `parent` at `fork`.
     Branched {
         node: String,
         tli: Timeline,
         parent: Timeline,
-        at: Lsn,
+        fork: Lsn,
     },
     /// WAL came over a new connection from another node, or came after a seal.
     Received {

@@ -2,6 +2,7 @@
 //! writes down what it was told.
 
 use super::ledger::{Ledger, Outcome, Write};
+use super::reader;
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, future, stream};
 use pgbaton_core::scenario::Workload;
@@ -58,6 +59,15 @@ impl Clients {
                     }
                 }));
             }
+        }
+        if !tasks.is_empty() {
+            let (targets, ledger, mut stopped) = (Arc::clone(targets), Arc::clone(ledger), stopped);
+            tasks.push(tokio::spawn(async move {
+                tokio::select! {
+                    () = reader::run(&targets, &ledger) => {}
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                }
+            }));
         }
         Clients { stop, tasks }
     }
@@ -127,7 +137,7 @@ fn surely_failed(e: &tokio_postgres::Error) -> bool {
 
 pub struct Session {
     pub client: Client,
-    node: String,
+    pub node: String,
     /// Postgres has warned that the write was committed without its standby.
     warned: Arc<AtomicBool>,
 }

@@ -143,6 +143,11 @@ impl Cluster {
         node.filter(|name| !self.nodes.iter().any(|n| n.name == *name && n.dropped))
     }
 
+    pub fn keeper_runs(&mut self, name: &str) -> bool {
+        let keeper = self.nodes.iter_mut().find(|n| n.name == name).and_then(|n| n.keeper.as_mut());
+        keeper.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
     fn index(&self, name: &str) -> Result<usize> {
         let found = self.nodes.iter().position(|n| n.name == name);
         found.with_context(|| format!("\"{name}\" is no node of this cluster"))

@@ -2,6 +2,7 @@
 
 use pgbaton_core::check::{Kind, Trace};
 use pgbaton_core::model::Moment;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +26,8 @@ pub struct Ledger {
     /// The same moment on the wall clock, which the monitor's events are dated by.
     zero_wall_ms: u64,
     writes: Mutex<Vec<(Instant, Write)>>,
+    /// What was read back, and where.
+    reads: Mutex<Vec<(Instant, String, BTreeSet<u64>)>>,
     stopped: OnceLock<Instant>,
 }
 
@@ -35,6 +38,7 @@ impl Ledger {
             zero: Instant::now(),
             zero_wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
             writes: Mutex::default(),
+            reads: Mutex::default(),
             stopped: OnceLock::new(),
         }
     }
@@ -58,6 +62,11 @@ impl Ledger {
 
     pub fn note(&self, write: Write) {
         self.writes().push((Instant::now(), write));
+    }
+
+    pub fn note_read(&self, node: &str, ids: BTreeSet<u64>) {
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.push((Instant::now(), node.to_string(), ids));
     }
 
     fn writes(&self) -> MutexGuard<'_, Vec<(Instant, Write)>> {
@@ -103,6 +112,9 @@ impl Ledger {
         trace.push(Moment::ZERO, Kind::ClientsBegan);
         if let Some(stopped) = self.stopped.get() {
             trace.push(self.moment(*stopped), Kind::ClientsStopped);
+        }
+        for (at, node, ids) in self.reads.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            trace.push(self.moment(*at), Kind::Read { node: node.clone(), ids: ids.clone() });
         }
         for (at, write) in self.writes().iter() {
             let sent = self.moment(write.sent);

@@ -1,6 +1,6 @@
 //! What a live run brings back, and how it is told.
 
-use pgbaton_core::check::{Kind, Trace, gaps_by_step, judge};
+use pgbaton_core::check::{Kind, Trace, Verdict, gaps_by_step, judge};
 use pgbaton_core::model::Moment;
 use pgbaton_core::scenario::timeline::{render_full, render_states, transfers};
 use serde::Serialize;
@@ -25,12 +25,6 @@ pub struct Outcome {
     pub counts: Counts,
 }
 
-#[derive(Debug, Clone, Serialize)]
-pub struct Verdict {
-    pub name: &'static str,
-    pub broken: Option<String>,
-}
-
 /// The longest time without an acknowledged write that a step may have caused.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepOutage {
@@ -51,8 +45,7 @@ pub struct Counts {
 
 impl Outcome {
     pub fn of(trace: Trace, unmet: Vec<String>) -> Outcome {
-        let verdicts = judge(&trace).into_iter().map(|v| Verdict { name: v.name, broken: v.broken });
-        Outcome { verdicts: verdicts.collect(), outages: outages(&trace), counts: count(&trace), trace, unmet }
+        Outcome { verdicts: judge(&trace), outages: outages(&trace), counts: count(&trace), trace, unmet }
     }
 
     pub fn holds(&self) -> bool {
@@ -94,8 +87,7 @@ impl Outcome {
         }
         out.push('\n');
         for verdict in &self.verdicts {
-            let word = verdict.broken.as_deref().unwrap_or("holds");
-            let _infallible = writeln!(out, "  {}: {word}", verdict.name);
+            let _infallible = writeln!(out, "  {}: {}", verdict.name, verdict.word());
         }
         for unmet in &self.unmet {
             let _infallible = writeln!(out, "  expected otherwise: {unmet}");

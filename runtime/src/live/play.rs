@@ -9,9 +9,9 @@ use super::outcome::Outcome;
 use super::verbs;
 use super::watch::Watch;
 use anyhow::{Context, Result, bail};
-use pgbaton_core::check::{Kind, Trace};
-use pgbaton_core::model::{Epoch, Moment};
-use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect};
+use pgbaton_core::check::{Event, Kind, Sense, Trace};
+use pgbaton_core::model::{Epoch, Moment, NodeId};
+use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect, fault};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// How long `until` may take when the step doesn't say.
 const WITHIN: Duration = Duration::from_secs(60);
 
+/// What can be seen of real servers from outside. What they do with their log, and what keepers store, can't.
+const SENSES: [Sense; 5] = [Sense::Contracts, Sense::Reads, Sense::Faults, Sense::Orders, Sense::Ends];
+
 pub struct Play<'a> {
     pub scenario: &'a Scenario,
     pub cluster: Cluster,
@@ -27,7 +30,8 @@ pub struct Play<'a> {
     pub narrator: Narrator,
     ledger: Arc<Ledger>,
     cast: Cast,
-    steps: Vec<(Moment, String)>,
+    /// What was done to the cluster, and when.
+    notes: Vec<(Moment, Kind)>,
     unmet: Vec<String>,
 }
 
@@ -40,7 +44,7 @@ impl<'a> Play<'a> {
             narrator,
             ledger: Arc::new(Ledger::begin()),
             cast: Cast::default(),
-            steps: Vec::new(),
+            notes: Vec::new(),
             unmet: Vec::new(),
         }
     }
@@ -53,8 +57,9 @@ impl<'a> Play<'a> {
         self.ledger = Arc::new(Ledger::begin());
         let clients = Clients::start(&self.scenario.workload, &targets, &self.ledger);
         self.carry_out().await?;
+        self.note(Kind::Healed);
         let within = self.scenario.finally.converge;
-        if !self.wait_for(&Condition::Settled, within).await {
+        if !self.wait_for(&Condition::Settled, within).await && self.scenario.finally.stalled.is_none() {
             self.unmet.push(format!("the group did not settle; {}", self.watch.describe()));
         }
         self.ledger.stop();
@@ -149,20 +154,32 @@ impl<'a> Play<'a> {
         }
         let text = [&[verb.describe().to_string()], &names[..]].concat().join(" ");
         self.narrator.begins(&text, &self.ledger);
-        self.steps.push((self.ledger.now(), text.clone()));
+        self.note(Kind::Step { text: text.clone() });
+        self.note(fault::event(verb, &names));
         verbs::perform(self, verb, &names).await.context(text)
     }
 
+    pub fn note(&mut self, kind: Kind) {
+        self.notes.push((self.ledger.now(), kind));
+    }
+
     async fn trace(&mut self, targets: &[Target]) -> Result<Trace> {
-        let mut trace = Trace { nodes: self.scenario.cluster.nodes.clone(), events: Vec::new() };
+        let mut trace = Trace {
+            nodes: self.scenario.cluster.nodes.clone(),
+            sees: SENSES.into(),
+            terms: expect::terms(self.scenario),
+            events: std::mem::take(&mut self.notes).into_iter().map(|(at, kind)| Event { at, kind }).collect(),
+        };
         match self.watch.events().await {
             Ok(rows) => {
                 for row in rows {
                     let kind = Kind::Node {
                         node: row.nodename,
+                        id: NodeId(row.nodeid),
                         reported: row.reportedstate,
                         goal: row.goalstate,
                         epoch: Epoch(row.epoch),
+                        in_force: row.in_force,
                         rule: row.rule_pos,
                         description: row.description,
                     };
@@ -170,9 +187,6 @@ impl<'a> Play<'a> {
                 }
             }
             Err(e) => self.unmet.push(format!("the monitor's events can't be read: {e:#}")),
-        }
-        for (at, text) in &self.steps {
-            trace.push(*at, Kind::Step { text: text.clone() });
         }
         self.ledger.write_into(&mut trace);
         trace.sort();
@@ -191,7 +205,8 @@ impl<'a> Play<'a> {
                     Err(e) => self.unmet.push(format!("the writes on {node} can't be read: {e:#}")),
                 }
             }
-            trace.push(at, Kind::Ended { node, reported, goal });
+            let (pending, runs) = (row.pending.clone(), self.cluster.keeper_runs(&node));
+            trace.push(at, Kind::Ended { node, reported, goal, pending, runs });
         }
     }
 }

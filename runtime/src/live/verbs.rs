@@ -2,6 +2,7 @@
 
 use super::play::Play;
 use anyhow::{Context, Result, bail, ensure};
+use pgbaton_core::check::{Kind, orders};
 use pgbaton_core::model::GroupKey;
 use pgbaton_core::scenario::Verb;
 use pgbaton_core::wire::{Answer, Command, Request};
@@ -49,8 +50,12 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
     }
 }
 
-async fn ask_monitor(play: &Play<'_>, request: &Request, refused: Option<&str>) -> Result<()> {
-    match (play.watch.ask(request, ASK_LIMIT).await?, refused) {
+async fn ask_monitor(play: &mut Play<'_>, request: &Request, refused: Option<&str>) -> Result<()> {
+    let order = orders::describe(request);
+    play.note(Kind::Asked { order: order.clone() });
+    let answer = play.watch.ask(request, ASK_LIMIT).await;
+    play.note(Kind::Told { order, answer: orders::answered(&answer) });
+    match (answer?, refused) {
         (Answer::Accepted { .. }, None) => Ok(()),
         (Answer::Refused { reason, remedy }, Some(expected)) => {
             let said = format!("{reason}: {remedy}");

@@ -225,7 +225,7 @@ impl PgHost {
             let fork = dir.end();
             dir.branch(uid);
             let (node, tli) = (self.name.clone(), dir.history.tli);
-            self.chronicle.note(Happened::Branched { node, tli, parent: fork.tli, at: fork.lsn });
+            self.chronicle.note(Happened::Branched { node, tli, parent: fork.tli, fork: fork.lsn });
             server.in_recovery = false;
             server.promoting = false;
             server.replayed = dir.flushed;

@@ -1,0 +1,51 @@
+//! A world that says it sees something must see it: otherwise a checker would hold because it is blind.
+
+use pgbaton_core::check::{Kind, Sense, judge};
+use pgbaton_core::scenario::parse;
+use pgbaton_sim::story;
+use std::collections::BTreeSet;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/kill_and_return.toml");
+const SWITCHOVER: &str = r#"
+[[step]]
+until = { settled = true }
+do = { switchover = {} }
+"#;
+
+fn sense(kind: &Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Opened { .. } => Some("opened"),
+        Kind::Closed { .. } => Some("closed"),
+        Kind::Names { .. } => Some("names"),
+        Kind::Branched { .. } => Some("branched"),
+        Kind::Received { .. } => Some("received"),
+        Kind::Rebuilt { gone, .. } if !gone.is_empty() => Some("rebuilt"),
+        Kind::Stored { seal: Some(_), .. } => Some("stored"),
+        Kind::Node { in_force, .. } if in_force.contains("any 1 of") => Some("contract"),
+        Kind::Read { ids, .. } if !ids.is_empty() => Some("read"),
+        Kind::Fault { .. } => Some("fault"),
+        Kind::Asked { .. } => Some("asked"),
+        Kind::Told { .. } => Some("told"),
+        Kind::Healed => Some("healed"),
+        Kind::Ended { runs: true, .. } => Some("ended"),
+        Kind::Configured { follows: Some(_), .. } => Some("configured"),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_event_that_the_checkers_count_on_happens() {
+    let text = std::fs::read_to_string(FILE).unwrap();
+    let (story, end) = text.split_once("[finally]").unwrap();
+    let scenario =
+        parse(FILE, &format!("{story}{SWITCHOVER}\n[finally]{}", end.replace("promotions = 1", ""))).unwrap();
+    let mut seen = BTreeSet::new();
+    for seed in 1..=6 {
+        let trace = story::run(&scenario, seed).trace;
+        assert_eq!(trace.sees.len(), Sense::Configuration as usize + 1, "nothing is hidden in this world");
+        let unjudged: Vec<_> = judge(&trace).into_iter().filter(|v| v.not_judged.is_some()).collect();
+        assert!(unjudged.is_empty(), "{unjudged:?}");
+        seen.extend(trace.events.iter().filter_map(|e| sense(&e.kind)));
+    }
+    assert_eq!(seen.len(), 15, "{seen:?}");
+}
