@@ -20,7 +20,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             Kind::Acked { node, warning: false, .. } => node,
             _ => continue,
         };
-        if alone.get(node.as_str()) == Some(&true) && !contracts::read(recorded)?.iter().any(|c| c.k == 0) {
+        let may_be_alone = |recorded| Ok::<_, String>(contracts::read(recorded)?.iter().any(|c| c.k == 0));
+        // A monitor that is new to the group has nothing on record until it is told.
+        let known = !recorded.is_empty();
+        if known && alone.get(node.as_str()) == Some(&true) && !may_be_alone(recorded)? {
             return Err(format!(
                 "{node} works without a standby at {:.3} s, on record is \"{recorded}\"",
                 event.at.seconds()

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 struct World<'a> {
     open: BTreeSet<&'a str>,
+    /// Open, and denied by a sealed set once: its members have gone on to newer epochs since.
+    fenced: BTreeSet<&'a str>,
     names: BTreeMap<&'a str, Terms>,
     ids: BTreeMap<&'a str, NodeId>,
     sealed: BTreeSet<&'a str>,
@@ -32,12 +34,14 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             }
             Kind::Closed { node } => {
                 world.open.remove(node.as_str());
+                world.fenced.remove(node.as_str());
             }
             Kind::Opened { node, .. } => {
                 if let Some(other) = world.could_acknowledge_beside(node) {
                     let at = event.at.seconds();
                     return Err(format!("{node} opened at {at:.3} s while {other} could acknowledge writes"));
                 }
+                world.fenced.extend(world.open.iter().filter(|other| *other != node));
                 world.open.insert(node);
             }
             _ => {}
@@ -55,7 +59,9 @@ impl World<'_> {
     fn could_acknowledge_beside(&self, node: &str) -> Option<&str> {
         let gone = self.sealed.iter().chain([&node]).filter_map(|n| self.ids.get(n).copied()).collect();
         let could = |other: &&&str| {
-            **other != node && self.names.get(**other).is_none_or(|names| names.can_acknowledge_without(&gone))
+            **other != node
+                && !self.fenced.contains(**other)
+                && self.names.get(**other).is_none_or(|names| names.can_acknowledge_without(&gone))
         };
         self.open.iter().find(could).copied()
     }

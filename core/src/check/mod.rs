@@ -28,6 +28,7 @@ mod quorums_meet;
 pub mod roles;
 mod sealed_votes;
 pub mod stall;
+mod succession;
 #[cfg(test)]
 mod testing;
 pub mod trace;
@@ -35,8 +36,10 @@ pub mod trace;
 use serde::Serialize;
 
 pub use outage::{Gap, gaps_by_step, longest_gap};
-pub use quorums_meet::CONSENT;
 pub use trace::{Answered, Event, Fault, Kind, Sense, Terms, Trace};
+
+/// What an order says that gives up commits on purpose.
+pub const CONSENT: &str = "allow data loss";
 
 /// What a checker says of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -25,7 +25,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut excuses = Excuses::default();
     for event in &trace.events {
         if let Kind::Fault { fault, nodes } = &event.kind {
-            excuses.note(*fault, nodes);
+            excuses.note(*fault, nodes, trace.terms.may_lose);
         }
         let Some(moved) = role.follow(event.at, &event.kind) else { continue };
         let excused = std::mem::take(&mut excuses.anyone) || excuses.nodes.get(moved.from).is_some_and(|t| t.hit);
@@ -46,10 +46,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 }
 
 impl<'a> Excuses<'a> {
-    fn note(&mut self, fault: Fault, nodes: &'a [String]) {
+    /// A primary under a lease needs its keeper and the monitor; for others neither's death is a reason.
+    fn note(&mut self, fault: Fault, nodes: &'a [String], leased: bool) {
         match fault {
-            // Neither the monitor's death nor a keeper's is a reason to move the role.
-            Fault::Monitor | Fault::Keeper => {}
+            Fault::Monitor => self.anyone |= leased,
+            Fault::Keeper if !leased => {}
             Fault::Order | Fault::Other => self.anyone = true,
             Fault::Mend if nodes.is_empty() => self.nodes.values_mut().for_each(|t| t.lasts = false),
             Fault::Mend => {
@@ -57,10 +58,10 @@ impl<'a> Excuses<'a> {
                     self.nodes.entry(node).or_default().lasts = false;
                 }
             }
-            Fault::Postgres | Fault::Machine | Fault::Service | Fault::Pause | Fault::Link => {
+            Fault::Postgres | Fault::Machine | Fault::Service | Fault::Pause | Fault::Link | Fault::Keeper => {
                 let lasts = matches!(fault, Fault::Pause | Fault::Link);
                 // A cut between a node and the monitor alone is the monitor's trouble.
-                if fault == Fault::Link && nodes.iter().any(|n| n == "monitor") {
+                if !leased && fault == Fault::Link && nodes.iter().any(|n| n == "monitor") {
                     return;
                 }
                 for node in nodes {

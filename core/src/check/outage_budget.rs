@@ -9,9 +9,11 @@ use std::time::Duration;
 /// Without any fault: what a slow flush or a checkpoint may take.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// With usual settings. A death is seen at once; silence takes its timeout, and the fence behind it as well.
-fn budget(fault: Fault) -> Duration {
+/// With usual settings. A death is seen at once; silence takes its timeout, and the fence behind it as well. A primary
+/// under a lease doesn't outlast its monitor or its keeper.
+fn budget(fault: Fault, leased: bool) -> Duration {
     Duration::from_secs(match fault {
+        Fault::Monitor | Fault::Keeper if leased => 40,
         Fault::Monitor | Fault::Keeper => 1,
         Fault::Mend | Fault::Postgres | Fault::Service | Fault::Order => 5,
         Fault::Machine => 10,
@@ -37,7 +39,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         let until = faults.partition_point(|(at, _)| *at < gap.to);
         let from = faults.partition_point(|(at, _)| *at < gap.from);
         // Its own faults, and the last before: the effect of that one may have taken a while.
-        let costs: Duration = faults[from.saturating_sub(1)..until].iter().map(|(_, f)| budget(*f)).sum();
+        let costs: Duration =
+            faults[from.saturating_sub(1)..until].iter().map(|(_, f)| budget(*f, trace.terms.may_lose)).sum();
         let allowed = (QUIET + costs).max(trace.terms.outage.unwrap_or_default());
         if gap.length() > allowed {
             return Err(format!(

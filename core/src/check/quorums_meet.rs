@@ -1,71 +1,38 @@
 //! S6: whoever is promoted was chosen by a sealed set that meets every set able to acknowledge a commit, under
-//! every contract that may have been in force.
+//! every contract that may have been in force; unless the old primary had stopped in order, and none was left.
 
-use super::contracts;
-use super::roles::Role;
-use super::trace::{Kind, Trace};
-use crate::model::{Epoch, NodeId, NodeState};
-use std::collections::{BTreeMap, BTreeSet};
+use super::succession::Successions;
+use super::trace::Trace;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
-    let mut role = Role::default();
-    let mut sealed: BTreeMap<NodeId, Epoch> = BTreeMap::new();
-    // What was on record before the role moved: the move itself ends the old contracts.
-    let mut in_force = "";
-    let mut before = ("", crate::model::Moment::ZERO);
-    let mut consented = false;
+    let mut successions = Successions::default();
     for event in &trace.events {
-        if let Kind::Asked { order } = &event.kind {
-            consented |= order.contains(CONSENT);
-        }
-        let Kind::Node { id, reported, epoch, in_force: now, .. } = &event.kind else {
-            continue;
-        };
-        match seals(*reported) {
-            true => sealed.insert(*id, *epoch),
-            false => sealed.remove(id),
-        };
-        if in_force != now {
-            before = (in_force, event.at);
-            in_force = now;
-        }
-        let Some(moved) = role.follow(event.at, &event.kind) else { continue };
-        if std::mem::take(&mut consented) {
-            continue;
-        }
-        let electing = sealed.iter().filter(|(_, e)| **e == moved.epoch).map(|(id, _)| *id).collect::<BTreeSet<_>>();
-        let old = if before.1 == event.at { before.0 } else { in_force };
-        let open = contracts::read(old)?.into_iter().find(|c| c.can_acknowledge_without(&electing));
-        if let Some(contract) = open {
+        let Some(next) = successions.follow(event)?.filter(|s| !s.orderly && !s.consented) else { continue };
+        if let Some(contract) = next.contracts.iter().find(|c| c.can_acknowledge_without(&next.sealed)) {
             return Err(format!(
-                "{} took over from {} at {:.3} s while {} of {:?} could still acknowledge without {electing:?}",
-                moved.to,
-                moved.from,
+                "{} took over from {} at {:.3} s while {} of {:?} could still acknowledge without {:?}",
+                next.moved.to,
+                next.moved.from,
                 event.at.seconds(),
                 contract.k,
-                contract.members
+                contract.members,
+                next.sealed
             ));
         }
     }
     Ok(())
 }
 
-/// What an order says that gives up commits on purpose.
-pub const CONSENT: &str = "allow data loss";
-
-/// Who reports this has promised to receive nothing from an older primary.
-pub fn seals(state: NodeState) -> bool {
-    matches!(state, NodeState::StopReplication | NodeState::ReportLsn | NodeState::FastForward)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::CONSENT;
     use super::super::testing::*;
+    use super::super::trace::Kind;
     use super::*;
     use crate::model::NodeState::*;
 
-    fn elected(in_force: &str, sealed: &[&str]) -> Result<(), String> {
-        let mut events = vec![(0, under("a", Primary, Primary, 1, in_force))];
+    fn elected(in_force: &str, old: crate::model::NodeState, sealed: &[&str]) -> Result<(), String> {
+        let mut events = vec![(0, under("a", Primary, Primary, 1, in_force)), (4, under("a", old, old, 2, in_force))];
         events.extend(sealed.iter().map(|n| (5, under(n, ReportLsn, ReportLsn, 2, in_force))));
         events.push((6, under("b", ReportLsn, WaitPrimary, 2, "none")));
         check(&trace(events))
@@ -73,18 +40,19 @@ mod tests {
 
     #[test]
     fn a_set_that_misses_a_set_able_to_acknowledge_may_not_elect() {
+        let elected = |in_force, sealed: &[&str]| elected(in_force, DemoteTimeout, sealed);
         assert_eq!(elected("any 1 of (2)", &["b"]), Ok(()));
         assert_eq!(elected("any 1 of (2, 3)", &["b", "c"]), Ok(()));
         assert_eq!(elected("any 2 of (2, 3)", &["b"]), Ok(()));
         assert!(elected("any 1 of (2, 3)", &["b"]).is_err());
         assert!(elected("any 1 of (2); any 1 of (2, 3)", &["b"]).is_err());
         assert!(elected("none", &["b", "c"]).is_err());
-        assert!(elected("any 1 of (2)", &[]).is_ok(), "its own last row shows it sealed");
-        assert!(elected("any 1 of (3)", &[]).is_err());
+        assert!(elected("any 1 of (3)", &["b"]).is_err());
     }
 
     #[test]
-    fn an_operator_may_give_commits_up() {
+    fn an_orderly_stop_needs_no_quorum_and_an_operator_may_give_commits_up() {
+        assert_eq!(elected("any 1 of (2, 3)", Draining, &["b"]), Ok(()));
         let order = Kind::Asked { order: format!("failover, {CONSENT}") };
         let events = vec![
             (0, under("a", Primary, Primary, 1, "none")),

@@ -1,0 +1,71 @@
+//! A promotion as it was decided: from the monitor's log, what may have been in force until then and who was sealed.
+
+use super::CONSENT;
+use super::contracts::{self, Terms};
+use super::roles::{Promotion, Role};
+use super::trace::{Event, Kind};
+use crate::model::{Epoch, Moment, NodeId, NodeState};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub struct Succession<'a> {
+    pub moved: Promotion<'a>,
+    /// The contracts that may have been in force when it was decided.
+    pub contracts: Vec<Terms>,
+    /// Who had said that it receives nothing more.
+    pub sealed: BTreeSet<NodeId>,
+    /// The old primary had stopped in this epoch, by its own word: it acknowledges nothing more, and waits for the
+    /// candidate to have its last record.
+    pub orderly: bool,
+    /// An operator gave up what can't be proven.
+    pub consented: bool,
+}
+
+#[derive(Default)]
+pub struct Successions<'a> {
+    role: Role<'a>,
+    sealed: BTreeSet<NodeId>,
+    closed: BTreeMap<&'a str, Epoch>,
+    in_force: &'a str,
+    /// What was in force before that, and until when: the move itself ends the old contracts.
+    before: (&'a str, Moment),
+    consented: bool,
+}
+
+impl<'a> Successions<'a> {
+    /// The promotion that this event is, if it is one.
+    pub fn follow(&mut self, event: &'a Event) -> Result<Option<Succession<'a>>, String> {
+        if let Kind::Asked { order } = &event.kind {
+            self.consented |= order.contains(CONSENT);
+        }
+        let Kind::Node { node, id, reported, goal, epoch, in_force, .. } = &event.kind else {
+            return Ok(None);
+        };
+        match seals(*reported) && (seals(*goal) || goal.is_writable()) {
+            true => self.sealed.insert(*id),
+            false => self.sealed.remove(id),
+        };
+        if matches!(reported, NodeState::Draining | NodeState::PrepareMaintenance) {
+            self.closed.entry(node).or_insert(*epoch);
+        } else if reported.runs_postgres() {
+            self.closed.remove(node.as_str());
+        }
+        if self.in_force != in_force {
+            self.before = (self.in_force, event.at);
+            self.in_force = in_force;
+        }
+        let Some(moved) = self.role.follow(event.at, &event.kind) else { return Ok(None) };
+        let contracts = contracts::read(if self.before.1 == event.at { self.before.0 } else { self.in_force })?;
+        Ok(Some(Succession {
+            moved,
+            contracts,
+            sealed: self.sealed.clone(),
+            orderly: self.closed.get(moved.from) == Some(&moved.epoch),
+            consented: std::mem::take(&mut self.consented),
+        }))
+    }
+}
+
+/// Who reports this has promised to receive nothing from an older primary.
+fn seals(state: NodeState) -> bool {
+    matches!(state, NodeState::StopReplication | NodeState::ReportLsn | NodeState::FastForward)
+}
