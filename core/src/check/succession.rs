@@ -27,7 +27,7 @@ pub struct Successions<'a> {
     closed: BTreeMap<&'a str, Epoch>,
     in_force: &'a str,
     /// What was in force before that, and until when: the move itself ends the old contracts.
-    before: (&'a str, Moment),
+    before: Option<(&'a str, Moment)>,
     consented: bool,
 }
 
@@ -50,11 +50,11 @@ impl<'a> Successions<'a> {
             self.closed.remove(node.as_str());
         }
         if self.in_force != in_force {
-            self.before = (self.in_force, event.at);
+            self.before = Some((self.in_force, event.at));
             self.in_force = in_force;
         }
         let Some(moved) = self.role.follow(event.at, &event.kind) else { return Ok(None) };
-        let contracts = contracts::read(if self.before.1 == event.at { self.before.0 } else { self.in_force })?;
+        let contracts = contracts::read(self.before.filter(|b| b.1 == event.at).map_or(self.in_force, |b| b.0))?;
         Ok(Some(Succession {
             moved,
             contracts,
