@@ -6,7 +6,15 @@ use pgbaton_sim::story;
 use std::collections::BTreeSet;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/kill_and_return.toml");
+/// Writes that only the old primary has, so that it must be rewound.
+const UNSHIPPED: &str = r#"[[step]]
+at = "9.9s"
+do = { cut = ["@primary", "@standby"] }
+[[step]]"#;
 const SWITCHOVER: &str = r#"
+[[step]]
+wait = "1s"
+do = { heal = {} }
 [[step]]
 until = { settled = true }
 do = { switchover = {} }
