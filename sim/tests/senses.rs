@@ -6,6 +6,7 @@ use pgbaton_sim::story;
 use std::collections::BTreeSet;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/kill_and_return.toml");
+const HEAD: &str = "worlds = [\"sim\"]\nwhy = \"a link is cut\"\n";
 /// Writes that only the old primary has, so that it must be rewound.
 const UNSHIPPED: &str = r#"[[step]]
 at = "9.9s"
@@ -46,7 +47,7 @@ fn every_event_that_the_checkers_count_on_happens() {
     let text = std::fs::read_to_string(FILE).unwrap();
     let (story, end) = text.split_once("[finally]").unwrap();
     let scenario =
-        parse(FILE, &format!("{story}{SWITCHOVER}\n[finally]{}", end.replace("promotions = 1", ""))).unwrap();
+        parse(FILE, &format!("{HEAD}{story}{SWITCHOVER}\n[finally]{}", end.replace("promotions = 1", ""))).unwrap();
     let mut seen = BTreeSet::new();
     for seed in 1..=6 {
         let trace = story::run(&scenario, seed).trace;
