@@ -147,6 +147,12 @@ impl Pair {
         pair
     }
 
+    /// What it has heard is gone, what it has stored stays.
+    pub fn monitor_restarts(&mut self) {
+        let record = self.record().clone();
+        self.monitor.groups.insert(key(), Group::new(record, self.now));
+    }
+
     pub fn goal(&self, node: NodeId) -> NodeState {
         self.record().nodes[&node].goal()
     }
