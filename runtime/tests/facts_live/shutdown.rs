@@ -10,6 +10,7 @@ fn a_smart_stop_lets_sessions_go_on_committing() {
     fact(async |lab: &Lab| {
         let a = lab.primary("a").await;
         let session = a.session().await;
+        a.hang_up().await;
         a.signal(Signal::SIGTERM);
         until("new sessions are refused", async || a.try_ask("SELECT 1").await.is_err()).await;
         let refused = a.try_ask("SELECT 1").await.unwrap_err();

@@ -3,7 +3,7 @@
 use super::program;
 use super::session::{Pending, Session, refusal};
 use super::version::Version;
-use super::{PATIENCE, until};
+use super::{PATIENCE, POLL, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub struct Server {
     pub name: String,
@@ -20,6 +20,8 @@ pub struct Server {
     pub version: &'static Version,
     settings: Mutex<BTreeMap<String, String>>,
     postmaster: Mutex<Option<Child>>,
+    /// For questions only; a new session for each would cost more than all the rest.
+    asking: tokio::sync::Mutex<Option<Session>>,
 }
 
 /// A process that the kernel has stopped; it goes on when this goes out of scope.
@@ -46,8 +48,15 @@ fn free_port() -> u16 {
 
 impl Server {
     pub fn new(version: &'static Version, name: &str, pgdata: PathBuf) -> Server {
-        let (settings, postmaster) = (Mutex::default(), Mutex::default());
-        let server = Server { name: name.into(), port: free_port(), pgdata, version, settings, postmaster };
+        let server = Server {
+            name: name.into(),
+            port: free_port(),
+            pgdata,
+            version,
+            settings: Mutex::default(),
+            postmaster: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        };
         server.set("port", &server.port.to_string());
         server
     }
@@ -89,7 +98,10 @@ impl Server {
     pub async fn set_now(&self, name: &str, value: &str) {
         self.set(name, value);
         self.signal(Signal::SIGHUP);
-        until(&format!("{name} = {value}"), async || self.ask(&format!("SHOW {name}")).await == value).await;
+        until(&format!("{name} = {value}"), async || {
+            self.try_ask(&format!("SHOW {name}")).await.unwrap() == value
+        })
+        .await;
     }
 
     /// Names in force: the checkpointer, which tells all backends, has read them.
@@ -238,16 +250,28 @@ impl Server {
         Session::open(self.port).await.unwrap_or_else(|e| panic!("{}: {}", self.name, refusal(&e)))
     }
 
-    /// The first value of the answer, as text.
+    /// The first value of the answer, as text. In a session of its own that is kept.
     pub async fn ask(&self, sql: &str) -> String {
-        self.try_ask(sql).await.unwrap_or_else(|e| panic!("{}: {sql}: {e}", self.name))
+        let mut kept = self.asking.lock().await;
+        if kept.as_ref().is_none_or(|session| session.is_closed()) {
+            *kept = Some(self.session().await);
+        }
+        let answer = kept.as_ref().unwrap().ask(sql).await;
+        answer.unwrap_or_else(|e| panic!("{}: {sql}: {}", self.name, refusal(&e)))
     }
 
+    /// In a new session.
     pub async fn try_ask(&self, sql: &str) -> Result<String, String> {
         let session = Session::open(self.port).await.map_err(|e| refusal(&e))?;
         session.ask(sql).await.map_err(|e| refusal(&e))
     }
 
+    /// No session of the harness is left.
+    pub async fn hang_up(&self) {
+        *self.asking.lock().await = None;
+    }
+
+    /// In a new session.
     pub async fn run(&self, sql: &str) {
         self.session().await.run(sql).await;
     }
@@ -258,19 +282,23 @@ impl Server {
 
     /// Asks until the expression is true.
     pub async fn until(&self, expression: &str) {
-        let (since, mut session) = (Instant::now(), None);
+        let since = Instant::now();
+        let mut kept = self.asking.lock().await;
         loop {
-            let asked = match &session {
-                None => Session::open(self.port).await.map(|new| session = Some(new)).map(|()| String::new()),
-                Some(open) => open.ask(&format!("SELECT ({expression})::text")).await,
+            let asked = async {
+                if kept.is_none() {
+                    *kept = Some(Session::open(self.port).await?);
+                }
+                kept.as_ref().unwrap().ask(&format!("SELECT ({expression})::text")).await
             };
-            match asked {
+            let asked = asked.await;
+            match &asked {
                 Ok(answer) if answer == "true" => return,
                 Ok(_) => {}
-                Err(_) => session = None,
+                Err(_) => *kept = None,
             }
             assert!(since.elapsed() < PATIENCE, "in vain on {}: {expression}: {asked:?}", self.name);
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(POLL).await;
         }
     }
 
