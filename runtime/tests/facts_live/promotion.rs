@@ -1,13 +1,14 @@
 //! Promotions, timelines and who follows whom.
 
-use super::harness::{Lab, Server, fact, lsn, until};
+use super::harness::{Lab, Server, Session, fact, freeze, lsn, until};
 use super::start::port_on;
-use nix::sys::signal::Signal;
-use pgbaton_core::model::{NodeId, Peer};
-use pgbaton_core::ports::{Postgres, StartAs};
+use pgbaton_core::model::{NodeId, Peer, Upstream};
+use pgbaton_core::ports::{Postgres, StartAs, StopMode};
 
 const NO_RECEIVER: &str = "NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver')";
 const STREAMS: &str = "EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')";
+/// The startup process has found nothing in pg_wal nor by streaming.
+const CIRCLE: &str = "waiting for WAL to become available";
 const CONTROL_TIMELINE: &str = "Latest checkpoint's TimeLineID";
 
 /// Parent, switch point and reason of each line.
@@ -62,24 +63,59 @@ fn two_servers_promoted_apart_choose_the_same_number() {
     });
 }
 
+/// Timeline 2 as if it had forked off before anything that anybody holds.
+const RESERVED: &str = "1\t0/1\treserved\n";
+const PASSED_OVER: &str = "new timeline 2 forked off current database system timeline 1 before current recovery point";
+
 #[test]
 fn a_history_file_in_the_directory_takes_a_number() {
     fact(async |lab: &Lab| {
         let (a, b) = lab.pair().await;
-        let c = lab.standby("c", &b).await;
+        let (c, late) = (lab.standby("c", &b).await, lab.standby("late", &b).await);
         stop_following(&b).await;
-        b.put_file("pg_wal/00000002.history", "1\t0/1\tno such history\n");
+        b.put_file("pg_wal/00000002.history", RESERVED);
+        until("looked at twice", async || b.log().matches(PASSED_OVER).count() >= 2).await;
+        // It goes on as before, and may even follow again.
         a.run("INSERT INTO t VALUES (1)").await;
+        b.follow_now(a.port).await;
+        b.until("(SELECT count(*) FROM t) = 1").await;
+        stop_following(&b).await;
+        late.until_replayed(&a).await;
+        late.stop_immediately().await;
         let replayed = b.ask("SELECT pg_last_wal_replay_lsn()").await;
         b.promote().await;
-        eprintln!("{}", b.log());
         assert_eq!(b.timeline().await, 3);
-        eprintln!("{:?} {replayed}", history(&b, 3));
-        b.run("INSERT INTO t VALUES (3)").await;
-        c.until("(SELECT count(*) FROM t) = 1").await;
+        assert_eq!(history(&b, 3), [(1, replayed, "no recovery target specified".into())]);
+        b.run("INSERT INTO t VALUES (2)").await;
         c.until("(SELECT received_tli FROM pg_stat_wal_receiver) = 3").await;
-        eprintln!("{}", c.log());
+        c.until("(SELECT count(*) FROM t) = 2").await;
+        a_start_beside_it_is_refused(&a).await;
+        followers_ask_for_it(&b, &late).await;
     });
+}
+
+async fn a_start_beside_it_is_refused(a: &Server) {
+    let file = "pg_wal/00000002.history";
+    a.stop_fast().await;
+    a.put_file(file, RESERVED);
+    a.put_signal();
+    a.launch();
+    a.until_ended().await;
+    assert!(a.log().contains("requested timeline 2 is not a child of this server's history"), "{}", a.log());
+    std::fs::remove_file(a.pgdata.join(file)).unwrap();
+    a.start().await;
+}
+
+/// On their way to timeline 3 they fetch every history from their own on.
+async fn followers_ask_for_it(b: &Server, late: &Server) {
+    let (file, aside) = (b.pgdata.join("pg_wal/00000002.history"), b.pgdata.join("aside"));
+    std::fs::rename(&file, &aside).unwrap();
+    late.launch();
+    late.until_log("could not receive timeline history file from the primary server").await;
+    late.until_ready().await;
+    assert_eq!(late.count().await, 1);
+    std::fs::rename(&aside, &file).unwrap();
+    late.until("(SELECT count(*) FROM t) = 2").await;
 }
 
 #[test]
@@ -115,11 +151,40 @@ fn an_apply_delay_holds_replay_back_but_not_receiving() {
 #[test]
 fn after_a_seal_nothing_arrives_although_the_receiver_outlived_the_reload() {
     fact(async |lab: &Lab| {
-        let (a, b) = (port_on(&lab.server("a")), lab.server("b"));
-        let me = NodeId(2);
+        let (server, me) = (lab.server("a"), NodeId(2));
+        let (a, b) = (port_on(&server), port_on(&lab.server("b")));
         a.start(StartAs::Primary).await.unwrap();
-        let (running, _) = (a.look().await, Signal::SIGHUP);
-        let _unused = (running, me, Peer { node: me, host: "127.0.0.1".into(), port: b.port });
+        a.admit(&[Peer { node: me, host: "127.0.0.1".into(), port: b.config().port }]).await.unwrap();
+        let history = a.look().await.control().unwrap().history.clone();
+        let upstream = Upstream { node: NodeId(1), host: "127.0.0.1".into(), port: server.port, history };
+        b.follow(me, Some(&upstream)).await.unwrap();
+        b.start(StartAs::Standby).await.unwrap();
+        let (of_a, of_b) = (Session::open(server.port).await.unwrap(), Session::open(b.config().port).await.unwrap());
+        let streams = async || of_b.ask(&format!("SELECT {STREAMS}")).await.unwrap() == "t";
+        until("b streams", streams).await;
+
+        let startup = of_b.ask("SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'").await.unwrap();
+        let frozen = freeze(startup.parse().unwrap());
+        b.follow(me, None).await.unwrap();
+        until("the reload", async || of_b.ask("SHOW primary_conninfo").await.unwrap().is_empty()).await;
+        of_a.run("INSERT INTO t VALUES (1)").await;
+        let end = of_a.ask("SELECT pg_current_wal_flush_lsn()").await.unwrap();
+        let arrived = format!("SELECT pg_last_wal_receive_lsn() >= '{end}'");
+        until("the receiver lives on", async || of_b.ask(&arrived).await.unwrap() == "t").await;
+        drop(frozen);
+        let sealed = b.seal().await.unwrap();
+        assert!(sealed.lsn >= lsn(&end), "what had arrived is replayed: {sealed:?} {end}");
+        assert!(!streams().await);
+
+        of_a.run("INSERT INTO t VALUES (2)").await;
+        of_a.run("SELECT pg_switch_wal()").await;
+        let circles = || std::fs::read_to_string(b.config().log_file()).unwrap().matches(CIRCLE).count();
+        let before = circles();
+        until("two more circles of the startup process", async || circles() >= before + 2).await;
+        assert_eq!(of_b.ask("SELECT string_agg(n::text, ' ') FROM t").await.unwrap(), "1");
+        assert_eq!(b.seal().await.unwrap(), sealed);
+        b.stop(StopMode::Immediate).await.unwrap();
+        a.stop(StopMode::Immediate).await.unwrap();
     });
 }
 
@@ -144,22 +209,34 @@ fn a_follower_behind_the_switch_follows_to_the_new_timeline() {
 fn a_forked_follower_is_refused_for_ever() {
     fact(async |lab: &Lab| {
         let (a, b) = lab.pair().await;
-        let c = lab.standby("c", &a).await;
+        let (c, far) = (lab.standby("c", &a).await, lab.standby("far", &a).await);
         stop_following(&b).await;
         a.run("INSERT INTO t VALUES (1)").await;
         c.until_replayed(&a).await;
+        c.set_now("primary_conninfo", "").await;
+        a.run("INSERT INTO t SELECT generate_series(1, 50000)").await;
+        far.until_replayed(&a).await;
+        a.stop_fast().await;
         b.promote().await;
-        c.follow_now(b.port).await;
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-        eprintln!("{}", c.log());
-        eprintln!("{}", c.ask("SELECT pg_stat_wal_receiver::text FROM pg_stat_wal_receiver").await);
-        eprintln!("{}", b.ask("SELECT pg_stat_replication::text FROM pg_stat_replication").await);
-        eprintln!("{}", b.log());
-        b.run("INSERT INTO t SELECT generate_series(1, 10000)").await;
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-        eprintln!("{}", c.log());
-        eprintln!("{}", c.ask("SELECT pg_stat_wal_receiver::text FROM pg_stat_wal_receiver").await);
-        eprintln!("{}", STREAMS);
+        for ahead in [&c, &far] {
+            ahead.follow_now(b.port).await;
+        }
+        let forked = "new timeline 2 forked off current database system timeline 1 before current recovery point";
+        until("tried again and again", async || c.log().matches(forked).count() >= 4).await;
+        // From another segment its request itself is refused.
+        let refused = "on timeline 1 is not in this server's history";
+        until("tried again and again", async || far.log().matches(refused).count() >= 4).await;
+        b.run("INSERT INTO t SELECT generate_series(1, 100000)").await;
+        let (seen, far_seen) = (c.log().matches(forked).count(), far.log().matches(refused).count());
+        until("nor does time help", async || c.log().matches(forked).count() >= seen + 2).await;
+        until("nor there", async || far.log().matches(refused).count() >= far_seen + 2).await;
+        assert_eq!((c.count().await, far.count().await), (1, 50_001));
+        let senders = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+        assert_eq!(b.ask(senders).await, "0");
+        for ahead in [&c, &far] {
+            let ends = ["(SELECT received_tli FROM pg_stat_wal_receiver) = 1", "pg_is_in_recovery()"];
+            assert_eq!(ahead.ask(&format!("SELECT {} IS NOT FALSE AND {}", ends[0], ends[1])).await, "t");
+        }
     });
 }
 
