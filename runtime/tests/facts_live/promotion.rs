@@ -74,6 +74,8 @@ fn a_history_file_in_the_directory_takes_a_number() {
         let (c, late) = (lab.standby("c", &b).await, lab.standby("late", &b).await);
         stop_following(&b).await;
         b.put_file("pg_wal/00000002.history", RESERVED);
+        // Beyond a gap, so nobody will find it.
+        b.put_file("pg_wal/00000005.history", RESERVED);
         until("looked at twice", async || b.log().matches(PASSED_OVER).count() >= 2).await;
         // It goes on as before, and may even follow again.
         a.run("INSERT INTO t VALUES (1)").await;

@@ -143,6 +143,8 @@ fn a_restarted_receiver_starts_at_a_segment() {
         const RECEIVED: &str = "SELECT pg_last_wal_receive_lsn()";
         let held = b.ask(RECEIVED).await;
         assert_ne!(lsn(&held).0 % (1 << 20), 0);
+        // It would log what runs now and then.
+        let idle = a.freeze("background writer").await;
         // The receiver alone, and its upstream is silent.
         network.cut();
         network.break_connections();
@@ -157,7 +159,13 @@ fn a_restarted_receiver_starts_at_a_segment() {
         assert_eq!(b.ask("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'").await, "0");
         assert!(lsn(&b.ask("SELECT pg_last_wal_replay_lsn()").await) >= lsn(&start));
         network.heal();
-        b.until(&format!("pg_last_wal_receive_lsn() >= '{held}'")).await;
+        b.until("EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')").await;
+        let flushed = "(SELECT flush_lsn FROM pg_stat_replication WHERE state = 'streaming')";
+        a.until(&format!("{flushed} = pg_current_wal_flush_lsn()")).await;
+        assert_eq!(b.ask(RECEIVED).await, start, "only WAL that is new to it moves it, whatever its upstream is told");
+        drop(idle);
+        a.run("INSERT INTO t VALUES (1)").await;
+        b.until(&format!("pg_last_wal_receive_lsn() > '{held}'")).await;
     });
 }
 

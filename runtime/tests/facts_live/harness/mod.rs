@@ -12,11 +12,11 @@ mod version;
 
 pub use disk::{SmallDisk, StallingDisk};
 pub use lab::{Lab, fact};
-pub use program::{Finished, give_away};
+pub use program::give_away;
 pub use proxy::Proxy;
 pub use server::{Server, freeze, is_alive};
-pub use session::{Pending, Session, refusal};
-pub use version::{Version, versions};
+pub use session::{Session, refusal};
+pub use version::versions;
 
 use pgbaton_core::model::Lsn;
 use std::time::{Duration, Instant};
