@@ -250,7 +250,8 @@ fn a_standby_in_catchup_does_not_count() {
         a.set_names("b").await;
         let commit = a.waiting_commit("INSERT INTO t VALUES (1)").await;
         let wanted = a.end().await;
-        let bulk = "SET synchronous_commit = off; CREATE TABLE bulk AS SELECT repeat('x', 900) FROM generate_series(1, 30000)";
+        let bulk =
+            "SET synchronous_commit = off; CREATE TABLE bulk AS SELECT repeat('x', 900) FROM generate_series(1, 30000)";
         a.run(bulk).await;
         // Enough for that commit, far too little for all.
         network.let_down(4 << 20);
@@ -285,8 +286,11 @@ fn new_names_are_in_force_later_than_written() {
         a.set("synchronous_standby_names", "nobody");
         assert_eq!(a.ask(SHOW).await, "", "in the file only");
         let busy = a.session().await;
-        busy.run("CREATE FUNCTION wait_and_show() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
-            PERFORM pg_advisory_lock(7); RAISE NOTICE '%', current_setting('synchronous_standby_names'); END $$").await;
+        busy.run(
+            "CREATE FUNCTION wait_and_show() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM pg_advisory_lock(7); RAISE NOTICE '%', current_setting('synchronous_standby_names'); END $$",
+        )
+        .await;
         let gate = a.session().await;
         gate.run("SELECT pg_advisory_lock(7)").await;
         let busy = busy.begin("SELECT wait_and_show()");

@@ -64,7 +64,8 @@ fn a_slot_keeps_wal_for_an_absent_follower() {
         // The same with a bound instead of a slot.
         a.set_now("wal_keep_size", "64MB").await;
         let c = lab.server("c");
-        let made = ["-D", c.pgdata_text(), "-h", "127.0.0.1", "-p", &a.port.to_string(), "-U", "postgres", "-c", "fast"];
+        let made =
+            ["-D", c.pgdata_text(), "-h", "127.0.0.1", "-p", &a.port.to_string(), "-U", "postgres", "-c", "fast"];
         std::fs::remove_dir_all(&c.pgdata).unwrap();
         let cloned = lab.run("pg_basebackup", &made).await;
         assert!(cloned.success, "{}", cloned.text);

@@ -109,7 +109,8 @@ fn a_stopped_backend_holds_a_stop_up() {
         a.signal(Signal::SIGINT);
         other.ended().await;
         // All but those that serve to the end.
-        until("the rest is ready to end", async || a.children().iter().filter(|pid| is_alive(**pid)).count() <= 2).await;
+        until("the rest is ready to end", async || a.children().iter().filter(|pid| is_alive(**pid)).count() <= 2)
+            .await;
         assert_eq!(a.try_ask("SELECT 1").await.unwrap_err(), "57P03 the database system is shutting down");
         assert!(a.is_running());
         assert_eq!(a.control(STATE).await, "in production");

@@ -116,7 +116,8 @@ fn a_rewind_needs_the_same_system() {
         let a = lab.server("a");
         let b = lab.server("b");
         fs::remove_dir_all(&b.pgdata).unwrap();
-        let made = lab.run("initdb", &["-D", b.pgdata_text(), "-U", "postgres", "-A", "trust", "--wal-segsize=1"]).await;
+        let made =
+            lab.run("initdb", &["-D", b.pgdata_text(), "-U", "postgres", "-A", "trust", "--wal-segsize=1"]).await;
         assert!(made.success, "{}", made.text);
         b.set("unix_socket_directories", "");
         b.start().await;
@@ -166,7 +167,8 @@ fn a_base_backup_that_loses_its_source_leaves_nothing_usable() {
             let network = Proxy::to(a.port).await;
             network.let_down(8 << 20);
             let port = network.port.to_string();
-            let mut arguments = vec!["-D", b.pgdata_text(), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast"];
+            let mut arguments =
+                vec!["-D", b.pgdata_text(), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast"];
             // As a killed pg_basebackup leaves it.
             arguments.extend(keep.then_some("--no-clean"));
             let death = async {

@@ -98,10 +98,8 @@ impl Server {
     pub async fn set_now(&self, name: &str, value: &str) {
         self.set(name, value);
         self.signal(Signal::SIGHUP);
-        until(&format!("{name} = {value}"), async || {
-            self.try_ask(&format!("SHOW {name}")).await.unwrap() == value
-        })
-        .await;
+        until(&format!("{name} = {value}"), async || self.try_ask(&format!("SHOW {name}")).await.unwrap() == value)
+            .await;
     }
 
     /// Names in force: the checkpointer, which tells all backends, has read them.
@@ -237,7 +235,10 @@ impl Server {
 
     /// The process id of an auxiliary process, as pg_stat_activity calls it.
     pub async fn process(&self, backend_type: &str) -> i32 {
-        self.ask(&format!("SELECT pid FROM pg_stat_activity WHERE backend_type = '{backend_type}'")).await.parse().unwrap()
+        self.ask(&format!("SELECT pid FROM pg_stat_activity WHERE backend_type = '{backend_type}'"))
+            .await
+            .parse()
+            .unwrap()
     }
 
     pub async fn freeze(&self, backend_type: &str) -> Frozen {

@@ -64,7 +64,9 @@ fn installed_below(base: &Path) -> Vec<Version> {
 
 /// Postgres refuses to run as root.
 pub fn user() -> Option<User> {
-    geteuid().is_root().then(|| User::from_name("postgres").unwrap().expect("root needs a user postgres to run servers"))
+    geteuid()
+        .is_root()
+        .then(|| User::from_name("postgres").unwrap().expect("root needs a user postgres to run servers"))
 }
 
 impl Version {
@@ -112,7 +114,10 @@ impl Version {
 }
 
 fn settings_mark() -> u32 {
-    SETTINGS.bytes().chain(FIRST_STATEMENTS.bytes()).fold(7, |mark: u32, byte| mark.wrapping_mul(31).wrapping_add(byte.into()))
+    SETTINGS
+        .bytes()
+        .chain(FIRST_STATEMENTS.bytes())
+        .fold(7, |mark: u32, byte| mark.wrapping_mul(31).wrapping_add(byte.into()))
 }
 
 /// Keeps owners where it may.
