@@ -6,6 +6,7 @@ use crate::config::NodeConfig;
 use crate::service::{Places, keeper};
 use clap::Args;
 use pgbaton_core::model::GroupKey;
+use pgbaton_core::wire::StateRow;
 use std::path::PathBuf;
 
 /// Which service of this machine is meant.
@@ -66,7 +67,7 @@ pub struct ViaMonitor {
 pub struct Found {
     pub monitor: Monitor,
     asked_formation: Option<String>,
-    local: Option<NodeConfig>,
+    local: Option<(Places, NodeConfig)>,
 }
 
 impl ViaMonitor {
@@ -77,7 +78,8 @@ impl ViaMonitor {
             Some(pgdata) => Some(keeper::read_config(&Places::node(pgdata))?),
             None => None,
         };
-        let url = self.monitor.as_ref().or(local.as_ref().map(|config| &config.monitor));
+        let local = self.pgdata.as_deref().map(Places::node).zip(local);
+        let url = self.monitor.as_ref().or(local.as_ref().map(|(_, config)| &config.monitor));
         let url = url.ok_or_else(|| {
             Failure::arguments(
                 "where the monitor is is not said",
@@ -97,16 +99,38 @@ impl Found {
 
     /// One formation, for commands that need one.
     pub fn formation(&self) -> String {
-        let local = self.local.as_ref().map(|config| config.formation.clone());
+        let local = self.local.as_ref().map(|(_, config)| config.formation.clone());
         self.asked_formation().or(local).unwrap_or_else(|| "default".to_string())
     }
 
     pub fn key(&self, group: Option<u32>) -> GroupKey {
-        let local = self.local.as_ref().map(|config| config.group);
+        let local = self.local.as_ref().map(|(_, config)| config.group);
         GroupKey { formation: self.formation(), group: group.or(local).unwrap_or(0) }
     }
 
     pub fn local_name(&self) -> Option<&str> {
-        self.local.as_ref().map(|config| config.name.as_str())
+        self.local.as_ref().map(|(_, config)| config.name.as_str())
+    }
+
+    /// Where the files of this node are, if it is the local one.
+    pub fn local_places(&self, name: &str) -> Option<Places> {
+        self.local.as_ref().filter(|(_, config)| config.name == name).map(|(places, _)| places.clone())
+    }
+
+    /// The node that was named, or the local one.
+    pub fn node_name(&self, asked: Option<&str>) -> Result<String, Failure> {
+        asked.or(self.local_name()).map(str::to_string).ok_or_else(|| {
+            Failure::arguments("which node is not said", "name it with --name, or a local one with --pgdata DIR")
+        })
+    }
+
+    /// A node of the formation by its name.
+    pub async fn node(&self, name: &str) -> Result<StateRow, Failure> {
+        let rows = self.monitor.state(Some(self.formation()), None).await?;
+        let known: Vec<&str> = rows.iter().map(|row| row.nodename.as_str()).collect();
+        let remedy = format!("known nodes are: {}", known.join(", "));
+        rows.iter().find(|row| row.nodename == name).cloned().ok_or_else(|| {
+            Failure::monitor(format!("formation \"{}\" has no node named \"{name}\"", self.formation()), remedy)
+        })
     }
 }

@@ -80,7 +80,7 @@ fn as_json(local: &Local, service: Option<u32>, postmaster: Option<postmaster::P
 }
 
 /// What the keeper stored last of itself.
-fn stored_state(places: &Places) -> Value {
+pub fn stored_state(places: &Places) -> Value {
     let copy = std::fs::read_to_string(places.mirror()).ok();
     let copy: Option<Value> = copy.and_then(|text| serde_json::from_str(&text).ok());
     copy.map_or(Value::Null, |mut v| v["records"]["keeper"]["state"].take())

@@ -1,0 +1,161 @@
+//! `pgbaton drop node`: asks the monitor to let a node go, and waits until it has gone.
+
+use super::remove_directory;
+use crate::cli::failure::{Code, Failure};
+use crate::cli::follow::{Follow, Shown, deadline};
+use crate::cli::options::{Found, ViaMonitor};
+use crate::cli::status::stored_state;
+use crate::service::{Places, keeper, pidfile, postmaster};
+use clap::Args;
+use pgbaton_core::model::NodeState;
+use pgbaton_core::wire::{Command, StateRow};
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+pub struct DropNode {
+    #[command(flatten)]
+    via: ViaMonitor,
+    /// Name of the node; default: the local node.
+    #[arg(long, short = 'a', conflicts_with_all = ["hostname", "pgport"])]
+    name: Option<String>,
+    /// The node by where it is, together with --pgport.
+    #[arg(long, short = 'n', requires = "pgport")]
+    hostname: Option<String>,
+    #[arg(long, short = 'p', requires = "hostname")]
+    pgport: Option<u16>,
+    /// Forgets the node without its cooperation, as when its machine is gone for good.
+    #[arg(long)]
+    force: bool,
+    /// Removes the data directory of a local node, and what pgbaton keeps beside it.
+    #[arg(long)]
+    destroy: bool,
+    /// Seconds to wait until the node has gone; 0 waits for as long as it takes.
+    #[arg(long, default_value_t = 60, value_name = "SECS")]
+    wait: u64,
+}
+
+impl DropNode {
+    pub async fn run(self, json: bool) -> Result<(), Failure> {
+        let found = self.via.find()?;
+        let name = self.which(&found).await?;
+        let local = found.local_places(&name);
+        if self.destroy && local.is_none() {
+            return Err(Failure::arguments(
+                format!("node \"{name}\" is not a node of this machine, as far as was said"),
+                "--destroy removes local files: name the data directory with --pgdata DIR",
+            ));
+        }
+        let was_dropped = local.as_ref().is_some_and(|places| stored_state(places) == NodeState::Dropped.name());
+        if !was_dropped {
+            self.drop(&found, &name, local.as_ref(), json).await?;
+        }
+        match (local, self.destroy) {
+            (Some(places), true) => destroy(&places),
+            _ => Ok(()),
+        }
+    }
+
+    async fn which(&self, found: &Found) -> Result<String, Failure> {
+        let (Some(host), Some(port)) = (&self.hostname, self.pgport) else {
+            return found.node_name(self.name.as_deref());
+        };
+        let rows = found.monitor.state(Some(found.formation()), None).await?;
+        let node = rows.into_iter().find(|row| row.nodehost == *host && row.nodeport == port);
+        node.map(|row| row.nodename).ok_or_else(|| {
+            let text = format!("formation \"{}\" has no node at {host}:{port}", found.formation());
+            Failure::monitor(text, "see pgbaton show state")
+        })
+    }
+
+    async fn drop(&self, found: &Found, name: &str, local: Option<&Places>, json: bool) -> Result<(), Failure> {
+        let formation = found.formation();
+        let nodes = found.monitor.state(Some(formation.clone()), None).await?;
+        let command = Command::Drop { formation: formation.clone(), name: name.to_string(), force: self.force };
+        let accepted = found.monitor.command(command).await?;
+        tracing::info!("node \"{name}\" leaves formation \"{formation}\"");
+        accepted.tell();
+        let node = nodes.iter().find(|row| row.nodename == name);
+        let group = node.map(|row| row.group_id);
+        let of_group: Vec<StateRow> = nodes.iter().filter(|row| group == Some(row.group_id)).cloned().collect();
+        let mut follow = Follow {
+            monitor: &found.monitor,
+            formation,
+            group,
+            after: accepted.event,
+            deadline: deadline(self.wait),
+            shown: Some(Shown::new(&of_group, json)?),
+        };
+        let id = node.map(|row| row.node_id);
+        let gone = |rows: &[StateRow]| rows.iter().all(|row| Some(row.node_id) != id).then_some(());
+        let acted = async {
+            match local {
+                Some(places) => self.local_service_acts(places).await,
+                None => Ok(()),
+            }
+        };
+        let (forgotten, acted) = tokio::join!(follow.until(gone), acted);
+        follow.finish()?;
+        acted?;
+        match forgotten? {
+            Some(()) => {
+                tracing::info!("node \"{name}\" is dropped");
+                Ok(())
+            }
+            None => Err(Failure::new(
+                Code::Internal,
+                format!(
+                    "node \"{name}\" has not gone within {} seconds; it goes as soon as its keeper hears of it",
+                    self.wait
+                ),
+                "if its machine is gone for good, say --force",
+            )),
+        }
+    }
+
+    /// The service stops Postgres and ends. When none runs, its work is done here.
+    async fn local_service_acts(&self, places: &Places) -> Result<(), Failure> {
+        let unseen = |e| Failure::new(Code::State, format!("can't look at the service: {e}"), "look at the limits");
+        let Some(service) = pidfile::Service::find(&places.pid()).map_err(unseen)? else {
+            return self.act_as_service(places).await;
+        };
+        let patience = (self.wait > 0).then(|| Duration::from_secs(self.wait));
+        let wait = tokio::task::spawn_blocking(move || service.wait_until_gone(patience));
+        match wait.await.map_err(std::io::Error::other).and_then(|gone| gone).map_err(unseen)? {
+            true => Ok(()),
+            false => Err(Failure::new(
+                Code::Internal,
+                format!("the service of this node hasn't ended within {} seconds, and goes on", self.wait),
+                "look at its log",
+            )),
+        }
+    }
+
+    async fn act_as_service(&self, places: &Places) -> Result<(), Failure> {
+        let serve = keeper::run(places, keeper::Aim::Serve);
+        let served = match self.wait {
+            0 => Ok(serve.await),
+            seconds => tokio::time::timeout(Duration::from_secs(seconds), serve).await,
+        };
+        match served {
+            Ok(Err(failure)) if failure.code == Code::Dropped => Ok(()),
+            Ok(result) => result,
+            Err(_) => Err(Failure::new(
+                Code::Internal,
+                format!("this node hasn't heard within {} seconds that it was dropped", self.wait),
+                "run the same command again",
+            )),
+        }
+    }
+}
+
+fn destroy(places: &Places) -> Result<(), Failure> {
+    if let Some(server) = postmaster::find(&places.data) {
+        return Err(Failure::new(
+            Code::Postgres,
+            format!("Postgres, pid {}, still runs in {}; nothing was removed", server.pid, places.data.display()),
+            "stop it first",
+        ));
+    }
+    remove_directory(&places.data)?;
+    remove_directory(&places.state_dir)
+}
