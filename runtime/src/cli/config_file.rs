@@ -115,7 +115,7 @@ impl Set {
         let config: T = table.try_into().map_err(|e: toml::de::Error| {
             Failure::config(format!("{} can't be set to \"{}\": {}", self.option, self.value, e.message()), "")
         })?;
-        check(&config)?;
+        check(&config).map_err(|failure| Failure { code: Code::Config, ..failure })?;
         config::write(&local.places().config(), &config)
             .map_err(|e| Failure::config(e, "check the permissions of its directory"))
     }

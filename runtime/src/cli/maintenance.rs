@@ -23,7 +23,7 @@ pub struct Maintenance {
 
 pub async fn enable(asked: &Maintenance, allow_failover: bool, json: bool) -> Result<(), Failure> {
     let found = asked.via.find()?;
-    let node = found.node(&found.node_name(asked.name.as_deref())?).await?;
+    let node = found.node(asked.name.as_deref()).await?;
     let is_primary = node.assigned_group_state.belongs_to_primary();
     let accepted = match ask(&found, &node, true, allow_failover).await? {
         // The way to have it is an option of this command.
@@ -37,7 +37,7 @@ pub async fn enable(asked: &Maintenance, allow_failover: bool, json: bool) -> Re
 
 pub async fn disable(asked: &Maintenance, json: bool) -> Result<(), Failure> {
     let found = asked.via.find()?;
-    let node = found.node(&found.node_name(asked.name.as_deref())?).await?;
+    let node = found.node(asked.name.as_deref()).await?;
     let accepted = ask(&found, &node, false, false).await??;
     // What the monitor leads it to: a place in its group, or the role if nobody else has it.
     let there = |n: &StateRow| n.current_group_state == NodeState::Secondary || n.current_group_state.is_writable();

@@ -71,13 +71,11 @@ impl Perform {
             }
             Perform::Promotion(asked) => {
                 let found = asked.via.find()?;
-                let name = found.node_name(asked.name.as_deref())?;
-                let key = GroupKey { formation: found.formation(), group: found.node(&name).await?.group_id };
-                let command = Command::Promote {
-                    formation: found.formation(),
-                    name: name.clone(),
-                    allow_data_loss: asked.how.allow_data_loss,
-                };
+                let node = found.node(asked.name.as_deref()).await?;
+                let (formation, name) = (node.formation, node.nodename);
+                let key = GroupKey { formation: formation.clone(), group: node.group_id };
+                let command =
+                    Command::Promote { formation, name: name.clone(), allow_data_loss: asked.how.allow_data_loss };
                 Move { key, command, to: Some(name), wait: asked.how.wait }.perform(&found, json).await
             }
         }
@@ -88,12 +86,12 @@ impl Move {
     async fn perform(self, found: &Found, json: bool) -> Result<(), Failure> {
         let key = &self.key;
         let nodes = found.monitor.state(Some(key.formation.clone()), Some(key.group)).await?;
-        let before = nodes.iter().find(|n| n.assigned_group_state.is_writable()).map(|n| n.node_id);
+        let before = nodes.iter().find(|n| n.assigned_group_state.is_writable());
         tracing::info!("Targetting group {} in formation \"{}\"", key.group, key.formation);
         let began = Instant::now();
         let accepted = found.monitor.command(self.command.clone()).await?;
         accepted.tell();
-        if self.is_there_already(found).await? {
+        if accepted.note.is_some() && self.to.is_some() && before.map(|n| &n.nodename) == self.to.as_ref() {
             return Ok(());
         }
         tracing::info!(
@@ -133,17 +131,10 @@ impl Move {
         Ok(())
     }
 
-    /// Nothing was begun, because the node that was named holds the role.
-    async fn is_there_already(&self, found: &Found) -> Result<bool, Failure> {
-        let Some(name) = &self.to else { return Ok(false) };
-        let node = found.node(name).await?;
-        Ok(node.current_group_state == node.assigned_group_state && node.current_group_state == NodeState::Primary)
-    }
-
-    fn check(&self, primary: &StateRow, before: Option<u32>) -> Result<(), Failure> {
+    fn check(&self, primary: &StateRow, before: Option<&StateRow>) -> Result<(), Failure> {
         let as_asked = match &self.to {
             Some(name) => primary.nodename == *name,
-            None => before != Some(primary.node_id),
+            None => before.map(|n| n.node_id) != Some(primary.node_id),
         };
         if as_asked {
             return Ok(());

@@ -4,7 +4,7 @@ use super::remove_directory;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::follow::{Follow, Shown, deadline};
 use crate::cli::options::{Found, ViaMonitor};
-use crate::cli::status::stored_state;
+use crate::cli::status::stored;
 use crate::service::{Places, keeper, pidfile, postmaster};
 use clap::Args;
 use pgbaton_core::model::NodeState;
@@ -37,56 +37,55 @@ pub struct DropNode {
 impl DropNode {
     pub async fn run(self, json: bool) -> Result<(), Failure> {
         let found = self.via.find()?;
-        let name = self.which(&found).await?;
-        let local = found.local_places(&name);
-        if self.destroy && local.is_none() {
-            return Err(Failure::arguments(
-                format!("node \"{name}\" is not a node of this machine, as far as was said"),
+        let is_local = self.name.is_none() && self.hostname.is_none();
+        if let Some(places) = found.local_places().filter(|places| is_local && was_dropped(places)) {
+            tracing::info!("the node in {} has been dropped", places.data.display());
+            return self.clean_up(places);
+        }
+        let foreign = || {
+            Failure::arguments(
+                "the node is not one of this machine, as far as was said",
                 "--destroy removes local files: name the data directory with --pgdata DIR",
-            ));
+            )
+        };
+        if self.destroy && found.local_places().is_none() {
+            return Err(foreign());
         }
-        let was_dropped = local.as_ref().is_some_and(|places| stored_state(places) == NodeState::Dropped.name());
-        if !was_dropped {
-            self.drop(&found, &name, local.as_ref(), json).await?;
+        let node = self.which(&found).await?;
+        let local = found.places_of(node.node_id);
+        if self.destroy && local.is_none() {
+            return Err(foreign());
         }
-        match (local, self.destroy) {
-            (Some(places), true) => destroy(&places),
-            _ => Ok(()),
-        }
+        self.drop(&found, &node, local, json).await?;
+        local.map_or(Ok(()), |places| self.clean_up(places))
     }
 
-    async fn which(&self, found: &Found) -> Result<String, Failure> {
+    fn clean_up(&self, places: &Places) -> Result<(), Failure> {
+        if self.destroy { destroy(places) } else { Ok(()) }
+    }
+
+    async fn which(&self, found: &Found) -> Result<StateRow, Failure> {
         let (Some(host), Some(port)) = (&self.hostname, self.pgport) else {
-            return found.node_name(self.name.as_deref());
+            return found.node(self.name.as_deref()).await;
         };
         let rows = found.monitor.state(Some(found.formation()), None).await?;
-        let node = rows.into_iter().find(|row| row.nodehost == *host && row.nodeport == port);
-        node.map(|row| row.nodename).ok_or_else(|| {
+        rows.into_iter().find(|row| row.nodehost == *host && row.nodeport == port).ok_or_else(|| {
             let text = format!("formation \"{}\" has no node at {host}:{port}", found.formation());
             Failure::monitor(text, "see pgbaton show state")
         })
     }
 
-    async fn drop(&self, found: &Found, name: &str, local: Option<&Places>, json: bool) -> Result<(), Failure> {
-        let formation = found.formation();
-        let nodes = found.monitor.state(Some(formation.clone()), None).await?;
-        let command = Command::Drop { formation: formation.clone(), name: name.to_string(), force: self.force };
+    async fn drop(&self, found: &Found, node: &StateRow, local: Option<&Places>, json: bool) -> Result<(), Failure> {
+        let (formation, group, name) = (node.formation.clone(), Some(node.group_id), &node.nodename);
+        let nodes = found.monitor.state(Some(formation.clone()), group).await?;
+        let command = Command::Drop { formation: formation.clone(), name: name.clone(), force: self.force };
         let accepted = found.monitor.command(command).await?;
         tracing::info!("node \"{name}\" leaves formation \"{formation}\"");
         accepted.tell();
-        let node = nodes.iter().find(|row| row.nodename == name);
-        let group = node.map(|row| row.group_id);
-        let of_group: Vec<StateRow> = nodes.iter().filter(|row| group == Some(row.group_id)).cloned().collect();
-        let mut follow = Follow {
-            monitor: &found.monitor,
-            formation,
-            group,
-            after: accepted.event,
-            deadline: deadline(self.wait),
-            shown: Some(Shown::new(&of_group, json)?),
-        };
-        let id = node.map(|row| row.node_id);
-        let gone = |rows: &[StateRow]| rows.iter().all(|row| Some(row.node_id) != id).then_some(());
+        let shown = Some(Shown::new(&nodes, json)?);
+        let (after, deadline) = (accepted.event, deadline(self.wait));
+        let mut follow = Follow { monitor: &found.monitor, formation, group, after, deadline, shown };
+        let gone = |rows: &[StateRow]| rows.iter().all(|row| row.node_id != node.node_id).then_some(());
         let acted = async {
             match local {
                 Some(places) => self.local_service_acts(places).await,
@@ -146,6 +145,10 @@ impl DropNode {
             )),
         }
     }
+}
+
+fn was_dropped(places: &Places) -> bool {
+    stored(places)["state"] == NodeState::Dropped.name()
 }
 
 fn destroy(places: &Places) -> Result<(), Failure> {

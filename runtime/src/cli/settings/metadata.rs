@@ -39,16 +39,17 @@ impl Metadata {
             return Err(Failure::arguments("what to change is not said", "give --name, --hostname or --pgport"));
         }
         let found = self.via.find()?;
-        let (formation, name) = (found.formation(), found.node_name(self.node.as_deref())?);
-        let local = found.local_places(&name);
-        if let Some(places) = &local {
+        let node = found.node(self.node.as_deref()).await?;
+        let local = found.places_of(node.node_id);
+        if let Some(places) = local {
             self.refuse_a_port_in_use(places)?;
         }
+        let (formation, name) = (node.formation, node.nodename);
         found.monitor.command(Command::SetNode { formation, name: name.clone(), change }).await?.tell();
-        if let Some(places) = &local {
+        if let Some(places) = local {
             self.change_locally(places)?;
         }
-        let node = found.node(self.name.as_deref().unwrap_or(&name)).await?;
+        let node = found.node(Some(self.name.as_deref().unwrap_or(&name))).await?;
         match json {
             true => out::json(&json!({ "name": node.nodename, "hostname": node.nodehost, "pgport": node.nodeport })),
             false => out::line(format!("{} {}:{}", node.nodename, node.nodehost, node.nodeport)),

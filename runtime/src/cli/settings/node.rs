@@ -59,7 +59,7 @@ impl GetNode {
             GetNode::ReplicationQuorum(which) => ("replication-quorum", which),
         };
         let found = which.via.find()?;
-        let node = found.node(&found.node_name(which.name.as_deref())?).await?;
+        let node = found.node(which.name.as_deref()).await?;
         let value = value_of(&node, setting);
         match json {
             true => out::json(&json!({ "name": node.nodename, setting: value })),
@@ -87,10 +87,11 @@ impl SetNode {
             SetNode::Metadata(metadata) => return metadata.run(json).await,
         };
         let found = which.via.find()?;
-        let (formation, name) = (found.formation(), found.node_name(which.name.as_deref())?);
+        let node = found.node(which.name.as_deref()).await?;
+        let (formation, name) = (node.formation, node.nodename);
         let command = Command::SetNode { formation: formation.clone(), name: name.clone(), change };
         in_force::set(&found.monitor, &formation, command).await?;
-        let value = value_of(&found.node(&name).await?, setting);
+        let value = value_of(&found.node(Some(&name)).await?, setting);
         match json {
             true => out::json(&json!({ setting: value })),
             false => out::line(value),

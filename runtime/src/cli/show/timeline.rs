@@ -104,7 +104,7 @@ TLI | Parent TLI | Switchpoint LSN
   3 |          1 |       0/3000158
 
 Name | NodeId | TLI |       LSN | Status
------+--------+-----+-----------+-------
+-----+--------+-----+-----------+------------------------
  mdw |      1 |   3 | 0/451B7A0 | ok, on accepted lineage
 smdw |      2 |   3 | 0/451B7A0 | not known
 
