@@ -1,5 +1,6 @@
 //! `pgbaton enable …` and `pgbaton disable …`.
 
+use super::enable_monitor::EnableMonitor;
 use super::failure::Failure;
 use super::maintenance::{self, Maintenance};
 use super::options::ViaMonitor;
@@ -12,6 +13,8 @@ pub enum Enable {
     Maintenance(EnableMaintenance),
     /// Lets nodes beyond the first join the groups of a formation.
     Secondary(Secondary),
+    /// Registers a node of this machine with another monitor; its data and its role stay.
+    Monitor(EnableMonitor),
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +45,7 @@ impl Enable {
         match self {
             Enable::Maintenance(asked) => maintenance::enable(&asked.node, asked.allow_failover, json).await,
             Enable::Secondary(asked) => asked.set(true).await,
+            Enable::Monitor(asked) => asked.run(json).await,
         }
     }
 }

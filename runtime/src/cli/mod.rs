@@ -6,6 +6,7 @@ pub mod config_file;
 pub mod create;
 pub mod drop;
 pub mod enable;
+pub mod enable_monitor;
 pub mod failure;
 pub mod follow;
 pub mod log;

@@ -2,7 +2,7 @@
 
 use super::ask::Monitor;
 use super::failure::Failure;
-use super::status::stored;
+use super::status::stored_id;
 use crate::config::NodeConfig;
 use crate::service::{Places, keeper};
 use clap::Args;
@@ -83,7 +83,7 @@ impl LocalNode {
     fn read(pgdata: &Path) -> Result<LocalNode, Failure> {
         let places = Places::node(pgdata);
         let config = keeper::read_config(&places)?;
-        let id = stored(&places)["node"].as_u64().and_then(|id| u32::try_from(id).ok());
+        let id = stored_id(&places);
         Ok(LocalNode { places, config, id })
     }
 }
@@ -144,6 +144,13 @@ impl Found {
         rows.iter().find(is_meant).cloned().ok_or_else(|| {
             Failure::monitor(format!("formation \"{}\" has no node named \"{name}\"", self.formation()), remedy)
         })
+    }
+
+    /// The monitor knows the local node no more.
+    pub async fn is_forgotten(&self) -> Result<bool, Failure> {
+        let Some(id) = self.local.as_ref().and_then(|local| local.id) else { return Ok(false) };
+        let rows = self.monitor.state(None, None).await?;
+        Ok(rows.iter().all(|row| row.node_id != id))
     }
 
     /// Where the files of this node are, if it is the local one.

@@ -85,3 +85,8 @@ pub fn stored(places: &Places) -> Value {
     let copy: Option<Value> = copy.and_then(|text| serde_json::from_str(&text).ok());
     copy.map_or(Value::Null, |mut v| v["records"]["keeper"].take())
 }
+
+/// The number its monitor gave it.
+pub fn stored_id(places: &Places) -> Option<u32> {
+    stored(places)["node"].as_u64().and_then(|id| u32::try_from(id).ok())
+}

@@ -38,9 +38,16 @@ impl DropNode {
     pub async fn run(self, json: bool) -> Result<(), Failure> {
         let found = self.via.find()?;
         let is_local = self.name.is_none() && self.hostname.is_none();
-        if let Some(places) = found.local_places().filter(|places| is_local && was_dropped(places)) {
-            tracing::info!("the node in {} has been dropped", places.data.display());
-            return self.clean_up(places);
+        if let Some(places) = found.local_places().filter(|_| is_local) {
+            if was_dropped(places) {
+                tracing::info!("the node in {} has been dropped", places.data.display());
+                return self.clean_up(places);
+            }
+            if found.is_forgotten().await? {
+                tracing::info!("the monitor knows the node in {} no more", places.data.display());
+                self.local_service_acts(places).await?;
+                return self.clean_up(places);
+            }
         }
         let foreign = || {
             Failure::arguments(
