@@ -98,6 +98,7 @@ impl Monitor {
             candidate_priority: 50,
             replication_quorum: true,
             system_id: None,
+            again: None,
         };
         let call = async {
             let request = wire::encode(&Request::Register(ask));
