@@ -1,15 +1,15 @@
 //! `pgbaton enable monitor`: a node goes over to another monitor, as when the old one is gone for good. The keeper
 //! registers by itself with a monitor that doesn't know it; here it is told where that is.
 
-use super::ask::Monitor;
+use super::ask::{Monitor, unexpected};
 use super::failure::{Code, Failure};
 use super::follow::{Follow, Shown, deadline};
 use super::status::stored_id;
 use super::stop;
-use crate::config;
+use crate::config::{self, NodeConfig};
 use crate::service::{Places, keeper, pidfile};
 use clap::Args;
-use pgbaton_core::wire::StateRow;
+use pgbaton_core::wire::{Answer, Request, StateRow};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -32,6 +32,7 @@ impl EnableMonitor {
         let monitor = Monitor::at(&self.monitor)?;
         // Asked before anything is changed: a wrong URL would leave the node without a monitor.
         let nodes = monitor.state(Some(config.formation.clone()), Some(config.group)).await?;
+        let after = last_event(&monitor, &config).await?;
         config.monitor = monitor.url().to_string();
         config::write(&places.config(), &config)
             .map_err(|e| Failure::config(e, "check the permissions of its directory"))?;
@@ -44,7 +45,7 @@ impl EnableMonitor {
             monitor: &monitor,
             formation: config.formation.clone(),
             group: Some(config.group),
-            after: 0,
+            after,
             deadline: deadline(self.wait),
             shown: Some(Shown::new(&nodes, json)?),
         };
@@ -61,6 +62,14 @@ impl EnableMonitor {
                 "look at its log, and at pgbaton show state",
             )),
         }
+    }
+}
+
+async fn last_event(monitor: &Monitor, config: &NodeConfig) -> Result<u64, Failure> {
+    let (formation, group) = (Some(config.formation.clone()), Some(config.group));
+    match monitor.ask(&Request::Events { formation, group, after: None, count: 1, wait: false }).await? {
+        Answer::Events(rows) => Ok(rows.last().map_or(0, |row| row.eventid)),
+        other => Err(unexpected(&other)),
     }
 }
 

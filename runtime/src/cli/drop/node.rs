@@ -167,5 +167,21 @@ fn destroy(places: &Places) -> Result<(), Failure> {
         ));
     }
     remove_directory(&places.data)?;
-    remove_directory(&places.state_dir)
+    if !places.set_aside().exists() {
+        return remove_directory(&places.state_dir);
+    }
+    // It may hold what clients were told is safe, and nobody else has it.
+    let unread = |e: std::io::Error| {
+        Failure::new(Code::State, format!("can't read {}: {e}", places.state_dir.display()), "remove it by hand")
+    };
+    for entry in std::fs::read_dir(&places.state_dir).map_err(unread)? {
+        let path = entry.map_err(unread)?.path();
+        if path.is_dir() && path != places.set_aside() {
+            remove_directory(&path)?;
+        } else if !path.is_dir() {
+            std::fs::remove_file(&path).map_err(unread)?;
+        }
+    }
+    tracing::warn!("WAL that was set aside stays in {}", places.set_aside().display());
+    Ok(())
 }

@@ -74,7 +74,7 @@ fn closing(timelines: &Timelines) -> &'static str {
     match timelines.nodes.iter().any(|node| node.on_lineage == Some(false)) {
         true => {
             "A node marked FORK keeps its own WAL aside and is rewound when it rejoins the group.\n\
-             If its history is the right one, choose it with pgbaton accept timeline before that.\n\n"
+             If its history is the right one, choose it with pgbaton accept timeline while no primary is open.\n\n"
         }
         false => "",
     }
@@ -112,6 +112,6 @@ smdw |      2 |   3 | 0/451B7A0 | not known
         assert_eq!(render(&timelines), expected);
         timelines.nodes[1].on_lineage = Some(false);
         let text = render(&timelines);
-        assert!(text.contains("FORK: diverges") && text.ends_with("accept timeline before that.\n\n"), "{text}");
+        assert!(text.contains("FORK: diverges") && text.ends_with("while no primary is open.\n\n"), "{text}");
     }
 }
