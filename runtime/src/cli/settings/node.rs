@@ -9,6 +9,9 @@ use clap::{ArgAction, Args, Subcommand};
 use pgbaton_core::wire::{Command, NodeChange, StateRow};
 use serde_json::{Value, json};
 
+const PRIORITY: &str = "candidate-priority";
+const QUORUM: &str = "replication-quorum";
+
 #[derive(Debug, Subcommand)]
 pub enum GetNode {
     /// Who is promoted first: 0 to 100, the highest wins; 0 is never promoted.
@@ -55,8 +58,8 @@ pub struct ReplicationQuorum {
 impl GetNode {
     pub async fn run(self, json: bool) -> Result<(), Failure> {
         let (setting, which) = match &self {
-            GetNode::CandidatePriority(which) => ("candidate-priority", which),
-            GetNode::ReplicationQuorum(which) => ("replication-quorum", which),
+            GetNode::CandidatePriority(which) => (PRIORITY, which),
+            GetNode::ReplicationQuorum(which) => (QUORUM, which),
         };
         let found = which.via.find()?;
         let node = found.node(which.name.as_deref()).await?;
@@ -70,7 +73,7 @@ impl GetNode {
 
 fn value_of(node: &StateRow, setting: &str) -> Value {
     match setting {
-        "candidate-priority" => json!(node.candidate_priority),
+        PRIORITY => json!(node.candidate_priority),
         _ => json!(node.replication_quorum),
     }
 }
@@ -79,10 +82,10 @@ impl SetNode {
     pub async fn run(self, json: bool) -> Result<(), Failure> {
         let (setting, which, change) = match self {
             SetNode::CandidatePriority(CandidatePriority { which, value }) => {
-                ("candidate-priority", which, NodeChange { candidate_priority: Some(value), ..NodeChange::default() })
+                (PRIORITY, which, NodeChange { candidate_priority: Some(value), ..NodeChange::default() })
             }
             SetNode::ReplicationQuorum(ReplicationQuorum { which, value }) => {
-                ("replication-quorum", which, NodeChange { replication_quorum: Some(value), ..NodeChange::default() })
+                (QUORUM, which, NodeChange { replication_quorum: Some(value), ..NodeChange::default() })
             }
             SetNode::Metadata(metadata) => return metadata.run(json).await,
         };
@@ -90,7 +93,11 @@ impl SetNode {
         let node = found.node(which.name.as_deref()).await?;
         let (formation, name) = (node.formation, node.nodename);
         let command = Command::SetNode { formation: formation.clone(), name: name.clone(), change };
-        in_force::set(&found.monitor, &formation, command).await?;
+        // Only the quorum is the primary's business.
+        match setting {
+            QUORUM => in_force::set(&found.monitor, &formation, command).await.map(drop)?,
+            _ => found.monitor.command(command).await?.tell(),
+        }
         let value = value_of(&found.node(Some(&name)).await?, setting);
         match json {
             true => out::json(&json!({ setting: value })),
