@@ -46,7 +46,15 @@ impl DropNode {
             if found.is_forgotten().await? {
                 tracing::info!("the monitor knows the node in {} no more", places.data.display());
                 self.local_service_acts(places).await?;
-                return self.clean_up(places);
+                // The service may have been stopped by somebody else.
+                if was_dropped(places) {
+                    return self.clean_up(places);
+                }
+                return Err(Failure::new(
+                    Code::State,
+                    format!("the node in {} has not heard that it was dropped", places.data.display()),
+                    "start it with pgbaton run: it learns it then, and ends",
+                ));
             }
         }
         let foreign = || {
