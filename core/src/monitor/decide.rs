@@ -3,7 +3,7 @@
 use crate::model::*;
 use crate::monitor::edit::apply;
 use crate::monitor::events::Log;
-use crate::monitor::rules::{RULES, Rule};
+use crate::monitor::rules::{ADOPT, RULES, Rule};
 use crate::monitor::state::{Effects, Group, Monitor};
 use crate::monitor::view::View;
 
@@ -28,7 +28,7 @@ pub fn decide(view: &View) -> Vec<Fired> {
     loop {
         let record = fired.last().map_or(view.record, |f| &f.record);
         let view = View { record, ..*view };
-        let Some((rule, (edits, why))) = RULES.iter().find_map(|r| (r.fire)(&view).map(|e| (r, e))) else {
+        let Some((rule, (edits, why))) = applicable(record).find_map(|r| (r.fire)(&view).map(|e| (r, e))) else {
             return fired;
         };
         let mut record = record.clone();
@@ -42,14 +42,34 @@ pub fn decide(view: &View) -> Vec<Fired> {
     }
 }
 
+/// What may be decided about a group of which the monitor knows less than its nodes: who leads it, and nothing else.
+fn applicable(record: &GroupRecord) -> impl Iterator<Item = &'static Rule> {
+    let in_doubt = record.in_doubt;
+    RULES.iter().filter(move |r| !in_doubt || r.number == ADOPT)
+}
+
 impl Monitor {
     /// The rules on top of a changed record, with everything that changed since the stored one.
-    pub(super) fn run_rules(&self, now: Moment, group: &Group, record: GroupRecord, mut log: Log) -> Effects {
-        let fired = decide(&View { record: &record, ..self.view(group, now) });
+    pub(super) fn run_rules(&self, now: Moment, group: &Group, record: GroupRecord, log: Log) -> Effects {
+        self.run_rules_under(now, group, record, log, self.view(group, now).formation)
+    }
+
+    /// As `run_rules`, under settings that are about to be stored.
+    pub(super) fn run_rules_under(
+        &self,
+        now: Moment,
+        group: &Group,
+        record: GroupRecord,
+        mut log: Log,
+        formation: &FormationSettings,
+    ) -> Effects {
+        let fired = decide(&View { record: &record, formation, ..self.view(group, now) });
         let mut before = &record;
         for Fired { rule, why, record: after } in &fired {
             let note = group.timing_note(rule, now);
-            log.changes(before, after, group, Some(rule), &format!("{why}{note}"));
+            if !why.is_empty() {
+                log.changes(before, after, group, Some(rule), &format!("{why}{note}"));
+            }
             before = after;
         }
         let last = fired.last().map(|f| f.record.clone()).unwrap_or(record);

@@ -2,6 +2,7 @@
 
 use crate::model::*;
 use crate::monitor::commands;
+use crate::monitor::doubt;
 use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, Group, Input, Monitor};
 
@@ -34,6 +35,12 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
         return;
     }
     let Some(node) = record.nodes.get_mut(&report.node) else { return };
+    node.seal = report.seal;
+    let unsaid = node.doubted;
+    if doubt::knows_more(record, report) || unsaid {
+        doubt::learn(record, report);
+    }
+    let Some(node) = record.nodes.get_mut(&report.node) else { return };
     let walked = walked(node, report);
     (node.session, node.moves) = (report.session, report.moves);
     for state in walked {
@@ -49,6 +56,9 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
             false => format!("{} is {state}", node.name),
         };
         log.changes(&before, record, group, None, &text);
+    }
+    if record.reopening == Some(report.node) && report.state.is_writable() && report.facts.is_open() {
+        record.reopening = None;
     }
     if let Some(control) = report.facts.control() {
         record.system_id.get_or_insert(control.system_id);

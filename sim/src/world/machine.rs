@@ -134,6 +134,7 @@ impl NodeMachine {
                 candidate_priority: options.candidate_priority,
                 replication_quorum: options.replication_quorum,
                 system_id: None,
+                again: None,
             },
         }
     }

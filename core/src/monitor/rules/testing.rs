@@ -24,6 +24,7 @@ pub fn report(seq: u64) -> Report {
         serial: 1,
         facts: standby(),
         applied: None,
+        contract: None,
         seal: None,
         leaving: false,
         asks: false,
@@ -98,6 +99,9 @@ impl Pair {
                 moves: 0,
                 reported: state,
                 position: None,
+                seal: None,
+                forced: false,
+                doubted: false,
                 assignment,
             };
             record.nodes.insert(id, node);
