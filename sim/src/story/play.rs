@@ -146,6 +146,15 @@ impl Play {
     async fn converge(&mut self) {
         self.world.net.heal_all();
         let within = self.scenario.finally.converge;
+        if let Some(pending) = self.scenario.finally.stalled.clone() {
+            // All the time it has to settle, to see that it doesn't.
+            self.world.fate.sleep(within).await;
+            let waits = self.sight(self.now()).holds(&Condition::Pending { pending }).unwrap_or(false);
+            if self.settled() || !waits {
+                self.complain_about_nodes("the group was to wait, and doesn't, or for another reason");
+            }
+            return;
+        }
         if !self.wait_for(&Condition::Settled, within).await {
             self.complain_about_nodes("the group did not settle");
         }
