@@ -2,7 +2,9 @@
 //! several hosts and `target_session_attrs=read-write`, and stay with it until something goes wrong; sticky
 //! ones until their connection ends.
 
+use crate::net::packet::Setting;
 use crate::net::{End, Net, Packet};
+use crate::postgres::SyncCommit;
 use crate::world::machine::POSTGRES_PORT;
 use crate::world::{CLIENTS, Chronicle, Fate, World};
 use pgbaton_core::check::Kind;
@@ -136,13 +138,14 @@ impl Client {
             let open = async {
                 let end = self.net.connect(CLIENTS, host, POSTGRES_PORT).await.ok()?;
                 end.send(Packet::Hello);
-                let writable = matches!(end.recv().await, Some(Packet::Welcome { read_only: false }));
+                let writable = matches!(end.recv().await, Some(Packet::Welcome { read_only: false, .. }));
+                if writable && self.commit != SynchronousCommit::default() {
+                    end.send(Packet::Set(Setting::SynchronousCommit(level(self.commit))));
+                    end.recv().await?;
+                }
                 writable.then_some(end)
             };
             if let Some(Some(end)) = self.fate.timeout(CONNECT_TIMEOUT, open).await {
-                if self.commit != SynchronousCommit::default() {
-                    end.send(Packet::Set(self.commit));
-                }
                 return Some(end);
             }
         }
@@ -188,5 +191,15 @@ impl Client {
                 self.sticky && matches!(outcome, Outcome::Refused)
             }
         }
+    }
+}
+
+fn level(commit: SynchronousCommit) -> SyncCommit {
+    match commit {
+        SynchronousCommit::On => SyncCommit::On,
+        SynchronousCommit::Off => SyncCommit::Off,
+        SynchronousCommit::Local => SyncCommit::Local,
+        SynchronousCommit::RemoteWrite => SyncCommit::RemoteWrite,
+        SynchronousCommit::RemoteApply => SyncCommit::RemoteApply,
     }
 }

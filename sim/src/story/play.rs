@@ -7,8 +7,9 @@ use super::verb;
 use crate::clients::Clients;
 use crate::world::{NodeMachine, World};
 use pgbaton_core::check::Kind;
-use pgbaton_core::model::Moment;
+use pgbaton_core::model::{FormationSettings, Moment};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect};
+use pgbaton_core::wire::{Answer, Command, Request};
 use std::time::Duration;
 
 /// Two nodes that are made and joined need no more than this.
@@ -59,6 +60,10 @@ impl Play {
     /// The monitor, then one node after the other, until all is well.
     async fn boot(&mut self) -> bool {
         self.world.monitor.start();
+        if let Err(why) = self.create_formation().await {
+            self.unmet.push(format!("the formation was not created: {why}"));
+            return false;
+        }
         let joins = |node: &&NodeMachine| self.scenario.cluster.options(&node.name).join;
         for (i, node) in self.world.nodes.iter().filter(joins).enumerate() {
             node.start_keeper();
@@ -74,6 +79,20 @@ impl Play {
             }
         }
         true
+    }
+
+    /// The first node brings a formation of the usual kind into being; one of another kind is made before.
+    async fn create_formation(&self) -> Result<(), String> {
+        let cluster = &self.scenario.cluster;
+        if cluster.settings == FormationSettings::default() {
+            return Ok(());
+        }
+        let (formation, settings) = (cluster.formation.clone(), cluster.settings.clone());
+        let create = Request::Command(Command::CreateFormation { formation, settings });
+        match verb::ask_as_operator(&self.world, &create).await? {
+            Answer::Accepted { .. } => Ok(()),
+            other => Err(format!("answered with {other:?}")),
+        }
     }
 
     fn settled(&self) -> bool {

@@ -8,7 +8,7 @@ use super::observer::ask;
 use crate::ports::SimLink;
 use crate::world::{CLIENTS, MONITOR, World};
 use pgbaton_core::scenario::{Order, Selector, Verb};
-use pgbaton_core::wire::Request;
+use pgbaton_core::wire::{Answer, Request};
 use std::time::Duration;
 
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -33,8 +33,12 @@ pub async fn perform(
     done.then_some(()).ok_or_else(|| "the simulated world has no hand for it".to_string())
 }
 
-/// As a command on the clients' machine does.
 async fn give(world: &World, order: &Order) -> Result<(), String> {
+    order.judge(ask_as_operator(world, &Request::Command(order.command.clone())).await?)
+}
+
+/// As a command on the clients' machine does.
+pub(super) async fn ask_as_operator(world: &World, request: &Request) -> Result<Answer, String> {
     let link = SimLink::new(&world.net, CLIENTS, MONITOR);
-    order.judge(ask(&link, &Request::Command(order.command.clone()), ASK_LIMIT).await?)
+    ask(&link, request, ASK_LIMIT).await
 }

@@ -24,6 +24,7 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         Verb::CancelWaiters(_) => pg.cancel_waiters(),
         Verb::TerminateWaiters(_) => pg.terminate_waiters(),
         Verb::LoseDirectory(_) => pg.lose_directory(),
+        Verb::SmartStop(_) => pg.begin_smart_stop(),
         Verb::StopPostgresByHand(_) => pg.begin_stop(),
         Verb::RestartPostgresByHand(_) => {
             pg.begin_stop();
