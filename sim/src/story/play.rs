@@ -9,7 +9,7 @@ use crate::world::{NodeMachine, World};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::{FormationSettings, Moment};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect};
-use pgbaton_core::wire::{Answer, Command, Request};
+use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
 use std::time::Duration;
 
 /// Two nodes that are made and joined need no more than this.
@@ -20,6 +20,9 @@ const WITHIN: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(5);
 /// What clients are given to end the write they are at: more than a statement may take.
 const LAST_WRITES: Duration = Duration::from_millis(2500);
+
+/// Every monitor has it.
+const DEFAULT_FORMATION: &str = "default";
 
 struct Play {
     scenario: Scenario,
@@ -81,15 +84,25 @@ impl Play {
         true
     }
 
-    /// The first node brings a formation of the usual kind into being; one of another kind is made before.
+    /// The monitor is born with a formation of the usual kind; what is unusual is said before a node registers.
     async fn create_formation(&self) -> Result<(), String> {
         let cluster = &self.scenario.cluster;
         if cluster.settings == FormationSettings::default() {
             return Ok(());
         }
         let (formation, settings) = (cluster.formation.clone(), cluster.settings.clone());
-        let create = Request::Command(Command::CreateFormation { formation, settings });
-        match verb::ask_as_operator(&self.world, &create).await? {
+        let command = match formation.as_str() {
+            DEFAULT_FORMATION => {
+                let change = FormationChange {
+                    number_sync_standbys: Some(settings.number_sync_standbys),
+                    durability: settings.durability,
+                    secondary: Some(settings.secondary),
+                };
+                Command::SetFormation { formation, change }
+            }
+            _ => Command::CreateFormation { formation, settings },
+        };
+        match verb::ask_as_operator(&self.world, &Request::Command(command)).await? {
             Answer::Accepted { .. } => Ok(()),
             other => Err(format!("answered with {other:?}")),
         }
