@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use futures_util::{StreamExt, future, stream};
 use pgbaton_core::scenario::Workload;
 use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,7 +29,7 @@ const READ_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Target {
     pub node: String,
-    pub port: u16,
+    pub address: SocketAddrV4,
     pub dbname: String,
 }
 
@@ -153,7 +154,7 @@ pub async fn connect_writable(targets: &[Target]) -> Session {
 
 async fn connect(target: &Target) -> Result<Session> {
     let mut config = Config::new();
-    config.host("127.0.0.1").port(target.port).user("postgres").dbname(&target.dbname);
+    config.host(target.address.ip().to_string()).port(target.address.port()).user("postgres").dbname(&target.dbname);
     config
         .connect_timeout(CONNECT_PATIENCE)
         .target_session_attrs(TargetSessionAttrs::ReadWrite)

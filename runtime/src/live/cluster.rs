@@ -1,6 +1,7 @@
 //! A monitor and its nodes as real processes of the `pgbaton` binary, on loopback, in a directory of their own.
 
 use super::procs;
+use super::proxy::{Addresses, MONITOR, Network};
 use super::reaper::Reaper;
 use crate::service::postmaster;
 use anyhow::{Context, Result, bail, ensure};
@@ -8,7 +9,6 @@ use nix::sys::signal::Signal;
 use nix::unistd::{User, chown, geteuid};
 use pgbaton_core::scenario::Scenario;
 use std::fs::{File, OpenOptions, Permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,11 +22,11 @@ const TICK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Cluster {
     pub base: PathBuf,
-    pub url: String,
     pub formation: String,
     pub nodes: Vec<Node>,
+    pub network: Network,
+    pub addresses: Addresses,
     program: PathBuf,
-    monitor_address: String,
     monitor: Option<Child>,
     reaper: Reaper,
 }
@@ -34,19 +34,21 @@ pub struct Cluster {
 #[derive(Debug)]
 pub struct Node {
     pub name: String,
-    pub port: u16,
     pub pgdata: PathBuf,
     pub dropped: bool,
     keeper: Option<Child>,
 }
 
 impl Cluster {
-    /// Lays out directories and settings; starts nothing.
+    /// Lays out directories and settings; starts nothing but the network.
     pub fn lay_out(base: &Path, base_port: Option<u16>, scenario: &Scenario, reaper: Reaper) -> Result<Cluster> {
         let names = &scenario.cluster.nodes;
-        let port = free_ports(base_port, u16::try_from(names.len() + 1)?)?;
+        let addresses = Addresses::find(names.len(), base_port)?;
         std::fs::set_permissions(base, Permissions::from_mode(0o755))?;
+        // As the kernel spells it: processes are told apart by the directory they work in.
+        let base = base.canonicalize()?;
         std::fs::create_dir_all(base.join("log"))?;
+        std::fs::create_dir_all(base.join("monitor"))?;
         std::fs::write(base.join("monitor.toml"), toml::to_string(&scenario.monitor)?)?;
         std::fs::write(base.join("keeper.toml"), toml::to_string(&scenario.keeper)?)?;
         let postgres = match geteuid().is_root() {
@@ -54,41 +56,58 @@ impl Cluster {
             false => None,
         };
         let mut nodes = Vec::new();
-        for (name, port) in names.iter().zip(port + 1..) {
+        for name in names {
             let home = base.join(name);
             std::fs::create_dir_all(&home)?;
             if let Some(user) = &postgres {
                 chown(&home, Some(user.uid), Some(user.gid))?;
             }
-            nodes.push(Node { name: name.clone(), port, pgdata: home.join("pgdata"), dropped: false, keeper: None });
+            nodes.push(Node { name: name.clone(), pgdata: home.join("pgdata"), dropped: false, keeper: None });
         }
+        let places: Vec<(&str, &Path)> = nodes.iter().map(|n| (n.name.as_str(), n.pgdata.as_path())).collect();
         Ok(Cluster {
-            base: base.to_path_buf(),
-            url: format!("http://127.0.0.1:{port}"),
+            network: Network::open(&base, &addresses, &places, &base.join("monitor").join("data")),
+            addresses,
             formation: scenario.cluster.formation.clone(),
             nodes,
             program: beside_this_program("pgbaton")?,
-            monitor_address: format!("127.0.0.1:{port}"),
             monitor: None,
             reaper,
+            base,
         })
+    }
+
+    /// Where an operator's commands reach the monitor.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addresses.monitor_for_clients())
+    }
+
+    /// Where this program, which must see everything, reaches it.
+    pub fn observers_url(&self) -> String {
+        format!("http://{}", self.addresses.monitor())
+    }
+
+    fn monitor_dir(&self) -> PathBuf {
+        self.base.join("monitor").join("data")
     }
 
     pub fn create_monitor(&mut self) -> Result<()> {
         let settings = self.base.join("monitor.toml");
         let mut command = self.command(&["create", "monitor", "--run"]);
-        command.arg("--datadir").arg(self.base.join("monitor"));
-        command.arg("--listen").arg(&self.monitor_address).arg("--settings").arg(settings);
+        command.arg("--datadir").arg(self.monitor_dir());
+        command.arg("--listen").arg(self.addresses.monitor().to_string()).arg("--settings").arg(settings);
         self.monitor = Some(self.service(command, "monitor")?);
         Ok(())
     }
 
     pub fn create_node(&mut self, index: usize) -> Result<()> {
-        let mut command = self.command(&["create", "postgres", "--run", "--hostname", "127.0.0.1"]);
+        let mut command = self.command(&["create", "postgres", "--run", "--auth", "trust"]);
         let node = &self.nodes[index];
-        command.args(["--auth", "trust", "--listen", "127.0.0.1"]);
-        command.arg("--pgdata").arg(&node.pgdata).arg("--pgport").arg(node.port.to_string());
-        command.arg("--name").arg(&node.name).arg("--monitor").arg(&self.url);
+        let (server, reached) = (self.addresses.server(index), self.addresses.node(index));
+        command.args(["--listen", &server.ip().to_string(), "--hostname", &reached.ip().to_string()]);
+        command.arg("--pgdata").arg(&node.pgdata).arg("--pgport").arg(server.port().to_string());
+        let monitor = format!("http://{}", self.addresses.monitor_for(index));
+        command.arg("--name").arg(&node.name).arg("--monitor").arg(monitor);
         command.arg("--formation").arg(&self.formation);
         command.arg("--settings").arg(self.base.join("keeper.toml"));
         let keeper = self.service(command, &node.name)?;
@@ -114,6 +133,8 @@ impl Cluster {
     /// Its own process group, so that a Ctrl-C in the terminal reaches the live run alone.
     fn service(&self, mut command: Command, name: &str) -> Result<Child> {
         let log = self.log(name)?;
+        // Its home, by which the proxy knows its connections from others.
+        command.current_dir(self.base.join(name));
         command.arg("-vv").stdout(log.try_clone()?).stderr(log).process_group(0);
         self.reaper.spawn(&mut command).with_context(|| format!("can't start {}", self.program.display()))
     }
@@ -232,6 +253,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Every link but the one to its clients.
+    pub fn isolate(&self, name: &str) -> Result<()> {
+        self.index(name)?;
+        let others = self.nodes.iter().map(|n| n.name.as_str()).chain([MONITOR]);
+        others.for_each(|other| self.network.links.cut(name, other));
+        Ok(())
+    }
+
     pub async fn kill_monitor(&mut self) -> Result<()> {
         match self.monitor.take() {
             Some(mut monitor) => Ok(monitor.kill().await?),
@@ -242,7 +271,7 @@ impl Cluster {
     pub fn start_monitor(&mut self) -> Result<()> {
         ensure!(self.monitor.is_none(), "the monitor is running already");
         let mut command = self.command(&["run", "--datadir"]);
-        command.arg(self.base.join("monitor"));
+        command.arg(self.monitor_dir());
         self.monitor = Some(self.service(command, "monitor")?);
         Ok(())
     }
@@ -255,25 +284,6 @@ impl Node {
         let postmaster = postmaster::find(&self.pgdata).map(|p| p.pid);
         let roots: Vec<u32> = keeper.into_iter().chain(postmaster).collect();
         procs::family(&roots)
-    }
-}
-
-/// `count` ports in a row that nobody uses.
-fn free_ports(first: Option<u16>, count: u16) -> Result<u16> {
-    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let all_free = |first: u16| (first..first + count).all(free);
-    match first {
-        Some(first) => {
-            ensure!(first > 0 && first.checked_add(count).is_some(), "--base-port {first} leaves no room");
-            ensure!(all_free(first), "of the ports from {first} on, {count} are needed and not all are free");
-            Ok(first)
-        }
-        // Below the range from which the kernel takes the ports of outgoing connections.
-        None => {
-            let start = 15_000 + rand::random::<u16>() % 8_000;
-            let candidates = (start..30_000).step_by(usize::from(count));
-            candidates.into_iter().find(|p| all_free(*p)).context("there are no free ports between 15000 and 30000")
-        }
     }
 }
 

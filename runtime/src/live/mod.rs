@@ -8,6 +8,7 @@ mod narrate;
 mod outcome;
 mod play;
 mod procs;
+mod proxy;
 mod reaper;
 mod verbs;
 mod watch;

@@ -24,6 +24,8 @@ pub struct Play<'a> {
     pub scenario: &'a Scenario,
     pub cluster: Cluster,
     pub watch: Watch,
+    /// Commands go over the clients' link to the monitor.
+    pub operator: Watch,
     pub narrator: Narrator,
     ledger: Arc<Ledger>,
     cast: Cast,
@@ -34,7 +36,8 @@ pub struct Play<'a> {
 impl<'a> Play<'a> {
     pub fn new(scenario: &'a Scenario, cluster: Cluster, narrator: Narrator) -> Play<'a> {
         Play {
-            watch: Watch::new(&cluster.url, &scenario.cluster.nodes),
+            operator: Watch::new(&cluster.url(), &scenario.cluster.nodes),
+            watch: Watch::new(&cluster.observers_url(), &scenario.cluster.nodes),
             scenario,
             cluster,
             narrator,
@@ -67,9 +70,9 @@ impl<'a> Play<'a> {
 
     fn targets(&self) -> Vec<Target> {
         let dbname = &self.scenario.cluster.settings.dbname;
-        let target =
-            |node: &super::cluster::Node| Target { node: node.name.clone(), port: node.port, dbname: dbname.clone() };
-        self.cluster.nodes.iter().map(target).collect()
+        let address = |i| self.cluster.addresses.node_for_clients(i);
+        let nodes = self.cluster.nodes.iter().enumerate();
+        nodes.map(|(i, n)| Target { node: n.name.clone(), address: address(i), dbname: dbname.clone() }).collect()
     }
 
     /// The monitor, then one node after the other, until all is well.

@@ -45,12 +45,21 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
             ask_monitor(play, &request, None).await?;
             play.cluster.mark_dropped(&name)
         }
-        Verb::Cut(_) | Verb::Isolate(_) | Verb::Heal(_) => bail!("live runs have no hand on the network"),
+        Verb::Cut(_) => {
+            let [a, b] = names else { bail!("a link has two ends") };
+            cluster.network.links.cut(a, b);
+            Ok(())
+        }
+        Verb::Isolate(_) => cluster.isolate(node()?),
+        Verb::Heal(_) => {
+            cluster.network.links.heal();
+            Ok(())
+        }
     }
 }
 
 async fn ask_monitor(play: &Play<'_>, request: &Request, refused: Option<&str>) -> Result<()> {
-    match (play.watch.ask(request, ASK_LIMIT).await?, refused) {
+    match (play.operator.ask(request, ASK_LIMIT).await?, refused) {
         (Answer::Accepted { .. }, None) => Ok(()),
         (Answer::Refused { reason, remedy }, Some(expected)) => {
             let said = format!("{reason}: {remedy}");
