@@ -20,7 +20,7 @@ use narrate::{Narrator, say};
 use outcome::{Outcome, Timeline};
 use pgbaton_core::model::FormationSettings;
 use pgbaton_core::scenario::timeline::sequences;
-use pgbaton_core::scenario::{Scenario, World, parse};
+use pgbaton_core::scenario::{Scenario, SynchronousCommit, World, parse};
 use reaper::{KillAllAtTheEnd, Reaper};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -184,6 +184,12 @@ async fn run_file(
 fn not_for_live(scenario: &Scenario) -> Option<&str> {
     if !scenario.worlds.contains(&World::Live) {
         return Some(scenario.why.as_deref().unwrap_or("the file gives no reason"));
+    }
+    if !scenario.cluster.node.is_empty() {
+        return Some("the live cluster gives no node settings of its own yet");
+    }
+    if scenario.workload.iter().any(|w| w.sticky || w.synchronous_commit != SynchronousCommit::On) {
+        return Some("the live clients know one kind of session only");
     }
     let asked = &scenario.cluster.settings;
     let usual = FormationSettings::default();

@@ -1,10 +1,10 @@
 //! Carries out what a step says.
 
 use super::play::Play;
-use anyhow::{Context, Result, bail, ensure};
-use pgbaton_core::model::GroupKey;
-use pgbaton_core::scenario::Verb;
-use pgbaton_core::wire::{Answer, Command, Request};
+use anyhow::{Context, Result, bail};
+use pgbaton_core::scenario::verb::DropNode;
+use pgbaton_core::scenario::{Order, Verb};
+use pgbaton_core::wire::Request;
 use std::time::Duration;
 
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -26,48 +26,21 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
         Verb::Switchover(ask) if ask.refused.is_none() && play.narrator.is_telling() => {
             play.narrator.switchover(&play.cluster).await
         }
-        Verb::Switchover(ask) => {
-            let key = GroupKey { formation: cluster.formation.clone(), group: 0 };
-            ask_monitor(
-                play,
-                &Request::Command(Command::Failover { key, to: None, allow_data_loss: false }),
-                ask.refused.as_deref(),
-            )
-            .await
-        }
-        Verb::Drop(drop) => {
-            let name = node()?.to_string();
-            let request = Request::Command(Command::Drop {
-                formation: cluster.formation.clone(),
-                name: name.clone(),
-                force: drop.force,
-            });
-            ask_monitor(play, &request, None).await?;
-            play.cluster.mark_dropped(&name)
-        }
-        Verb::Cut(_) => {
-            let [a, b] = names else { bail!("a link has two ends") };
-            cluster.network.links.cut(a, b);
-            Ok(())
-        }
-        Verb::Isolate(_) => cluster.isolate(node()?),
-        Verb::Heal(_) => {
-            cluster.network.links.heal();
-            Ok(())
-        }
+        other => match other.order(&cluster.formation, |_| node().map(str::to_string)) {
+            Some(order) => {
+                give(play, &order?).await?;
+                if let Verb::Drop(DropNode { refused: None, .. }) = verb {
+                    let name = names.first().context("the verb needs a node")?;
+                    play.cluster.mark_dropped(name)?;
+                }
+                Ok(())
+            }
+            None => bail!("live runs can't {}", other.describe()),
+        },
     }
 }
 
-async fn ask_monitor(play: &Play<'_>, request: &Request, refused: Option<&str>) -> Result<()> {
-    match (play.operator.ask(request, ASK_LIMIT).await?, refused) {
-        (Answer::Accepted { .. }, None) => Ok(()),
-        (Answer::Refused { reason, remedy }, Some(expected)) => {
-            let said = format!("{reason}: {remedy}");
-            ensure!(said.contains(expected), "refused with \"{said}\", not with \"{expected}\"");
-            Ok(())
-        }
-        (Answer::Refused { reason, remedy }, None) => bail!("refused: {reason}: {remedy}"),
-        (other, Some(expected)) => bail!("not refused with \"{expected}\" but answered with {other:?}"),
-        (other, None) => bail!("answered with {other:?}"),
-    }
+async fn give(play: &Play<'_>, order: &Order) -> Result<()> {
+    let answer = play.watch.ask(&Request::Command(order.command.clone()), ASK_LIMIT).await?;
+    order.judge(answer).map_err(anyhow::Error::msg)
 }

@@ -5,7 +5,7 @@ use crate::ports::HttpLink;
 use anyhow::{Result, bail};
 use pgbaton_core::model::NodeState;
 use pgbaton_core::ports::Link;
-use pgbaton_core::scenario::format::Writable;
+use pgbaton_core::scenario::condition::Writable;
 use pgbaton_core::scenario::{Cast, Condition};
 use pgbaton_core::wire::{self, Answer, EventRow, Request, StateRow};
 use std::time::{Duration, Instant};
@@ -94,6 +94,10 @@ impl Watch {
             }),
             Condition::Goal { node, goal } => resolve(node)
                 .is_ok_and(|name| answered && self.row(&name).is_some_and(|r| r.assigned_group_state == *goal)),
+            Condition::Pending { pending } => {
+                answered && self.rows.iter().any(|r| r.pending.as_ref().is_some_and(|p| p.contains(pending)))
+            }
+            Condition::Postgres { .. } | Condition::Event { .. } => unreachable!("parse keeps these out of live files"),
             Condition::Writable { writable, except } => match except.as_ref().map(resolve).transpose() {
                 Err(_) => false,
                 Ok(except) => match writable {

@@ -92,7 +92,7 @@ struct Client {
 }
 
 enum Outcome {
-    Committed,
+    Committed { warning: bool },
     Refused,
     Unknown,
 }
@@ -142,9 +142,9 @@ impl Client {
         let (id, sent) = (self.all.next_id(), self.fate.now());
         end.send(Packet::Insert { id });
         let outcome = match self.fate.timeout(STATEMENT_TIMEOUT, end.recv()).await {
-            Some(Some(Packet::Committed { id: done })) => {
+            Some(Some(Packet::Committed { id: done, warning })) => {
                 assert_eq!(done, id, "answers come in order");
-                Outcome::Committed
+                Outcome::Committed { warning }
             }
             Some(Some(_)) => Outcome::Refused,
             Some(None) | None => Outcome::Unknown,
@@ -153,10 +153,10 @@ impl Client {
         let at = self.fate.now();
         let mut state = self.all.0.lock().unwrap();
         match outcome {
-            Outcome::Committed => {
+            Outcome::Committed { warning } => {
                 let ack = Ack { node: node.clone(), sent, at };
                 state.latest.acked = Some(ack);
-                self.chronicle.note(Kind::Acked { client, id, node, sent, warning: false });
+                self.chronicle.note(Kind::Acked { client, id, node, sent, warning });
                 true
             }
             Outcome::Refused | Outcome::Unknown => {

@@ -21,6 +21,8 @@ pub enum Packet {
     },
     Committed {
         id: u64,
+        /// The wait for a standby was cancelled: committed here, perhaps nowhere else.
+        warning: bool,
     },
     /// The server's word that nothing was written, or that it won't serve.
     Refused {

@@ -122,7 +122,7 @@ fn emptying_the_names_releases_waiters_as_success() {
             p.pa.names_in_force().await.unwrap();
         };
         let (answer, ()) = futures_util::future::join(p.insert("a", 1, BRIEF * 4), release).await;
-        assert!(matches!(answer, Some(Packet::Committed { id: 1 })));
+        assert!(matches!(answer, Some(Packet::Committed { id: 1, .. })));
     });
 }
 

@@ -1,6 +1,7 @@
 //! One machine's Postgres: its directory, its server while there is one, and those who wait for news of either.
 
 use super::directory::{Conninfo, DataDir};
+use super::knobs::{Interrupt, Knobs};
 use super::sync::SyncNames;
 use crate::net::Net;
 use crate::world::{Bell, Chronicle, Fate};
@@ -37,12 +38,15 @@ pub struct Bells {
     pub state: Bell,
     /// The postmaster exited.
     pub exits: Bell,
+    /// Somebody has turned a knob.
+    pub knobs: Bell,
 }
 
 #[derive(Debug, Default)]
 pub struct Pg {
     pub dir: Option<DataDir>,
     pub server: Option<ServerState>,
+    pub knobs: Knobs,
     /// What `keep_aside` has saved: how many records, by the place's name.
     pub kept: BTreeMap<String, usize>,
 }
@@ -74,6 +78,14 @@ pub struct ServerState {
     pub receiver: Option<ReceiverState>,
     pub senders: BTreeMap<u64, SenderState>,
     pub connections: u64,
+    /// Commits under way, by their backend: in the log, and hidden from all other sessions.
+    pub commits: BTreeMap<u64, Commit>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Commit {
+    pub id: u64,
+    pub interrupt: Option<Interrupt>,
 }
 
 #[derive(Debug, Clone)]
@@ -106,6 +118,7 @@ impl ServerState {
             receiver: None,
             senders: BTreeMap::new(),
             connections: 0,
+            commits: BTreeMap::new(),
         }
     }
 
@@ -186,7 +199,7 @@ impl PgHost {
     fn bury(&self) {
         self.handle.kill(self.process);
         self.handle.restart(self.process);
-        let Bells { wal, acks, replay, state, exits } = &self.bells;
+        let Bells { wal, acks, replay, state, exits, knobs: _ } = &self.bells;
         for bell in [wal, acks, replay, state, exits] {
             bell.ring();
         }

@@ -3,6 +3,7 @@
 
 pub mod directory;
 pub mod host;
+pub mod knobs;
 pub mod lifecycle;
 pub mod receiver;
 pub mod reload;
@@ -17,3 +18,4 @@ mod facts;
 
 pub use directory::{Conninfo, DataDir};
 pub use host::{PgHost, Phase, ServerState};
+pub use knobs::PgDisk;

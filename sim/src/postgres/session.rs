@@ -1,6 +1,7 @@
 //! What the server does for a connection: answer a probe, commit for a client, or hand out its directory.
 
-use super::host::{PgHost, Phase};
+use super::host::{Commit, PgHost, Phase};
+use super::knobs::Interrupt;
 use super::wal::Kind;
 use crate::net::{End, Packet, SourceInfo};
 use crate::world::fate::either;
@@ -48,7 +49,7 @@ impl PgHost {
         let talk = async {
             while let Some(packet) = end.recv().await {
                 let Packet::Insert { id } = packet else { break };
-                let answer = self.insert(id).await;
+                let Some(answer) = self.insert(id).await else { return end.close() };
                 end.send(answer);
             }
         };
@@ -56,14 +57,19 @@ impl PgHost {
     }
 
     /// Insert, flush here, then wait for the standbys: a crash while waiting leaves the row in the log.
-    async fn insert(&self, id: u64) -> Packet {
-        let count = {
+    async fn insert(&self, id: u64) -> Option<Packet> {
+        let (backend, count) = {
             let uid = self.fate.random();
             let mut pg = self.pg();
             match pg.running() {
-                Some((dir, server)) if server.is_open() => dir.write(uid, Kind::Insert(id)),
+                Some((dir, server)) if server.is_open() => {
+                    server.connections += 1;
+                    server.commits.insert(server.connections, Commit { id, interrupt: None });
+                    (server.connections, dir.write(uid, Kind::Insert(id)))
+                }
                 _ => {
-                    return Packet::Refused { reason: "cannot execute INSERT in a read-only transaction".into() };
+                    let reason = "cannot execute INSERT in a read-only transaction".into();
+                    return Some(Packet::Refused { reason });
                 }
             }
         };
@@ -79,10 +85,15 @@ impl PgHost {
         let confirmed = || {
             let mut pg = self.pg();
             let (_, server) = pg.running()?;
-            server.names.satisfied(lsn, &server.senders).then_some(())
+            let interrupt = server.commits.get(&backend).and_then(|c| c.interrupt);
+            let done = interrupt.is_some() || server.names.satisfied(lsn, &server.senders);
+            done.then_some(interrupt)
         };
-        self.bells.acks.until(confirmed).await;
-        Packet::Committed { id }
+        let interrupt = self.bells.acks.until(confirmed).await;
+        if let Some(server) = self.pg().server.as_mut() {
+            server.commits.remove(&backend);
+        }
+        (interrupt != Some(Interrupt::Terminate)).then_some(Packet::Committed { id, warning: interrupt.is_some() })
     }
 
     /// The source's part in a rewind or a base backup.

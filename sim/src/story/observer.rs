@@ -102,6 +102,12 @@ impl Observer {
         nodes.iter().filter_map(of).collect()
     }
 
+    /// Whether the monitor told of this at or after a moment.
+    pub fn told_since(&self, since: Moment, text: &str) -> bool {
+        let seen = self.seen.lock().unwrap();
+        seen.events.iter().rev().take_while(|e| moment(e) >= since).any(|e| e.description.contains(text))
+    }
+
     /// The event log as the trace wants it, in simulated time.
     pub fn event_log(&self) -> Vec<(Moment, Kind)> {
         let seen = self.seen.lock().unwrap();

@@ -81,9 +81,11 @@ impl Play {
     fn sight(&self, since: Moment) -> Sight<'_> {
         Sight {
             nodes: &self.scenario.cluster.nodes,
+            machines: &self.world.nodes,
             observer: &self.observer,
             clients: self.clients.as_ref(),
             cast: &self.cast,
+            began: self.began,
             since,
             now: self.now(),
         }

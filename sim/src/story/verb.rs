@@ -3,10 +3,9 @@
 use super::observer::ask;
 use crate::ports::SimLink;
 use crate::world::{CLIENTS, MONITOR, World};
-use pgbaton_core::model::GroupKey;
-use pgbaton_core::scenario::{Selector, Verb};
+use pgbaton_core::scenario::{Order, Selector, Verb};
 use pgbaton_core::shell::StopRequest;
-use pgbaton_core::wire::{Answer, Command, Request};
+use pgbaton_core::wire::Request;
 use std::time::Duration;
 
 /// A service manager kills what hasn't stopped by then.
@@ -40,23 +39,10 @@ pub async fn perform(
         Verb::Cut([a, b]) => world.net.cut(&name(a)?, &name(b)?),
         Verb::Isolate(n) => world.isolate(&name(n)?),
         Verb::Heal(_) => world.net.heal_all(),
-        Verb::Switchover(order) => {
-            let key = GroupKey { formation: formation.to_string(), group: 0 };
-            ask_monitor(
-                world,
-                Request::Command(Command::Failover { key, to: None, allow_data_loss: false }),
-                order.refused.as_deref(),
-            )
-            .await?;
-        }
-        Verb::Drop(drop) => {
-            let request = Request::Command(Command::Drop {
-                formation: formation.to_string(),
-                name: name(&drop.node)?,
-                force: drop.force,
-            });
-            ask_monitor(world, request, None).await?;
-        }
+        other => match other.order(formation, &name) {
+            Some(order) => give(world, &order?).await?,
+            None => return Err(format!("the simulated world can't {}", other.describe())),
+        },
     }
     Ok(())
 }
@@ -72,18 +58,7 @@ async fn stop_service(world: &World, name: &str) -> Result<(), String> {
 }
 
 /// As a command on the clients' machine does.
-async fn ask_monitor(world: &World, request: Request, refused: Option<&str>) -> Result<(), String> {
+async fn give(world: &World, order: &Order) -> Result<(), String> {
     let link = SimLink::new(&world.net, CLIENTS, MONITOR);
-    match (ask(&link, &request, ASK_LIMIT).await?, refused) {
-        (Answer::Refused { reason, remedy }, Some(expected)) => {
-            let said = format!("{reason}: {remedy}");
-            let as_expected = said.contains(expected);
-            let complaint = || format!("refused with \"{said}\", not with \"{expected}\"");
-            as_expected.then_some(()).ok_or_else(complaint)
-        }
-        (Answer::Refused { reason, remedy }, None) => Err(format!("refused: {reason}: {remedy}")),
-        (Answer::Accepted { .. }, None) => Ok(()),
-        (other, Some(expected)) => Err(format!("not refused with \"{expected}\" but answered with {other:?}")),
-        (other, None) => Err(format!("answered with {other:?}")),
-    }
+    order.judge(ask(&link, &Request::Command(order.command.clone()), ASK_LIMIT).await?)
 }
