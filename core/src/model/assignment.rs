@@ -58,6 +58,12 @@ impl Assignment {
             peers: vec![],
         }
     }
+
+    /// Whether steps planned for this one are of no use for `newer`.
+    pub fn asks_for_other(&self, newer: &Assignment) -> bool {
+        let matters = |a: &Assignment| (a.epoch, a.goal, a.drained, a.fetch, a.contract.clone(), a.upstream.clone());
+        matters(self) != matters(newer)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

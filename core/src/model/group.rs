@@ -3,10 +3,11 @@
 use crate::model::assignment::Assignment;
 use crate::model::contract::{Contract, ContractId, InForce};
 use crate::model::ids::{Epoch, GroupKey, NodeId};
+use crate::model::report::Seal;
 use crate::model::state::NodeState;
 use crate::model::wal::{History, Lsn, Position};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRecord {
@@ -17,8 +18,21 @@ pub struct GroupRecord {
     /// Commits may be acknowledged by the primary alone, since then.
     pub degraded: Option<Degraded>,
     pub transfer: Option<Transfer>,
+    /// The primary that was closed and told to open again, until it has.
+    #[serde(default)]
+    pub reopening: Option<NodeId>,
     /// The lineage of the node that was opened last.
     pub history: Option<History>,
+    /// The highest timeline number that a promotion of this group was given; none is given twice.
+    #[serde(default)]
+    pub last_timeline: u32,
+    /// WAL before this is needed by no node.
+    #[serde(default)]
+    pub wal_floor: Option<Lsn>,
+    /// The nodes have lived through more than this record knows: it was restored from a copy, or begun anew. Nobody is
+    /// promoted before the primary has been heard.
+    #[serde(default)]
+    pub in_doubt: bool,
     /// Every node of a group carries the same system identifier.
     pub system_id: Option<u64>,
     pub nodes: BTreeMap<NodeId, NodeRecord>,
@@ -39,6 +53,12 @@ pub struct NodeRecord {
     /// The state it reported last.
     pub reported: NodeState,
     pub position: Option<Position>,
+    /// What it has promised last: in that epoch it receives nothing more.
+    #[serde(default)]
+    pub seal: Option<Seal>,
+    /// It is being dropped and nobody waits for its own keeper.
+    #[serde(default)]
+    pub forced: bool,
     pub assignment: Assignment,
 }
 
@@ -54,9 +74,68 @@ pub struct Degraded {
 pub struct Transfer {
     pub kind: TransferKind,
     pub old: NodeId,
-    pub candidate: NodeId,
+    /// Nobody yet: the votes are being sealed.
+    pub candidate: Option<NodeId>,
     /// Start of the old primary's shutdown checkpoint, once it has stopped in order.
     pub drained: Option<Lsn>,
+    /// From whom the candidate fetches the WAL it lacks, and up to where.
+    #[serde(default)]
+    pub fetch: Option<(NodeId, Lsn)>,
+    /// Named by the operator: wins whatever its priority.
+    #[serde(default)]
+    pub preferred: Option<NodeId>,
+    /// Candidates of this transfer that could not make it.
+    #[serde(default)]
+    pub passed_over: BTreeSet<NodeId>,
+    /// Who takes the blame when a candidate opens although no proof says that it holds everything.
+    #[serde(default)]
+    pub waiver: Option<Waiver>,
+    #[serde(default)]
+    pub afterwards: Afterwards,
+}
+
+/// Leave to promote without proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waiver {
+    /// An operator's recorded consent.
+    Operator,
+    /// The formation is `async`: a bounded loss is its choice.
+    Policy,
+}
+
+/// What becomes of the old primary once the new one has been told to open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Afterwards {
+    #[default]
+    Rejoin,
+    Maintenance,
+    Drop,
+}
+
+impl Transfer {
+    pub fn new(kind: TransferKind, old: NodeId, candidate: Option<NodeId>) -> Transfer {
+        Transfer {
+            kind,
+            old,
+            candidate,
+            drained: None,
+            fetch: None,
+            preferred: None,
+            passed_over: BTreeSet::new(),
+            waiver: None,
+            afterwards: Afterwards::Rejoin,
+        }
+    }
+
+    /// How the old primary closes.
+    pub fn closing(&self) -> NodeState {
+        match self.afterwards {
+            Afterwards::Maintenance => NodeState::PrepareMaintenance,
+            Afterwards::Rejoin | Afterwards::Drop => NodeState::Draining,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +167,11 @@ impl GroupRecord {
             next_contract: 1,
             degraded: None,
             transfer: None,
+            reopening: None,
             history: None,
+            last_timeline: 0,
+            wal_floor: None,
+            in_doubt: false,
             system_id: None,
             nodes: BTreeMap::new(),
         }

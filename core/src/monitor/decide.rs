@@ -44,12 +44,26 @@ pub fn decide(view: &View) -> Vec<Fired> {
 
 impl Monitor {
     /// The rules on top of a changed record, with everything that changed since the stored one.
-    pub(super) fn run_rules(&self, now: Moment, group: &Group, record: GroupRecord, mut log: Log) -> Effects {
-        let fired = decide(&View { record: &record, ..self.view(group, now) });
+    pub(super) fn run_rules(&self, now: Moment, group: &Group, record: GroupRecord, log: Log) -> Effects {
+        self.run_rules_under(now, group, record, log, self.view(group, now).formation)
+    }
+
+    /// As `run_rules`, under settings that are about to be stored.
+    pub(super) fn run_rules_under(
+        &self,
+        now: Moment,
+        group: &Group,
+        record: GroupRecord,
+        mut log: Log,
+        formation: &FormationSettings,
+    ) -> Effects {
+        let fired = decide(&View { record: &record, formation, ..self.view(group, now) });
         let mut before = &record;
         for Fired { rule, why, record: after } in &fired {
             let note = group.timing_note(rule, now);
-            log.changes(before, after, group, Some(rule), &format!("{why}{note}"));
+            if !why.is_empty() {
+                log.changes(before, after, group, Some(rule), &format!("{why}{note}"));
+            }
             before = after;
         }
         let last = fired.last().map(|f| f.record.clone()).unwrap_or(record);

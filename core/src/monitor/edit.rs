@@ -19,14 +19,33 @@ pub enum Edit {
     Begin(Transfer),
     /// The old primary stopped in order; its shutdown checkpoint starts here.
     Drained(Lsn),
-    /// The old primary can't stop in order any more.
-    Undrained,
-    /// The candidate's lineage takes over, under no contract yet: those of the old primary are moot, as
-    /// the sealed electing set denies them.
-    Install,
+    /// The old primary can't be waited for any more.
+    Abandon,
+    /// The votes elected this node; it fetches first what it lacks.
+    Elect(NodeId, Option<(NodeId, Lsn)>),
+    /// The election begins anew, with all votes of this epoch void.
+    StartOver,
+    /// Leave to open without proof.
+    Waive(Waiver),
+    /// The operator wants this node to win.
+    Prefer(Option<NodeId>),
+    /// The candidate takes over under these terms. The contracts of the old primary are moot, as the sealed votes deny
+    /// them, or were given up.
+    Install(Terms),
     EndTransfer,
+    /// The closed primary is to open again: what it reports until then is no failure.
+    Reopen(NodeId),
     /// The lineage of the open primary.
     Lineage(History),
+    /// WAL before this is needed no more.
+    Floor(Lsn),
+    /// A setting of one node.
+    Priority(NodeId, u8),
+    Quorum(NodeId, bool),
+    /// Name, host and port.
+    Address(NodeId, String, String, u16),
+    /// Nobody waits for its keeper when it is dropped.
+    Force(NodeId),
     Forget(NodeId),
 }
 
@@ -41,7 +60,8 @@ pub fn apply(record: &mut GroupRecord, edits: &[Edit], view: &View) {
     for edit in edits {
         apply_one(record, edit, view);
     }
-    let assignments: Vec<(NodeId, Assignment)> = record.nodes.values().map(|n| (n.id, derive(record, n))).collect();
+    let assignments: Vec<(NodeId, Assignment)> =
+        record.nodes.values().map(|n| (n.id, derive(record, n, view))).collect();
     for (id, assignment) in assignments {
         let before = view.record.nodes.get(&id).map(|n| &n.assignment);
         let serial = before.map_or(0, |b| b.serial);
@@ -51,19 +71,17 @@ pub fn apply(record: &mut GroupRecord, edits: &[Edit], view: &View) {
     }
 }
 
+fn node(record: &mut GroupRecord, id: NodeId) -> &mut NodeRecord {
+    record.nodes.get_mut(&id).expect("rules and commands name nodes of their group")
+}
+
 fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
     match edit {
         Edit::RaiseEpoch => record.epoch = record.epoch.next(),
-        Edit::Assign(id, goal) => {
-            let node = record.nodes.get_mut(id).expect("a rule assigns to nodes of its group");
-            node.assignment.goal = *goal;
-        }
+        Edit::Assign(id, goal) => node(record, *id).assignment.goal = *goal,
         Edit::Enforce(terms) => {
-            let id = record.new_contract_id();
-            record.in_force.add(match terms {
-                Terms::None => Contract::none(id),
-                Terms::Any(k, members) => Contract::any(id, *k, members.iter().copied().collect()),
-            });
+            let contract = contract(record, terms);
+            record.in_force.add(contract);
         }
         Edit::Confirm(id) => {
             record.in_force.confirm(*id);
@@ -74,53 +92,102 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
             record.degraded.get_or_insert(Degraded { epoch, from });
         }
         Edit::Restore => record.degraded = None,
-        Edit::Begin(transfer) => record.transfer = Some(transfer.clone()),
-        Edit::Drained(lsn) => {
-            if let Some(transfer) = &mut record.transfer {
-                transfer.drained = Some(*lsn);
-            }
+        Edit::Begin(transfer) => {
+            record.transfer = Some(transfer.clone());
+            record.reopening = None;
         }
-        Edit::Undrained => {
-            if let Some(transfer) = &mut record.transfer {
-                transfer.kind = TransferKind::Failover;
-                transfer.drained = None;
-            }
-        }
-        Edit::Install => {
-            let contract = Contract::none(record.new_contract_id());
-            record.in_force = InForce::only(contract);
-            let candidate = record.transfer.as_ref().map(|t| t.candidate);
-            let from = candidate.and_then(|c| view.report(c)).and_then(|r| r.seal).map(|s| s.position);
-            record.degraded = Some(Degraded { epoch: record.epoch, from });
-        }
+        Edit::Install(terms) => install(record, terms, view),
         Edit::EndTransfer => record.transfer = None,
-        Edit::Lineage(history) => record.history = Some(history.clone()),
+        Edit::Reopen(id) => record.reopening = Some(*id),
+        Edit::Drained(_) | Edit::Abandon | Edit::Elect(..) | Edit::StartOver | Edit::Waive(_) | Edit::Prefer(_) => {
+            if let Some(transfer) = &mut record.transfer {
+                change_transfer(transfer, edit);
+            }
+        }
+        Edit::Lineage(history) => {
+            record.last_timeline = record.last_timeline.max(history.tli.0);
+            record.history = Some(history.clone());
+        }
+        Edit::Floor(lsn) => record.wal_floor = Some(*lsn),
+        Edit::Priority(id, priority) => node(record, *id).candidate_priority = *priority,
+        Edit::Quorum(id, takes_part) => node(record, *id).replication_quorum = *takes_part,
+        Edit::Address(id, name, host, port) => {
+            let node = node(record, *id);
+            (node.name, node.host, node.port) = (name.clone(), host.clone(), *port);
+        }
+        Edit::Force(id) => node(record, *id).forced = true,
         Edit::Forget(id) => {
             record.nodes.remove(id);
         }
     }
 }
 
+fn change_transfer(transfer: &mut Transfer, edit: &Edit) {
+    match edit {
+        Edit::Drained(lsn) => transfer.drained = Some(*lsn),
+        Edit::Abandon => transfer.kind = TransferKind::Failover,
+        Edit::Elect(winner, fetch) => (transfer.candidate, transfer.fetch) = (Some(*winner), *fetch),
+        Edit::StartOver => {
+            transfer.passed_over.extend(transfer.candidate);
+            (transfer.candidate, transfer.fetch) = (None, None);
+            (transfer.kind, transfer.drained) = (TransferKind::Failover, None);
+        }
+        Edit::Waive(waiver) => transfer.waiver = Some(*waiver),
+        Edit::Prefer(node) => transfer.preferred = *node,
+        _ => unreachable!("only edits of a transfer come here"),
+    }
+}
+
+fn contract(record: &mut GroupRecord, terms: &Terms) -> Contract {
+    let id = record.new_contract_id();
+    match terms {
+        Terms::None => Contract::none(id),
+        Terms::Any(k, members) => Contract::any(id, *k, members.iter().copied().collect()),
+    }
+}
+
+fn install(record: &mut GroupRecord, terms: &Terms, view: &View) {
+    let contract = contract(record, terms);
+    let alone = contract.is_none() && view.durability() != Durability::Async;
+    record.in_force = InForce::only(contract);
+    let candidate = record.transfer.as_ref().and_then(|t| t.candidate);
+    let from = candidate.and_then(|c| record.nodes[&c].seal).map(|s| s.position);
+    record.degraded = alone.then_some(Degraded { epoch: record.epoch, from });
+    let known = record.history.as_ref().map_or(0, |h| h.tli.0);
+    record.last_timeline = record.last_timeline.max(known) + 1;
+}
+
 /// What follows for one node from the record: its goal is the only thing rules choose for it.
-fn derive(record: &GroupRecord, node: &NodeRecord) -> Assignment {
+fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignment {
+    use NodeState::*;
     let goal = node.goal();
-    let upstream = || {
-        let primary = record.primary().filter(|p| p.id != node.id)?;
-        let history = record.history.clone()?;
-        Some(Upstream { node: primary.id, host: primary.host.clone(), port: primary.port, history })
+    let transfer = record.transfer.as_ref();
+    let source = match goal {
+        Catchingup | Secondary | WaitMaintenance | PreparePromotion => record.primary(),
+        FastForward => transfer.and_then(|t| record.nodes.get(&t.fetch?.0)),
+        _ => None,
     };
-    let peers = record.nodes.values().filter(|n| n.id != node.id && n.goal() != NodeState::Dropped);
+    let upstream = |source: &NodeRecord| {
+        let history = record.history.clone()?;
+        Some(Upstream { node: source.id, host: source.host.clone(), port: source.port, history })
+    };
+    let promoted = transfer.is_some_and(|t| t.candidate == Some(node.id)) && goal.is_writable();
+    let alone = record.contract().is_some_and(Contract::is_none) && record.nodes.len() > 1;
+    let leased = goal.is_writable() && alone && view.durability() == Durability::Async;
+    let peers = record.nodes.values().filter(|n| n.id != node.id && n.goal() != Dropped);
     Assignment {
         serial: node.assignment.serial,
         contract: goal.is_writable().then(|| record.contract().cloned()).flatten(),
-        upstream: match goal {
-            NodeState::Catchingup | NodeState::Secondary | NodeState::PreparePromotion => upstream(),
-            _ => None,
-        },
+        upstream: source.filter(|s| s.id != node.id).and_then(upstream),
         drained: match goal {
-            NodeState::StopReplication => record.transfer.as_ref().and_then(|t| t.drained),
+            // Nobody waits for the last record of an old primary that is gone.
+            StopReplication => transfer.filter(|t| t.kind == TransferKind::Switchover).and_then(|t| t.drained),
             _ => None,
         },
+        fetch: transfer.and_then(|t| t.fetch).filter(|_| goal == FastForward).map(|(_, lsn)| lsn),
+        timeline: promoted.then_some(Timeline(record.last_timeline)),
+        lease_ms: leased.then_some(view.settings.async_lease.as_millis() as u64),
+        wal_floor: record.wal_floor.filter(|_| source.is_some()),
         peers: peers.map(|p| Peer { node: p.id, host: p.host.clone(), port: p.port }).collect(),
         ..Assignment::new(record.epoch, goal)
     }

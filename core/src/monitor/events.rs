@@ -19,6 +19,11 @@ impl Log {
         Log { next: monitor.next_event, wall_ms, rows: Vec::new() }
     }
 
+    /// Goes on after these rows.
+    pub fn continuing(monitor: &Monitor, wall_ms: u64, rows: Vec<EventRow>) -> Log {
+        Log { next: monitor.next_event + rows.len() as u64, wall_ms, rows }
+    }
+
     /// A row for every node whose reported or assigned state changed; one row at the primary (or the
     /// first node) when only the group did.
     pub fn changes(

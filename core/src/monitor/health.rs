@@ -13,6 +13,8 @@ pub struct Pulse {
     /// Since when the monitor has been able to hear this node.
     pub known_since: Moment,
     pub heard: Option<Moment>,
+    /// When its reported position changed last.
+    pub moved: Option<Moment>,
     pub report: Option<Report>,
     /// Session and number of moves on record when the monitor started. What is older comes from a dead keeper, or was
     /// overtaken on the way.
@@ -45,6 +47,7 @@ impl Pulse {
         Pulse {
             known_since: now,
             heard: None,
+            moved: None,
             report: None,
             on_record,
             hungup: None,
@@ -69,6 +72,9 @@ impl Pulse {
             return false;
         }
         self.heard = Some(now);
+        if self.facts().and_then(Facts::position) != report.facts.position() {
+            self.moved = Some(now);
+        }
         self.hungup = None;
         self.stuck_since = match report.facts.server {
             Server::Stuck { .. } => self.stuck_since.or(Some(now)),

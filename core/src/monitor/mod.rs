@@ -2,11 +2,14 @@
 
 pub mod commands;
 pub mod decide;
+pub mod durability;
 pub mod edit;
+pub mod election;
 pub mod events;
 pub mod health;
 pub mod rows;
 pub mod rules;
+pub mod stall;
 pub mod state;
 pub mod step;
 pub mod view;

@@ -62,11 +62,9 @@ impl Group {
             return Some(trouble);
         }
         if node.id == primary.id
-            && self.record.transfer.is_none()
-            && let Some(why) = view.primary_lost(primary)
+            && let Some(stall) = view.stall()
         {
-            let nobody = view.candidate().err().map(|c| format!("; nobody can take over: {c}")).unwrap_or_default();
-            return Some(format!("the primary is lost: {why}{nobody}"));
+            return Some(stall);
         }
         if node.goal().is_writable() && self.record.degraded.is_some() && self.record.nodes.len() > 1 {
             return Some("commits are acknowledged without a standby until one has caught up".into());

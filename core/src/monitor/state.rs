@@ -21,6 +21,8 @@ pub struct Group {
     pub pulses: BTreeMap<NodeId, Pulse>,
     /// Of the transfer under way.
     pub stopwatch: Option<Stopwatch>,
+    /// When the closed primary was told to open again.
+    pub reopening_since: Option<Moment>,
 }
 
 /// Where the time of a transfer goes.
@@ -29,6 +31,8 @@ pub struct Stopwatch {
     /// From the last sign of an open primary to the decision.
     pub detect: Duration,
     pub decided: Moment,
+    /// When the candidate was chosen, or given up.
+    pub since: Moment,
     pub drained: Option<Moment>,
     pub sealed: Option<Moment>,
 }
@@ -125,7 +129,8 @@ impl Monitor {
             pulses: &group.pulses,
             settings: &self.settings,
             formation: self.record.formations.get(&group.record.key.formation).unwrap_or(&DEFAULT),
-            transfer_since: group.stopwatch.map(|s| s.decided),
+            transfer_since: group.stopwatch.map(|s| s.since),
+            reopening_since: group.reopening_since,
             now,
         }
     }
@@ -145,8 +150,17 @@ impl Monitor {
     /// When the passing of time alone may change a decision about this group.
     pub fn next_deadline(&self, group: &Group, now: Moment) -> Option<Moment> {
         let verdicts = group.pulses.values().filter_map(|p| p.next_verdict(now, &self.settings));
-        let drain = group.stopwatch.map(|s| s.decided + self.settings.drain_timeout).filter(|at| *at > now);
-        verdicts.chain(drain).min()
+        let MonitorSettings { drain_timeout, election_patience, fetch_timeout, .. } = self.settings;
+        let patience = self.settings.node_considered_unhealthy_timeout;
+        let waits = [drain_timeout, election_patience, fetch_timeout, patience];
+        let since = group.stopwatch.map(|s| s.since);
+        let moved = group.stopwatch.and_then(|_| group.pulses.values().filter_map(|p| p.moved).max());
+        let transfer = since.into_iter().flat_map(|since| waits.map(|wait| since + wait));
+        let reopening = group.reopening_since.map(|since| since + drain_timeout);
+        let fetch = moved.map(|moved| moved + fetch_timeout);
+        let lease = self.settings.async_lease + self.settings.async_lease / 10;
+        let leases = group.pulses.values().filter_map(|p| p.heard).map(|heard| heard + lease);
+        verdicts.chain(transfer).chain(fetch).chain(reopening).chain(leases).filter(|at| *at > now).min()
     }
 }
 
@@ -154,9 +168,10 @@ impl Group {
     pub fn new(record: GroupRecord, now: Moment) -> Group {
         let pulses = record.nodes.values().map(|n| (n.id, Pulse::new(now, (n.session, n.moves)))).collect();
         // The transfer of an earlier life of the monitor: its time counts anew.
-        let begun = Stopwatch { detect: Duration::ZERO, decided: now, drained: None, sealed: None };
+        let begun = Stopwatch { detect: Duration::ZERO, decided: now, since: now, drained: None, sealed: None };
         let stopwatch = record.transfer.is_some().then_some(begun);
-        Group { record, pulses, stopwatch }
+        let reopening_since = record.reopening.map(|_| now);
+        Group { record, pulses, stopwatch, reopening_since }
     }
 
     /// The last session known of a node's keeper.
@@ -171,7 +186,7 @@ impl Group {
             return;
         };
         let facts = self.pulses.get(&primary).and_then(Pulse::facts);
-        let Some(running) = facts.and_then(Facts::running).filter(|r| !r.in_recovery).cloned() else {
+        let Some(running) = facts.and_then(Facts::running).cloned() else {
             return;
         };
         for (id, pulse) in self.pulses.iter_mut().filter(|(id, _)| **id != primary) {
@@ -184,16 +199,18 @@ impl Group {
         self.stopwatch = match (&self.record.transfer, &record.transfer, self.stopwatch) {
             (_, None, _) => None,
             (None, Some(transfer), _) => Some(self.start_stopwatch(now, transfer)),
-            (Some(_), Some(transfer), running) => running.map(|s| Stopwatch {
+            (Some(before), Some(transfer), running) => running.map(|s| Stopwatch {
+                since: if before.candidate == transfer.candidate { s.since } else { now },
                 drained: s.drained.or(transfer.drained.map(|_| now)),
-                sealed: s.sealed.or(record
-                    .nodes
-                    .get(&transfer.candidate)
+                sealed: s.sealed.or(transfer
+                    .candidate
+                    .and_then(|c| record.nodes.get(&c))
                     .filter(|c| c.goal().is_writable())
                     .map(|_| now)),
                 ..s
             }),
         };
+        self.reopening_since = record.reopening.map(|_| self.reopening_since.unwrap_or(now));
         self.record = record.clone();
         self.pulses.retain(|id, _| record.nodes.contains_key(id));
         for node in record.nodes.values() {
@@ -207,7 +224,7 @@ impl Group {
             TransferKind::Switchover => Duration::ZERO,
             TransferKind::Failover => now.since(heard),
         };
-        Stopwatch { detect, decided: now, drained: None, sealed: None }
+        Stopwatch { detect, decided: now, since: now, drained: None, sealed: None }
     }
 
     /// At the end of a transfer: where its time went.
@@ -218,7 +235,7 @@ impl Group {
         let sealed = watch.sealed.unwrap_or(now);
         let drained = watch.drained.unwrap_or(watch.decided);
         // The candidate says how long Postgres took to promote itself; the rest went into opening it.
-        let report = self.record.transfer.as_ref().and_then(|t| self.pulses.get(&t.candidate)?.report.as_ref());
+        let report = self.record.transfer.as_ref().and_then(|t| self.pulses.get(&t.candidate?)?.report.as_ref());
         let spent = report.and_then(|r| r.spent.iter().find(|s| s.step == Step::Promote(Timeline(0)).name()));
         let promote = spent.map_or(Duration::ZERO, |s| Duration::from_micros(s.micros)).min(now.since(sealed));
         let parts = [

@@ -34,6 +34,7 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
         return;
     }
     let Some(node) = record.nodes.get_mut(&report.node) else { return };
+    node.seal = report.seal;
     let walked = walked(node, report);
     (node.session, node.moves) = (report.session, report.moves);
     for state in walked {
@@ -49,6 +50,9 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
             false => format!("{} is {state}", node.name),
         };
         log.changes(&before, record, group, None, &text);
+    }
+    if record.reopening == Some(report.node) && report.state.is_writable() && report.facts.is_open() {
+        record.reopening = None;
     }
     if let Some(control) = report.facts.control() {
         record.system_id.get_or_insert(control.system_id);

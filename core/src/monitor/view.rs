@@ -2,7 +2,7 @@
 
 use crate::model::*;
 use crate::monitor::health::{Life, Pulse};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
@@ -10,8 +10,10 @@ pub struct View<'a> {
     pub pulses: &'a BTreeMap<NodeId, Pulse>,
     pub settings: &'a MonitorSettings,
     pub formation: &'a FormationSettings,
-    /// When the transfer under way began.
+    /// When the transfer under way began, or its election began anew.
     pub transfer_since: Option<Moment>,
+    /// When the closed primary was told to open again.
+    pub reopening_since: Option<Moment>,
     pub now: Moment,
 }
 
@@ -30,6 +32,10 @@ impl<'a> View<'a> {
 
     pub fn life(&self, node: NodeId) -> Life {
         self.pulse(node).map_or(Life::Unknown, |p| p.life(self.now, self.settings))
+    }
+
+    pub fn name(&self, node: NodeId) -> String {
+        self.record.nodes.get(&node).map_or_else(|| format!("node {node}"), |n| n.name.clone())
     }
 
     /// It reports, whatever its Postgres does.
@@ -92,9 +98,19 @@ impl<'a> View<'a> {
     /// Its WAL is part of the lineage of the node that was opened last.
     pub fn is_on_lineage(&self, node: NodeId) -> bool {
         match (&self.record.history, self.running(node)) {
-            (Some(history), Some(running)) => history.contains(running.position),
+            (Some(history), Some(running)) => history.contains(running.position) && self.is_kin(node),
             _ => false,
         }
+    }
+
+    /// Its data belongs to this group, and its timeline's number stands for the same history as ours. Not known is
+    /// no proof of the contrary.
+    pub fn is_kin(&self, node: NodeId) -> bool {
+        let Some(control) = self.report(node).and_then(|r| r.facts.control()) else {
+            return true;
+        };
+        self.record.system_id.is_none_or(|id| id == control.system_id)
+            && self.record.history.as_ref().is_none_or(|h| h.is_kin(&control.history))
     }
 
     /// A member that can no longer be counted on to acknowledge, and why.
@@ -102,67 +118,76 @@ impl<'a> View<'a> {
         let Some(node) = self.record.nodes.get(&member) else {
             return Some("it is no longer a node of the group");
         };
-        if node.goal() != NodeState::Secondary {
-            return Some("it is no longer to be a secondary");
+        match node.goal() {
+            NodeState::Secondary => {}
+            NodeState::WaitMaintenance | NodeState::Maintenance => return Some("it goes to maintenance"),
+            NodeState::Dropped => return Some("it is being dropped"),
+            _ => return Some("it is no longer to be a secondary"),
         }
-        match self.life(member) {
+        if !node.replication_quorum {
+            return Some("it takes no part in the quorum");
+        }
+        self.away(member)
+    }
+
+    /// A secondary that isn't there, and why.
+    pub fn away(&self, standby: NodeId) -> Option<&'static str> {
+        match self.life(standby) {
             Life::Lost(why) | Life::Ill(why) => return Some(why),
             Life::Unknown | Life::Alive => {}
         }
-        if self.is_leaving(member) {
+        if self.is_leaving(standby) {
             return Some("its service is being stopped");
         }
-        let stalled = self.pulse(member)?.unlisted_since?;
+        if self.is_open(standby) {
+            return Some("its Postgres has left recovery behind our back");
+        }
+        let stalled = self.pulse(standby)?.unlisted_since?;
         (self.now.since(stalled) >= self.settings.standby_stall_timeout).then_some("it doesn't stream from the primary")
     }
 
-    /// The node to hand the role to: a settled secondary, healthy, on the lineage, which alone
-    /// proves that every acknowledged commit survives. In groups of two no other election is needed.
-    pub fn candidate(&self) -> Result<&'a NodeRecord, String> {
-        let mut why = String::from("there is no standby");
-        for node in self.record.standbys() {
-            match self.unfit(node) {
-                None => return Ok(node),
-                Some(reason) => why = format!("{} can't be promoted: {reason}", node.name),
-            }
+    /// A standby to which the role can be handed: a settled secondary, well and on the lineage.
+    pub fn is_fit(&self, node: &NodeRecord, preferred: Option<NodeId>) -> Result<(), String> {
+        if !node.settled_in(NodeState::Secondary) {
+            return Err(format!("it is {} and to be {}, not secondary", node.reported, node.goal()));
         }
-        Err(why)
+        self.may_lead(node, preferred)?;
+        if !self.is_on_lineage(node.id) {
+            return Err("its WAL is not on the lineage of the group".into());
+        }
+        Ok(())
     }
 
-    fn unfit(&self, node: &NodeRecord) -> Option<String> {
-        if !node.settled_in(NodeState::Secondary) {
-            return Some(format!("it is {} and to be {}, not secondary", node.reported, node.goal()));
+    /// The node a living primary hands over to: it streams, so what it lacks arrives before the primary is down.
+    pub fn successor(&self, primary: &NodeRecord, preferred: Option<NodeId>) -> Result<&'a NodeRecord, String> {
+        let mut why = String::from("there is no standby");
+        let mut fit = Vec::new();
+        for node in self.record.standbys().filter(|n| preferred.is_none_or(|p| p == n.id)) {
+            let streams = || match self.streams(primary.id, node.id) {
+                true => Ok(()),
+                false => Err("it doesn't stream from the primary, or is far behind".to_string()),
+            };
+            match self.is_fit(node, preferred).and_then(|()| streams()) {
+                Ok(()) => fit.push(node),
+                Err(reason) => why = format!("{} can't be promoted: {reason}", node.name),
+            }
         }
-        if node.candidate_priority == 0 {
-            return Some("its candidate priority is 0".into());
-        }
-        match self.life(node.id) {
-            Life::Alive => {}
-            Life::Unknown => return Some("it has not been heard of since the monitor started".into()),
-            Life::Ill(why) | Life::Lost(why) => return Some(why.into()),
-        }
-        if !self.is_heard(node.id) {
-            return Some("its keeper says nothing".into());
-        }
-        if self.is_leaving(node.id) {
-            return Some("its service is being stopped".into());
-        }
-        if !self.is_on_lineage(node.id) {
-            return Some("its WAL is not on the lineage of the group".into());
-        }
-        if !self.record.in_force.proven_by(&BTreeSet::from([node.id])) {
-            return Some(if self.record.in_force.may_acknowledge_alone() {
-                "the primary may have acknowledged commits that it alone holds".into()
-            } else {
-                "other standbys may hold acknowledged commits that it lacks".into()
-            });
-        }
-        None
+        let flushed = |n: &NodeRecord| self.running(primary.id).and_then(|r| r.sender(n.id)).map(|s| s.flushed);
+        fit.into_iter().max_by_key(|n| (n.candidate_priority, flushed(n), std::cmp::Reverse(n.id))).ok_or(why)
     }
 
     /// The primary holds no open server any more, and why; only what can be relied on counts.
     pub fn primary_lost(&self, primary: &NodeRecord) -> Option<&'static str> {
+        if self.is_heard(primary.id)
+            && primary.reported != NodeState::Init
+            && self.report(primary.id).is_some_and(|r| r.facts.directory == Directory::Absent)
+        {
+            return Some("its data directory is gone");
+        }
+        let reopens = self.record.reopening == Some(primary.id) && !self.is_mute(primary.id);
+        let in_time = self.reopening_since.is_none_or(|s| self.now.since(s) < self.settings.drain_timeout);
         match self.life(primary.id) {
+            Life::Ill(_) | Life::Alive if reopens && in_time => None,
             Life::Lost(why) => {
                 // Asymmetric cuts: what its standby still receives proves that it lives.
                 let seen = self.record.standbys().any(|s| self.receives(s.id));

@@ -1,11 +1,14 @@
-//! What the primary enforces: entering a contract, confirming it, and going on without it.
+//! What the primary enforces: entering a contract, changing it, confirming it, and going on without it.
 
 use super::Verdict;
 use crate::model::NodeState::*;
-use crate::model::{Contract, NodeId, NodeRecord};
+use crate::model::{Durability, NodeRecord};
+use crate::monitor::durability::Wanted;
 use crate::monitor::edit::{Edit, Terms};
-use crate::monitor::health::Life;
 use crate::monitor::view::View;
+
+/// Contracts that may be in force at one time, at most. A primary that confirms none gets no more.
+const MOST_IN_FORCE: usize = 4;
 
 /// Every process of the primary runs under the newest contract: the older ones let nothing through
 /// any more.
@@ -31,61 +34,83 @@ pub fn confirmed(v: &View) -> Option<Verdict> {
     Some((edits, why))
 }
 
-/// A standby that streams and has caught up enters the contract. It counts for elections only once the
-/// primary has confirmed: until then the contract without it may be in force as well.
+/// The primary whose contract can be changed now: open, or closed and waiting to be told.
+fn changeable<'a>(v: &View<'a>) -> Option<&'a NodeRecord> {
+    let primary = v.record.primary().filter(|p| p.goal().is_writable() && v.is_heard(p.id))?;
+    let open = v.is_open(primary.id) && primary.reported == primary.goal();
+    let closed = primary.reported == DemoteTimeout;
+    let room = v.record.in_force.iter().count() < MOST_IN_FORCE;
+    (v.record.transfer.is_none() && room && (open || closed)).then_some(primary)
+}
+
+/// Standbys enter the contract that have caught up, and leave it that can't be counted on. One that enters counts for
+/// elections only once the primary has confirmed: until then the contract without it may be in force as well.
 pub fn synchronous(v: &View) -> Option<Verdict> {
-    let primary = v.open_primary(&[WaitPrimary])?;
-    let fit = |n: &&NodeRecord| {
-        n.settled_in(Secondary)
-            && n.replication_quorum
-            && v.life(n.id) == Life::Alive
-            && v.missing(n.id).is_none()
-            && v.streams(primary.id, n.id)
-    };
-    let members: Vec<NodeId> = v.record.standbys().filter(fit).map(|n| n.id).collect();
-    let k = v.formation.number_sync_standbys.max(1);
-    if v.record.transfer.is_some() || members.len() < k as usize {
-        return None;
-    }
-    let edits = vec![Edit::Enforce(Terms::Any(k, members)), Edit::Assign(primary.id, Primary)];
-    Some((edits, format!("{} is to be synchronous with its standby", primary.name)))
+    let primary = changeable(v).filter(|p| matches!(p.goal(), WaitPrimary | Primary))?;
+    let Wanted { terms: Terms::Any(k, members), missing } = v.wanted_contract(primary)? else { return None };
+    let names: Vec<String> = members.iter().map(|m| v.name(*m)).collect();
+    let mut edits = vec![Edit::Enforce(Terms::Any(k, members)), Edit::Assign(primary.id, Primary)];
+    edits.extend(catch_up_again(v));
+    let without = if missing.is_empty() { String::new() } else { format!(", without {}", v.reasons(&missing)) };
+    Some((edits, format!("{} is to commit with any {k} of {}{without}", primary.name, names.join(", "))))
 }
 
 /// Too few members are left to acknowledge, and the formation prefers to go on: recorded first, so
 /// that no standby can be promoted any more, told to the primary after.
 pub fn degrade(v: &View) -> Option<Verdict> {
-    let primary = v.record.primary().filter(|p| p.goal() == Primary && v.is_heard(p.id) && v.is_open(p.id))?;
-    let why = out_of_members(v, v.record.contract()?)?;
+    let primary = changeable(v).filter(|p| p.reported == p.goal())?;
+    let wanted = v.wanted_contract(primary).filter(|w| w.terms == Terms::None)?;
+    if v.durability() == Durability::Async {
+        let edits = vec![Edit::Enforce(Terms::None), Edit::Restore];
+        return Some((edits, format!("{} is to commit without waiting, as its group is async", primary.name)));
+    }
+    let why = v.reasons(&wanted.missing);
     Some((alone(v, primary), format!("{} goes on without a synchronous standby: {why}", primary.name)))
 }
 
 /// The primary came back closed after a crash, or closed by itself, and nobody can take over or acknowledge.
 pub fn reopen_alone(v: &View) -> Option<Verdict> {
-    let primary =
-        v.record.primary().filter(|p| p.goal() == Primary && p.reported == DemoteTimeout && v.is_heard(p.id))?;
-    let why = out_of_members(v, v.record.contract()?)?;
+    let primary = changeable(v).filter(|p| p.reported == DemoteTimeout)?;
+    let wanted = v.wanted_contract(primary).filter(|w| w.terms == Terms::None)?;
+    let why = v.reasons(&wanted.missing);
     Some((alone(v, primary), format!("{} opens again, alone: {why}", primary.name)))
 }
 
-/// Why the contract can't be kept; `None` when it can, or when commits are to wait rather than
-/// go through alone.
-fn out_of_members(v: &View, contract: &Contract) -> Option<String> {
-    if contract.is_none() || v.formation.number_sync_standbys > 0 || v.record.transfer.is_some() {
+/// A new primary under a contract, whose members have come over to it.
+pub fn kept(v: &View) -> Option<Verdict> {
+    let primary = v.open_primary(&[WaitPrimary]).filter(|_| v.record.transfer.is_none())?;
+    let contract = v.record.contract().filter(|c| !c.is_none() && v.record.in_force.is_settled())?;
+    if v.report(primary.id)?.applied != Some(contract.id) {
         return None;
     }
-    let missing: Vec<(NodeId, &str)> = contract.members.iter().filter_map(|m| Some((*m, v.missing(*m)?))).collect();
-    if contract.can_acknowledge_without(&missing.iter().map(|(m, _)| *m).collect()) {
+    Some((vec![Edit::Assign(primary.id, Primary)], format!("{} keeps {contract}", primary.name)))
+}
+
+/// An asynchronous group is as it should be when it has a standby at all.
+pub fn asynchronous(v: &View) -> Option<Verdict> {
+    let primary = v.open_primary(&[WaitPrimary, Primary]).filter(|_| v.record.transfer.is_none())?;
+    if v.durability() != Durability::Async || !v.record.contract()?.is_none() {
         return None;
     }
-    let name = |id: &NodeId| v.record.nodes.get(id).map_or_else(|| format!("node {id}"), |n| n.name.clone());
-    Some(missing.iter().map(|(m, why)| format!("{}: {why}", name(m))).collect::<Vec<_>>().join("; "))
+    let followed = v.record.standbys().any(|n| n.settled_in(Secondary));
+    let (state, why) = match followed {
+        true => (Primary, "has a standby and does not wait for it"),
+        false => (WaitPrimary, "has no standby"),
+    };
+    (primary.goal() != state)
+        .then(|| (vec![Edit::Assign(primary.id, state), Edit::Restore], format!("{} {why}", primary.name)))
 }
 
 fn alone(v: &View, primary: &NodeRecord) -> Vec<Edit> {
     let mut edits = vec![Edit::Enforce(Terms::None), Edit::Degrade, Edit::Assign(primary.id, WaitPrimary)];
-    let secondaries = v.record.standbys().filter(|n| n.goal() == Secondary && v.missing(n.id).is_some());
-    edits.extend(secondaries.map(|n| Edit::Assign(n.id, Catchingup)));
+    edits.extend(catch_up_again(v));
     edits
+}
+
+/// Secondaries that can't be counted on have to earn their place again.
+fn catch_up_again(v: &View) -> Vec<Edit> {
+    let counted_on = |n: &&NodeRecord| n.goal() == Secondary && n.replication_quorum && v.missing(n.id).is_some();
+    v.record.standbys().filter(counted_on).map(|n| Edit::Assign(n.id, Catchingup)).collect()
 }
 
 #[cfg(test)]

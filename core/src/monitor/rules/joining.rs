@@ -1,6 +1,7 @@
 //! How nodes come and go.
 
 use super::Verdict;
+use crate::model::Contract;
 use crate::model::NodeState::*;
 use crate::monitor::edit::{Edit, Terms};
 use crate::monitor::health::Life;
@@ -25,8 +26,10 @@ pub fn clone(v: &View) -> Option<Verdict> {
 /// A dropped node is forgotten when it has stopped, or can't, and no contract counts on it.
 pub fn forget_dropped(v: &View) -> Option<Verdict> {
     let node = v.record.nodes.values().find(|n| {
-        let stopped = n.reported == Dropped || matches!(v.life(n.id), Life::Lost(_));
-        n.goal() == Dropped && stopped && v.record.in_force.iter().all(|c| !c.members.contains(&n.id))
+        let stopped = n.forced || n.reported == Dropped || matches!(v.life(n.id), Life::Lost(_));
+        let moving = v.record.transfer.as_ref().is_some_and(|t| t.old == n.id || t.candidate == Some(n.id));
+        let counted = v.record.in_force.iter().any(|c| c.members.contains(&n.id));
+        n.goal() == Dropped && stopped && !moving && !counted
     })?;
     Some((vec![Edit::Forget(node.id)], format!("{} is no longer part of the group", node.name)))
 }
@@ -34,7 +37,8 @@ pub fn forget_dropped(v: &View) -> Option<Verdict> {
 /// The last node of a group has nothing to replicate to.
 pub fn left_alone(v: &View) -> Option<Verdict> {
     let node = v.record.nodes.values().next().filter(|_| v.record.nodes.len() == 1)?;
-    if !(node.settled_in(WaitPrimary) && v.record.transfer.is_none() && v.record.in_force.is_settled()) {
+    let alone = node.settled_in(WaitPrimary) && v.record.contract().is_some_and(Contract::is_none);
+    if !(alone && v.record.transfer.is_none() && v.record.in_force.is_settled()) {
         return None;
     }
     let edits = vec![Edit::Enforce(Terms::None), Edit::Restore, Edit::Assign(node.id, Single)];

@@ -2,6 +2,7 @@
 
 use super::Verdict;
 use crate::model::NodeState::*;
+use crate::model::{Lsn, NodeRecord};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
@@ -9,7 +10,8 @@ use crate::monitor::view::View;
 /// A node that holds the role no more and stands still between its two last steps.
 pub fn demote(v: &View) -> Option<Verdict> {
     let open = v.record.nodes.values().find(|n| n.goal().is_writable())?;
-    let old = v.record.nodes.values().find(|n| n.id != open.id && matches!(n.goal(), Draining | DemoteTimeout))?;
+    let gives_up = |n: &&NodeRecord| n.id != open.id && matches!(n.goal(), Draining | DemoteTimeout);
+    let old = v.record.nodes.values().find(gives_up)?;
     Some((vec![Edit::Assign(old.id, Demoted)], format!("{} holds the role, {} is demoted", open.name, old.name)))
 }
 
@@ -39,8 +41,41 @@ pub fn caught_up(v: &View) -> Option<Verdict> {
 pub fn fell_behind(v: &View) -> Option<Verdict> {
     let primary = v.record.primary().filter(|p| p.goal().is_writable())?;
     let counted = |id| v.record.in_force.latest().is_some_and(|c| c.members.contains(&id));
-    let mut standbys =
-        v.record.nodes.values().filter(|n| n.id != primary.id && n.goal() == Secondary && !counted(n.id));
-    let (node, why) = standbys.find_map(|n| Some((n, v.missing(n.id)?)))?;
+    let uncounted = |n: &&NodeRecord| n.id != primary.id && n.goal() == Secondary && !counted(n.id);
+    let (node, why) = v.record.nodes.values().filter(uncounted).find_map(|n| Some((n, v.away(n.id)?)))?;
     Some((vec![Edit::Assign(node.id, Catchingup)], format!("{} must catch up again: {why}", node.name)))
+}
+
+/// A node of an earlier transfer or election that stands where nobody needs it any more.
+pub fn left_over(v: &View) -> Option<Verdict> {
+    if v.record.transfer.is_some() {
+        return None;
+    }
+    let primary = v.record.primary().filter(|p| p.goal().is_writable())?;
+    let stands = |n: &&NodeRecord| n.id != primary.id && (n.goal().is_being_promoted() || n.goal() == ReportLsn);
+    let node = v.record.nodes.values().find(stands)?;
+    Some((vec![Edit::Assign(node.id, Catchingup)], format!("{} follows {}", node.name, primary.name)))
+}
+
+/// A standby that goes to maintenance is let go once no contract counts on it.
+pub fn maintain(v: &View) -> Option<Verdict> {
+    let node = v.record.nodes.values().find(|n| {
+        let counted = v.record.in_force.iter().any(|c| c.members.contains(&n.id));
+        n.settled_in(WaitMaintenance) && !counted
+    })?;
+    let why = format!("nothing counts on {} any more: it is in the operator's hands", node.name);
+    Some((vec![Edit::Assign(node.id, Maintenance)], why))
+}
+
+/// One WAL segment.
+const SEGMENT: u64 = 16 << 20;
+
+/// WAL that every node holds needn't be kept; told in steps of a segment.
+pub fn let_go_of_wal(v: &View) -> Option<Verdict> {
+    let at = |n: &NodeRecord| v.report(n.id).and_then(|r| r.facts.position()).or(n.position);
+    let nodes = v.record.nodes.values().filter(|n| n.goal() != Dropped);
+    let lowest = nodes.map(|n| at(n).map_or(Lsn::ZERO, |p| p.lsn)).min()?;
+    let floor = Lsn(lowest.0 / SEGMENT * SEGMENT);
+    let rises = v.record.nodes.len() > 1 && floor > v.record.wal_floor.unwrap_or(Lsn(SEGMENT));
+    rises.then(|| (vec![Edit::Floor(floor)], String::new()))
 }

@@ -98,6 +98,8 @@ impl Pair {
                 moves: 0,
                 reported: state,
                 position: None,
+                seal: None,
+                forced: false,
                 assignment,
             };
             record.nodes.insert(id, node);

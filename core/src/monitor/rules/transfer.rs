@@ -1,18 +1,18 @@
-//! The role moves: seal, prove, open. Planned or not, the way is the same; a planned one drains first.
+//! The role moves to a chosen node: drain, seal, prove, open. Planned or not, the way is the same; a planned one
+//! drains first. How a node is chosen among several is `election`.
 
 use super::Verdict;
 use crate::model::NodeState::*;
-use crate::model::{ControlState, Lsn, NodeRecord, Server, Transfer, TransferKind};
-use crate::monitor::edit::{Edit, Terms};
+use crate::model::{Afterwards, ControlState, Lsn, NodeRecord, NodeState, Server, Transfer, TransferKind, Waiver};
+use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
-use std::collections::BTreeSet;
 
 /// The edits that start moving the role from `old` to `candidate`.
-pub fn begin(kind: TransferKind, old: &NodeRecord, candidate: &NodeRecord) -> Vec<Edit> {
-    let transfer = Transfer { kind, old: old.id, candidate: candidate.id, drained: None };
+pub fn begin(old: &NodeRecord, candidate: &NodeRecord, transfer: Transfer) -> Vec<Edit> {
     // One that has closed by itself has nothing to drain.
-    let closing = if old.reported == DemoteTimeout { DemoteTimeout } else { Draining };
+    let closing = if old.reported == DemoteTimeout { DemoteTimeout } else { transfer.closing() };
+    let transfer = Transfer { candidate: Some(candidate.id), ..transfer };
     vec![
         Edit::RaiseEpoch,
         Edit::Begin(transfer),
@@ -21,46 +21,41 @@ pub fn begin(kind: TransferKind, old: &NodeRecord, candidate: &NodeRecord) -> Ve
     ]
 }
 
-/// The primary's server is gone or closed and a standby is proven complete.
-pub fn fail_over(v: &View) -> Option<Verdict> {
-    if v.record.transfer.is_some() {
-        return None;
-    }
-    let old = v.record.primary().filter(|p| p.goal().is_writable())?;
-    let why = v.primary_lost(old)?;
-    let candidate = v.candidate().ok()?;
-    let why = format!("{} takes over from {}: {why}", candidate.name, old.name);
-    Some((begin(TransferKind::Failover, old, candidate), why))
-}
-
 /// The primary's service is being stopped: it hands the role over in order.
 pub fn hand_over(v: &View) -> Option<Verdict> {
-    let old = v.record.primary().filter(|p| p.settled_in(Primary) && v.is_heard(p.id) && v.is_leaving(p.id))?;
-    let candidate = v.candidate().ok().filter(|_| v.record.transfer.is_none())?;
+    let old = v.record.primary().filter(|p| p.goal().is_writable() && p.reported == p.goal())?;
+    if v.record.transfer.is_some() || !(v.is_heard(old.id) && v.is_open(old.id) && v.is_leaving(old.id)) {
+        return None;
+    }
+    let candidate = v.successor(old, None).ok()?;
     let why = format!("{} takes over from {}, whose service is being stopped", candidate.name, old.name);
-    Some((begin(TransferKind::Switchover, old, candidate), why))
+    Some((begin(old, candidate, Transfer::new(TransferKind::Switchover, old.id, None)), why))
 }
 
+/// A transfer with its old primary and its chosen candidate.
 fn parties<'a>(v: &View<'a>) -> Option<(&'a Transfer, &'a NodeRecord, &'a NodeRecord)> {
     let transfer = v.record.transfer.as_ref()?;
-    Some((transfer, v.record.nodes.get(&transfer.old)?, v.record.nodes.get(&transfer.candidate)?))
+    Some((transfer, v.record.nodes.get(&transfer.old)?, v.record.nodes.get(&transfer.candidate?)?))
 }
 
 /// The old primary of a planned handover has stopped in order: where its last record starts.
-fn shutdown_checkpoint(v: &View, old: &NodeRecord) -> Option<Lsn> {
+fn shutdown_checkpoint(v: &View, transfer: &Transfer, old: &NodeRecord) -> Option<Lsn> {
     let facts = &v.report(old.id)?.facts;
     let control = facts.control().filter(|c| c.state == ControlState::ShutDown)?;
-    (matches!(facts.server, Server::Down) && old.settled_in(Draining)).then_some(control.checkpoint.lsn)
+    (matches!(facts.server, Server::Down) && old.settled_in(transfer.closing())).then_some(control.checkpoint.lsn)
 }
 
 pub fn drained(v: &View) -> Option<Verdict> {
     let (transfer, old, candidate) = parties(v)?;
-    if transfer.kind != TransferKind::Switchover || !candidate.settled_in(PreparePromotion) {
+    let waits = transfer.drained.is_none() && transfer.kind == TransferKind::Switchover;
+    if !waits || !candidate.settled_in(PreparePromotion) {
         return None;
     }
-    let lsn = shutdown_checkpoint(v, old)?;
-    let edits =
-        vec![Edit::Drained(lsn), Edit::Assign(candidate.id, StopReplication), Edit::Assign(old.id, DemoteTimeout)];
+    let lsn = shutdown_checkpoint(v, transfer, old)?;
+    let mut edits = vec![Edit::Drained(lsn), Edit::Assign(candidate.id, StopReplication)];
+    if transfer.afterwards != Afterwards::Maintenance {
+        edits.push(Edit::Assign(old.id, DemoteTimeout));
+    }
     Some((edits, format!("{} has stopped in order, its last record is at {lsn}", old.name)))
 }
 
@@ -76,9 +71,9 @@ pub fn old_primary_died(v: &View) -> Option<Verdict> {
         let stuck = v.report(old.id).is_some_and(|r| matches!(r.facts.server, Server::Stuck { .. }));
         stuck && matches!(v.life(old.id), Life::Ill(_))
     };
-    let stopped_otherwise = || old.settled_in(Draining) && shutdown_checkpoint(v, old).is_none();
+    let stopped_otherwise = || old.settled_in(transfer.closing()) && shutdown_checkpoint(v, transfer, old).is_none();
     let undrained = transfer.drained.is_none() && (old.reported == DemoteTimeout || hangs() || stopped_otherwise());
-    (gone || undrained).then(|| (vec![Edit::Undrained], format!("{} won't stop in order any more", old.name)))
+    (gone || undrained).then(|| (vec![Edit::Abandon], format!("{} can't be waited for any more", old.name)))
 }
 
 pub fn seal(v: &View) -> Option<Verdict> {
@@ -90,25 +85,51 @@ pub fn seal(v: &View) -> Option<Verdict> {
     Some((edits, format!("{} stops receiving from {}", candidate.name, old.name)))
 }
 
-/// The durability law: the sealed candidate proves that every acknowledged commit is here, and denies
-/// the old primary any further acknowledgement; so it may open without waiting for the old one.
+/// Why the sealed candidate may open: what it holds is everything that was ever acknowledged, or somebody has
+/// answered for the rest.
+fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<String> {
+    let position = v.vote(candidate)?;
+    let name = &candidate.name;
+    let has_last_record = transfer.drained.is_some_and(|lsn| position.lsn > lsn);
+    let awaits_last_record = transfer.kind == TransferKind::Switchover && !has_last_record;
+    if has_last_record || (!awaits_last_record && v.proves(position.lsn)) {
+        return Some(format!("{name} holds every acknowledged commit, up to {position}"));
+    }
+    let waiver = transfer.waiver.filter(|_| !awaits_last_record)?;
+    let old = v.record.nodes.get(&transfer.old)?;
+    let until = v.report(old.id).and_then(|r| r.facts.position()).or(old.position);
+    let until = until.map_or("an unknown point".to_string(), |p| format!("{} and beyond", p.lsn));
+    let by = match waiver {
+        Waiver::Operator => "by the operator's consent",
+        Waiver::Policy => "as the formation is async",
+    };
+    let given_up = format!("{by} what {} may have acknowledged from {} to {until} is given up", old.name, position.lsn);
+    Some(format!("{name} holds WAL up to {position}; {given_up}"))
+}
+
+/// The durability law: the sealed votes prove that every acknowledged commit is here, and deny the old primary any
+/// further acknowledgement; so the candidate may open without waiting for the old one.
 pub fn open(v: &View) -> Option<Verdict> {
     let (transfer, old, candidate) = parties(v)?;
     if !(candidate.settled_in(StopReplication) && v.life(candidate.id) == Life::Alive) {
         return None;
     }
-    let seal = v.report(candidate.id)?.seal.filter(|s| s.epoch == v.record.epoch)?;
-    let complete = transfer.drained.is_none_or(|lsn| seal.position.lsn > lsn);
-    let on_lineage = v.record.history.as_ref().is_some_and(|h| h.contains(seal.position));
-    let proven = v.record.in_force.proven_by(&BTreeSet::from([candidate.id]));
-    if !(complete && on_lineage && proven) {
-        return None;
+    let warrant = warrant(v, transfer, candidate)?;
+    let terms = v.founding_terms(candidate.id);
+    let mut edits =
+        vec![Edit::Install(terms), Edit::Assign(candidate.id, WaitPrimary), Edit::Assign(old.id, rest_of(transfer))];
+    let losers = v.voters(old.id).filter(|n| n.id != candidate.id && n.goal() == ReportLsn);
+    edits.extend(losers.map(|n| Edit::Assign(n.id, Catchingup)));
+    Some((edits, format!("{warrant}; it opens")))
+}
+
+/// Where the old primary ends once it holds the role no more.
+fn rest_of(transfer: &Transfer) -> NodeState {
+    match transfer.afterwards {
+        Afterwards::Rejoin => Demoted,
+        Afterwards::Maintenance => Maintenance,
+        Afterwards::Drop => Dropped,
     }
-    let edits = vec![Edit::Install, Edit::Assign(candidate.id, WaitPrimary), Edit::Assign(old.id, Demoted)];
-    Some((
-        edits,
-        format!("{} holds every acknowledged commit, up to {}; it opens alone", candidate.name, seal.position),
-    ))
 }
 
 /// The new primary is open; with its own account of the lineage the old one can rejoin.
@@ -124,12 +145,13 @@ pub fn opened(v: &View) -> Option<Verdict> {
 /// been told to open: the role goes back to the old primary.
 pub fn call_off(v: &View) -> Option<Verdict> {
     let (transfer, old, candidate) = parties(v)?;
-    if !candidate.goal().is_being_promoted() || !v.is_heard(old.id) {
+    if !candidate.goal().is_being_promoted() || !can_keep_the_role(v, old) {
         return None;
     }
     let incomplete = || {
-        let seal = v.report(candidate.id)?.seal.filter(|s| s.epoch == v.record.epoch)?;
-        (seal.position.lsn <= transfer.drained?).then_some("it lacks the last record of the old primary")
+        let position = v.vote(candidate)?;
+        let lacks = transfer.kind == TransferKind::Switchover && position.lsn <= transfer.drained?;
+        lacks.then_some("it lacks the last record of the old primary")
     };
     let undrained = transfer.kind == TransferKind::Switchover && transfer.drained.is_none();
     let late = v.transfer_since.is_some_and(|since| v.now.since(since) >= v.settings.drain_timeout);
@@ -141,15 +163,26 @@ pub fn call_off(v: &View) -> Option<Verdict> {
         _ if undrained && late => "the old primary didn't stop in time",
         _ => incomplete()?,
     };
-    let edits = vec![
-        Edit::RaiseEpoch,
-        Edit::EndTransfer,
-        Edit::Enforce(Terms::None),
-        Edit::Degrade,
-        Edit::Assign(old.id, WaitPrimary),
-        Edit::Assign(candidate.id, Catchingup),
-    ];
-    Some((edits, format!("{} keeps the role, {} can't take over: {why}", old.name, candidate.name)))
+    Some((give_back(v, old), format!("{} keeps the role, {} can't take over: {why}", old.name, candidate.name)))
+}
+
+/// Its keeper is heard and its data is there: it holds all it ever acknowledged.
+pub fn can_keep_the_role(v: &View, old: &NodeRecord) -> bool {
+    v.is_heard(old.id) && v.report(old.id).is_some_and(|r| r.facts.control().is_some()) && v.is_kin(old.id)
+}
+
+/// The role stays where it was, under the contract it had; if too few members are left for that, the rules of
+/// contracts see to it.
+pub fn give_back(v: &View, old: &NodeRecord) -> Vec<Edit> {
+    let mut edits = vec![Edit::RaiseEpoch, Edit::EndTransfer, Edit::Reopen(old.id), Edit::Assign(old.id, Primary)];
+    let contract = v.record.contract();
+    let drawn_in = |n: &&NodeRecord| n.goal().is_being_promoted() || n.goal() == ReportLsn;
+    for node in v.voters(old.id).filter(drawn_in) {
+        let is_member = contract.is_some_and(|c| c.members.contains(&node.id));
+        let counts = is_member && v.is_heard(node.id);
+        edits.push(Edit::Assign(node.id, if counts { Secondary } else { Catchingup }));
+    }
+    edits
 }
 
 /// The lineage of the open primary is what every other node is compared with.
@@ -246,8 +279,14 @@ mod tests {
         p.says(B, PreparePromotion, standby());
         p.says(A, Draining, stopped(ControlState::ShutDown));
         p.sealed(900);
-        assert_eq!(p.goals(), (WaitPrimary, Catchingup));
+        assert_eq!(p.goals(), (Primary, Secondary));
         assert!(p.record().transfer.is_none());
+        p.says(A, DemoteTimeout, stopped(ControlState::ShutDown));
+        assert_eq!(p.goals(), (Primary, Secondary), "it is on its way back, not lost");
+        p.passes(Duration::from_secs(31));
+        p.says(B, Secondary, standby());
+        p.says(A, DemoteTimeout, stopped(ControlState::ShutDown));
+        assert_eq!(p.goals().1, PreparePromotion, "it doesn't come back");
     }
 
     #[test]
@@ -325,7 +364,7 @@ mod tests {
             p.says(A, Primary, primary_with(Some(B)));
             p.says(B, PreparePromotion, standby());
         }
-        assert_eq!(p.goals(), (WaitPrimary, Catchingup));
+        assert_eq!(p.goals(), (Primary, Secondary), "under the contract it had");
     }
 
     #[test]
@@ -340,7 +379,7 @@ mod tests {
         let mut p = Pair::settled();
         p.says(B, Secondary, stopped(ControlState::InRecovery));
         let Some(Answer::Refused { reason, remedy }) = p.switchover().answer else { panic!("accepted") };
-        assert!(reason.contains("not primary") && reason.contains("b can't be promoted"), "{reason}");
-        assert!(remedy.contains("wait until the standby is secondary"), "{remedy}");
+        assert!(reason.contains("b can't be promoted"), "{reason}");
+        assert!(remedy.contains("bring the standby back first"), "{remedy}");
     }
 }

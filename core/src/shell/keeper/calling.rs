@@ -215,12 +215,15 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         let goal_before = self.record.goal();
         let goal = assignment.goal;
         let epoch = assignment.epoch;
+        let voids_plan = self.record.assignment.as_ref().is_none_or(|known| known.asks_for_other(&assignment));
         if !self.store(KeeperRecord { assignment: Some(assignment), epoch, ..self.record.clone() }).await {
             return false;
         }
         self.outbox.news = true;
         if goal_before != Some(goal) {
             tracing::info!("told to be {goal} in epoch {epoch}");
+        }
+        if voids_plan {
             self.drop_plan();
         }
         true

@@ -1,0 +1,74 @@
+//! What operators change about one node.
+
+use super::{Order, Refusal, no};
+use crate::model::*;
+use crate::monitor::edit::Edit;
+use crate::monitor::state::Effects;
+use crate::wire::NodeChange;
+
+impl Order<'_> {
+    pub fn set_node(&self, formation: &str, name: &str, change: &NodeChange) -> Result<Effects, Refusal> {
+        let (group, node) = self.node(formation, name)?;
+        let mut edits = Vec::new();
+        let mut said = Vec::new();
+        if let Some(priority) = change.candidate_priority.filter(|p| *p != node.candidate_priority) {
+            if priority > 100 {
+                return no(format!("candidate priority {priority} is out of range"), "give a number from 0 to 100");
+            }
+            edits.push(Edit::Priority(node.id, priority));
+            said.push(format!("candidate priority {priority}"));
+        }
+        if let Some(quorum) = change.replication_quorum.filter(|q| *q != node.replication_quorum) {
+            self.refuse_too_small_a_quorum(formation, node, quorum)?;
+            edits.push(Edit::Quorum(node.id, quorum));
+            said.push(format!("replication quorum {quorum}"));
+        }
+        let new_name = change.name.clone().unwrap_or_else(|| node.name.clone());
+        let host = change.host.clone().unwrap_or_else(|| node.host.clone());
+        let port = change.port.unwrap_or(node.port);
+        if (&new_name, &host, port) != (&node.name, &node.host, node.port) {
+            self.refuse_taken(formation, node, &new_name, &host, port)?;
+            said.push(format!("{new_name} at {host}:{port}"));
+            edits.push(Edit::Address(node.id, new_name, host, port));
+        }
+        if edits.is_empty() {
+            return Ok(self.nothing(format!("{name} is set so already")));
+        }
+        let text = format!("{name} is set to {}", said.join(", "));
+        Ok(self.carry_out(group, &edits, &text, None))
+    }
+
+    /// n acknowledgements need n + 1 standbys that give them, so that one may fail.
+    fn refuse_too_small_a_quorum(&self, formation: &str, node: &NodeRecord, takes_part: bool) -> Result<(), Refusal> {
+        let number = self.m.record.formations.get(formation).map_or(0, |f| f.number_sync_standbys);
+        let Some(group) = self.m.group_of(node.id).filter(|_| !takes_part && number > 0) else {
+            return Ok(());
+        };
+        let left = group.record.standbys().filter(|n| n.replication_quorum && n.id != node.id).count() as u32;
+        if left > number {
+            return Ok(());
+        }
+        let reason = format!("number_sync_standbys is {number} and {left} standbys would be left in the quorum");
+        no(reason, format!("it needs {}; lower set formation number-sync-standbys first", number + 1))
+    }
+
+    fn refuse_taken(
+        &self,
+        formation: &str,
+        node: &NodeRecord,
+        name: &str,
+        host: &str,
+        port: u16,
+    ) -> Result<(), Refusal> {
+        let others = self.m.groups.values().flat_map(|g| g.record.nodes.values().map(move |n| (&g.record.key, n)));
+        for (key, other) in others.filter(|(_, n)| n.id != node.id) {
+            if other.host == host && other.port == port {
+                return no(format!("{host}:{port} is node {} ({}) of {key}", other.id, other.name), "give another");
+            }
+            if key.formation == formation && other.name == name {
+                return no(format!("formation {formation} has a node named {name}"), "give another name");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! A node joins, or asks again after its first answer was lost.
+
+use crate::model::*;
+use crate::monitor::edit::apply;
+use crate::monitor::events::Log;
+use crate::monitor::state::{Effects, Group, Monitor};
+use crate::wire::{Answer, Register};
+
+/// Every node keeps a slot for every other, and Postgres is set up for a dozen and a half senders.
+const MOST_NODES: usize = 16;
+
+pub fn register(m: &Monitor, now: Moment, wall_ms: u64, ask: &Register) -> Effects {
+    let key = GroupKey { formation: ask.formation.clone(), group: ask.group };
+    if let Some(refusal) = refuse_registration(m, &key, ask) {
+        return refusal;
+    }
+    if let Some(node) = find_at(m, ask) {
+        let answer = Some(registered(m, &key, &m.groups[&key].record.nodes[&node]));
+        return Effects { answer, ..Effects::default() };
+    }
+    let mut record = m.record.clone();
+    let formation = record.formations.entry(ask.formation.clone()).or_default();
+    let id = NodeId(record.next_node);
+    record.next_node += 1;
+    let empty = Group::new(GroupRecord::new(key.clone()), now);
+    let group = m.groups.get(&key).unwrap_or(&empty);
+    let mut after = group.record.clone();
+    if after.nodes.is_empty() {
+        // Numbers go on from a group of that name that has come to its end; nothing else does.
+        let GroupRecord { epoch, next_contract, .. } = after;
+        after = GroupRecord { epoch: epoch.next(), next_contract, ..GroupRecord::new(key.clone()) };
+        after.in_force = InForce::only(Contract::none(after.new_contract_id()));
+    }
+    after.system_id = after.system_id.or(ask.system_id);
+    let node = new_node(&after, id, ask);
+    after.nodes.insert(id, node);
+    let raised = raise_number(formation, &after);
+    apply(&mut after, &[], &m.view(group, now));
+    let mut log = Log::new(m, wall_ms);
+    let text = format!("{} registers as node {id} at {}:{}{raised}", after.nodes[&id].name, ask.host, ask.port);
+    log.changes(&group.record, &after, group, None, &text);
+    let answer = Some(registered(m, &key, &after.nodes[&id]));
+    Effects { record: Some(record), groups: vec![after], events: log.rows, answer }
+}
+
+/// As pg_auto_failover does: with a second standby in the quorum, commits are to wait for one whatever happens. Who
+/// has chosen a durability has said what is wanted.
+fn raise_number(formation: &mut FormationSettings, group: &GroupRecord) -> &'static str {
+    let quorum = group.nodes.values().filter(|n| n.replication_quorum && n.goal() != NodeState::Dropped).count();
+    if formation.number_sync_standbys > 0 || formation.durability.is_some() || quorum != 3 {
+        return "";
+    }
+    formation.number_sync_standbys = 1;
+    "; number_sync_standbys becomes 1, commits wait for a standby from now on"
+}
+
+fn new_node(record: &GroupRecord, id: NodeId, ask: &Register) -> NodeRecord {
+    let goal = if record.nodes.is_empty() { NodeState::Single } else { NodeState::WaitStandby };
+    let epoch = record.epoch;
+    NodeRecord {
+        id,
+        name: if ask.name.is_empty() { format!("node_{id}") } else { ask.name.clone() },
+        host: ask.host.clone(),
+        port: ask.port,
+        candidate_priority: ask.candidate_priority,
+        replication_quorum: ask.replication_quorum,
+        session: 0,
+        moves: 0,
+        reported: NodeState::Init,
+        position: None,
+        seal: None,
+        forced: false,
+        assignment: Assignment::new(epoch, goal),
+    }
+}
+
+fn find_at(m: &Monitor, ask: &Register) -> Option<NodeId> {
+    let nodes = m.groups.values().flat_map(|g| g.record.nodes.values());
+    nodes.into_iter().find(|n| n.host == ask.host && n.port == ask.port).map(|n| n.id)
+}
+
+fn refuse_registration(m: &Monitor, key: &GroupKey, ask: &Register) -> Option<Effects> {
+    let all = || m.groups.iter().flat_map(|(key, g)| g.record.nodes.values().map(move |n| (key, n)));
+    let at = format!("{}:{}", ask.host, ask.port);
+    if let Some((other_key, node)) = all().find(|(_, n)| n.host == ask.host && n.port == ask.port) {
+        let same = other_key == key && (ask.name.is_empty() || ask.name == node.name);
+        let reason = format!("{at} is already node {} ({}) of group {other_key}", node.id, node.name);
+        return (!same).then(|| Effects::refuse(reason, "give another host or port, or drop that node first"));
+    }
+    if all().any(|(other, n)| other.formation == key.formation && n.name == ask.name) {
+        let reason = format!("formation {} already has a node named {}", key.formation, ask.name);
+        return Some(Effects::refuse(reason, "give another --name, or drop that node first"));
+    }
+    if ask.candidate_priority > 100 {
+        let reason = format!("candidate priority {} is out of range", ask.candidate_priority);
+        return Some(Effects::refuse(reason, "give a number from 0 to 100"));
+    }
+    let record = m.groups.get(key).map(|g| &g.record).filter(|r| !r.nodes.is_empty())?;
+    if m.record.formations.get(&key.formation).is_some_and(|f| !f.secondary) {
+        let reason = format!("formation {} takes no secondaries, and group {key} has a node", key.formation);
+        return Some(Effects::refuse(reason, "allow them first: enable secondary"));
+    }
+    if let (Some(group_id), Some(own)) = (record.system_id, ask.system_id)
+        && group_id != own
+    {
+        let reason = format!("the data directory has system identifier {own}, group {key} has {group_id}");
+        return Some(Effects::refuse(reason, "start from an empty directory, or join the group it belongs to"));
+    }
+    if record.nodes.len() >= MOST_NODES {
+        let reason = format!("group {key} has {MOST_NODES} nodes, and a group holds no more");
+        return Some(Effects::refuse(reason, "drop a node first, or join another group"));
+    }
+    None
+}
+
+fn registered(m: &Monitor, key: &GroupKey, node: &NodeRecord) -> Answer {
+    Answer::Registered {
+        node: node.id,
+        key: key.clone(),
+        name: node.name.clone(),
+        monitor: m.record.identity,
+        session: m.groups.get(key).map_or(0, |g| g.last_session(node)),
+        replication_password: m.record.replication_password.clone(),
+        settings: m.record.formations.get(&key.formation).cloned().unwrap_or_default(),
+    }
+}

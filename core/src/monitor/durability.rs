@@ -1,0 +1,99 @@
+//! What the primary is to enforce, from the formation's settings and the standbys that can be counted on. Pure.
+
+use crate::model::*;
+use crate::monitor::edit::Terms;
+use crate::monitor::health::Life;
+use crate::monitor::view::View;
+use std::collections::BTreeSet;
+
+/// A contract that is wanted instead of the one told last, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub terms: Terms,
+    /// Members that are left out because they can't be counted on, with the reason.
+    pub missing: Vec<(NodeId, &'static str)>,
+}
+
+impl View<'_> {
+    /// The formation's preference. A group none of whose standbys takes part in the quorum is asynchronous whatever
+    /// its formation prefers.
+    pub fn durability(&self) -> Durability {
+        let mut standbys = self.record.standbys().peekable();
+        let has_standbys = standbys.peek().is_some();
+        match self.formation.durability() {
+            _ if has_standbys && standbys.all(|n| !n.replication_quorum) => Durability::Async,
+            durability => durability,
+        }
+    }
+
+    /// Standbys that take part in the quorum when they can: those asked to acknowledge when all is well.
+    pub fn registered_quorum(&self) -> BTreeSet<NodeId> {
+        self.record.standbys().filter(|n| n.replication_quorum).map(|n| n.id).collect()
+    }
+
+    /// Counts at the moment: a member that can be counted on, or a standby that has just caught up.
+    fn countable(&self, primary: &NodeRecord) -> BTreeSet<NodeId> {
+        let latest = self.record.contract();
+        let is_member = |id| latest.is_some_and(|c| c.members.contains(&id));
+        let joins = |n: &NodeRecord| {
+            n.settled_in(NodeState::Secondary)
+                && self.life(n.id) == Life::Alive
+                && self.is_open(primary.id)
+                && self.streams(primary.id, n.id)
+        };
+        let counts =
+            |n: &&NodeRecord| n.replication_quorum && self.missing(n.id).is_none() && (is_member(n.id) || joins(n));
+        self.record.standbys().filter(counts).map(|n| n.id).collect()
+    }
+
+    /// The contract that should be in force now, if it is another than the one told last. `None` also when commits are
+    /// to wait for members that are missing.
+    pub fn wanted_contract(&self, primary: &NodeRecord) -> Option<Wanted> {
+        let latest = self.record.contract()?;
+        let members = self.countable(primary);
+        let asked = self.formation.acknowledgements();
+        let k = match self.durability() {
+            Durability::Async => 0,
+            Durability::Degrade => asked.min(members.len() as u32),
+            // With fewer standbys registered than asked for, all of them is all there can be.
+            Durability::Strict => asked.min(self.registered_quorum().len() as u32),
+        };
+        if (members.len() as u32) < k {
+            return None;
+        }
+        let missing = latest.members.iter().filter_map(|m| Some((*m, self.missing(*m)?))).collect();
+        let members: Vec<NodeId> = members.into_iter().collect();
+        let terms = if k == 0 { Terms::None } else { Terms::Any(k, members.clone()) };
+        let unchanged = match terms {
+            Terms::None => latest.is_none(),
+            Terms::Any(k, _) => latest.k == k && latest.members.iter().eq(members.iter()),
+        };
+        (!unchanged).then_some(Wanted { terms, missing })
+    }
+
+    /// What a node that has just been elected enforces from the first moment on. A strict one acknowledges nothing alone,
+    /// so it names the standbys that are to come over to it.
+    pub fn founding_terms(&self, candidate: NodeId) -> Terms {
+        if self.durability() != Durability::Strict {
+            return Terms::None;
+        }
+        let staying = |n: &&NodeRecord| {
+            n.id != candidate
+                && n.replication_quorum
+                && !matches!(n.goal(), NodeState::Dropped | NodeState::Maintenance | NodeState::WaitMaintenance)
+        };
+        let all: Vec<NodeId> = self.record.nodes.values().filter(staying).map(|n| n.id).collect();
+        let heard: Vec<NodeId> = all.iter().copied().filter(|id| self.is_heard(*id)).collect();
+        let k = self.formation.acknowledgements().min(all.len() as u32);
+        match k {
+            0 => Terms::None,
+            k if heard.len() >= k as usize => Terms::Any(k, heard),
+            k => Terms::Any(k, all),
+        }
+    }
+
+    /// "b: why; c: why".
+    pub fn reasons(&self, missing: &[(NodeId, &'static str)]) -> String {
+        missing.iter().map(|(id, why)| format!("{}: {why}", self.name(*id))).collect::<Vec<_>>().join("; ")
+    }
+}

@@ -1,0 +1,123 @@
+//! Who may be elected: the sealed votes, what they prove, and the best of those who can win.
+//!
+//! A vote is a promise that is stored on the node: in this epoch it receives nothing more, and this is where its WAL
+//! ends. So the vote of a node that has died since still counts, as long as the winner holds all that it held.
+
+use crate::model::*;
+use crate::monitor::health::Life;
+use crate::monitor::view::View;
+use std::collections::BTreeSet;
+
+/// A node that can win, and what it must do first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Winner {
+    pub node: NodeId,
+    /// A peer that holds WAL it lacks, and up to where.
+    pub fetch: Option<(NodeId, Lsn)>,
+}
+
+impl<'a> View<'a> {
+    /// Standbys whose vote is asked for in an election: those that run, or could, as standbys.
+    pub fn voters(&self, old: NodeId) -> impl Iterator<Item = &'a NodeRecord> {
+        use NodeState::*;
+        self.record.nodes.values().filter(move |n| {
+            let stands_by = matches!(
+                n.goal(),
+                Catchingup | Secondary | WaitMaintenance | ReportLsn | FastForward | PreparePromotion | StopReplication
+            );
+            n.id != old && stands_by
+        })
+    }
+
+    /// Where a node's vote of this epoch ends, on the lineage of the group.
+    pub fn vote(&self, node: &NodeRecord) -> Option<Position> {
+        let seal = node.seal.filter(|s| s.epoch == self.record.epoch)?;
+        let on_lineage = self.record.history.as_ref().is_some_and(|h| h.contains(seal.position));
+        (on_lineage && self.is_kin(node.id)).then_some(seal.position)
+    }
+
+    /// Whether a node that holds WAL up to `lsn` holds every acknowledged commit: by the votes that end there or before.
+    pub fn proves(&self, lsn: Lsn) -> bool {
+        let within = |n: &&NodeRecord| self.vote(n).is_some_and(|p| p.lsn <= lsn);
+        let set: BTreeSet<NodeId> = self.record.nodes.values().filter(within).map(|n| n.id).collect();
+        self.record.in_force.proven_by(&set)
+    }
+
+    /// Whether an election could be won if every voter that is heard gave its vote now.
+    pub fn election_could_succeed(&self, old: NodeId) -> bool {
+        let could_vote = |n: &&NodeRecord| self.vote(n).is_some() || (self.is_heard(n.id) && self.is_kin(n.id));
+        let set: BTreeSet<NodeId> = self.voters(old).filter(could_vote).map(|n| n.id).collect();
+        self.record.in_force.proven_by(&set)
+    }
+
+    /// May hold the role as far as it goes itself.
+    pub fn may_lead(&self, node: &NodeRecord, preferred: Option<NodeId>) -> Result<(), String> {
+        if node.candidate_priority == 0 && preferred != Some(node.id) {
+            return Err("its candidate priority is 0".into());
+        }
+        match self.life(node.id) {
+            Life::Alive => {}
+            Life::Unknown => return Err("it has not been heard of since the monitor started".into()),
+            Life::Ill(why) | Life::Lost(why) => return Err(why.into()),
+        }
+        if !self.is_heard(node.id) {
+            return Err("its keeper says nothing".into());
+        }
+        if self.is_leaving(node.id) {
+            return Err("its service is being stopped".into());
+        }
+        Ok(())
+    }
+
+    /// The best that has voted and may lead, those passed over only when nobody else is left.
+    fn best(&self, transfer: &Transfer) -> Option<(&'a NodeRecord, Position)> {
+        let can_win =
+            |n: &&NodeRecord| n.settled_in(NodeState::ReportLsn) && self.may_lead(n, transfer.preferred).is_ok();
+        let standing: Vec<_> =
+            self.voters(transfer.old).filter(can_win).filter_map(|n| Some((n, self.vote(n)?))).collect();
+        let rank = |(n, p): &(&NodeRecord, Position)| {
+            let passed_over = transfer.passed_over.contains(&n.id);
+            let named = transfer.preferred == Some(n.id);
+            (!passed_over, named, n.candidate_priority, p.lsn, std::cmp::Reverse(n.id))
+        };
+        standing.into_iter().max_by_key(rank)
+    }
+
+    /// A better candidate than `than` that lives and hasn't voted yet is waited for a moment.
+    fn awaits_better(&self, transfer: &Transfer, than: &NodeRecord) -> bool {
+        let late = self.transfer_since.is_none_or(|s| self.now.since(s) >= self.settings.election_patience);
+        let better = |n: &NodeRecord| {
+            let named = transfer.preferred == Some(n.id) && transfer.preferred != Some(than.id);
+            let higher = n.candidate_priority > than.candidate_priority && transfer.preferred != Some(than.id);
+            (named || higher) && !transfer.passed_over.contains(&n.id)
+        };
+        let unheard = |n: &NodeRecord| self.vote(n).is_none() && self.may_lead(n, transfer.preferred).is_ok();
+        !late && self.voters(transfer.old).any(|n| unheard(n) && better(n))
+    }
+
+    /// The winner of the election under way, once the votes prove one.
+    pub fn winner(&self, transfer: &Transfer) -> Option<Winner> {
+        let (node, position) = self.best(transfer)?;
+        if self.awaits_better(transfer, node) {
+            return None;
+        }
+        // Whoever can still be asked for its WAL.
+        let can_serve = |n: &&NodeRecord| n.id != node.id && self.is_heard(n.id) && self.life(n.id) == Life::Alive;
+        let sources = self.voters(transfer.old).filter(can_serve);
+        let further = sources.filter_map(|n| Some((n, self.vote(n)?))).filter(|(_, p)| p.lsn > position.lsn);
+        let most = further.max_by_key(|(n, p)| (p.lsn, std::cmp::Reverse(n.id)));
+        let target = most.map_or(position.lsn, |(_, p)| p.lsn);
+        if !self.proves(target) && !self.is_waived(transfer) {
+            return None;
+        }
+        Some(Winner { node: node.id, fetch: most.map(|(n, p)| (n.id, p.lsn)) })
+    }
+
+    /// Without proof, everybody who lives has voted, or had the time to.
+    fn is_waived(&self, transfer: &Transfer) -> bool {
+        let patience = self.settings.node_considered_unhealthy_timeout;
+        let late = self.transfer_since.is_none_or(|s| self.now.since(s) >= patience);
+        let silent = |n: &NodeRecord| self.vote(n).is_none() && self.is_heard(n.id);
+        transfer.waiver.is_some() && (late || !self.voters(transfer.old).any(silent))
+    }
+}

@@ -1,0 +1,90 @@
+//! What a group waits for when it doesn't go on: one sentence, which begins with the kind of the wait.
+
+use crate::model::*;
+use crate::monitor::view::View;
+
+impl View<'_> {
+    /// Why nobody holds the role, or why the holder's commits don't go through; `None` when neither is so.
+    pub fn stall(&self) -> Option<String> {
+        if self.record.in_doubt {
+            return Some(
+                "waits for nodes: what the monitor knows is older than what they report; the primary tells".into(),
+            );
+        }
+        let primary = self.record.primary()?;
+        match &self.record.transfer {
+            Some(transfer) => self.transfer_stall(transfer),
+            None => match self.primary_lost(primary) {
+                Some(why) => Some(self.succession_stall(primary, why)),
+                None => self.commit_stall(primary),
+            },
+        }
+    }
+
+    fn transfer_stall(&self, transfer: &Transfer) -> Option<String> {
+        if let Some((source, lsn)) = transfer.fetch
+            && let Some(candidate) = transfer.candidate
+        {
+            let (candidate, source) = (self.name(candidate), self.name(source));
+            return Some(format!("waits for WAL: {candidate} fetches up to {lsn} from {source}"));
+        }
+        let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();
+        electing.then(|| match self.election_could_succeed(transfer.old) {
+            true if self.leaders(transfer.old, transfer.preferred) == 0 => NO_LEADER.to_string(),
+            true => "the votes of an election are being sealed".to_string(),
+            false => self.missing_votes(transfer.old),
+        })
+    }
+
+    fn succession_stall(&self, primary: &NodeRecord, why: &str) -> String {
+        let lost = format!("{} is lost ({why})", primary.name);
+        if self.record.nodes.len() == 1 {
+            return format!("waits for nodes: {lost} and there is no other node");
+        }
+        if !self.election_could_succeed(primary.id) {
+            return format!("{}; {lost}", self.missing_votes(primary.id));
+        }
+        if self.leaders(primary.id, None) == 0 { format!("{NO_LEADER}; {lost}") } else { lost }
+    }
+
+    /// How many voters could lead if they won.
+    fn leaders(&self, old: NodeId, preferred: Option<NodeId>) -> usize {
+        self.voters(old).filter(|n| preferred == Some(n.id) || n.candidate_priority > 0).count()
+    }
+
+    fn missing_votes(&self, old: NodeId) -> String {
+        if self.record.in_force.may_acknowledge_alone() {
+            return format!(
+                "waits for nodes: {} may have acknowledged commits that it alone holds; start it again, or give them up \
+                 with perform failover --allow-data-loss",
+                self.name(old)
+            );
+        }
+        let silent =
+            |id: &NodeId| !self.record.nodes.get(id).is_some_and(|n| self.vote(n).is_some() || self.is_heard(*id));
+        let members = self.record.in_force.iter().flat_map(|c| c.members.iter().copied());
+        let mut missing: Vec<NodeId> = members.filter(silent).chain([old]).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        let names: Vec<String> = missing.into_iter().map(|id| self.name(id)).collect();
+        format!(
+            "waits for nodes: acknowledged commits may be only on nodes that are missing; one of {} must come back, or \
+             they are given up with perform failover --allow-data-loss",
+            names.join(", ")
+        )
+    }
+
+    fn commit_stall(&self, primary: &NodeRecord) -> Option<String> {
+        let contract = self.record.contract().filter(|c| !c.is_none())?;
+        let missing: Vec<(NodeId, &str)> =
+            contract.members.iter().filter_map(|m| Some((*m, self.missing(*m)?))).collect();
+        if contract.can_acknowledge_without(&missing.iter().map(|(id, _)| *id).collect()) {
+            return None;
+        }
+        let policy = self.durability().name();
+        let reasons = self.reasons(&missing);
+        Some(format!("commits wait: {} is under {contract} and the formation is {policy}; {reasons}", primary.name))
+    }
+}
+
+const NO_LEADER: &str = "waits for the operator: every candidate priority is 0; perform promotion chooses one";
