@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use nix::unistd::{User, chown, geteuid};
 use pgbaton_core::scenario::Scenario;
+use pgbaton_core::scenario::format::NodeOptions;
 use std::fs::{File, OpenOptions, Permissions};
+use std::net::SocketAddrV4;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,6 +29,8 @@ pub struct Cluster {
     pub network: Network,
     pub addresses: Addresses,
     program: PathBuf,
+    /// Whom Postgres runs as when this is root.
+    user: Option<User>,
     monitor: Option<Child>,
     reaper: Reaper,
 }
@@ -35,23 +39,26 @@ pub struct Cluster {
 pub struct Node {
     pub name: String,
     pub pgdata: PathBuf,
+    pub options: NodeOptions,
     pub dropped: bool,
+    created: bool,
     keeper: Option<Child>,
+    /// Backends that were stopped.
+    frozen: Vec<u32>,
 }
 
 impl Cluster {
-    /// Lays out directories and settings; starts nothing but the network.
+    /// Lays out directories and settings; starts nothing but the network. `base` is spelt as the kernel does, because
+    /// processes are told apart by the directory they work in.
     pub fn lay_out(base: &Path, base_port: Option<u16>, scenario: &Scenario, reaper: Reaper) -> Result<Cluster> {
         let names = &scenario.cluster.nodes;
         let addresses = Addresses::find(names.len(), base_port)?;
         std::fs::set_permissions(base, Permissions::from_mode(0o755))?;
-        // As the kernel spells it: processes are told apart by the directory they work in.
-        let base = base.canonicalize()?;
         std::fs::create_dir_all(base.join("log"))?;
         std::fs::create_dir_all(base.join("monitor"))?;
         std::fs::write(base.join("monitor.toml"), toml::to_string(&scenario.monitor)?)?;
         std::fs::write(base.join("keeper.toml"), toml::to_string(&scenario.keeper)?)?;
-        let postgres = match geteuid().is_root() {
+        let user = match geteuid().is_root() {
             true => User::from_name("postgres")?,
             false => None,
         };
@@ -59,21 +66,30 @@ impl Cluster {
         for name in names {
             let home = base.join(name);
             std::fs::create_dir_all(&home)?;
-            if let Some(user) = &postgres {
+            if let Some(user) = &user {
                 chown(&home, Some(user.uid), Some(user.gid))?;
             }
-            nodes.push(Node { name: name.clone(), pgdata: home.join("pgdata"), dropped: false, keeper: None });
+            nodes.push(Node {
+                name: name.clone(),
+                pgdata: home.join("pgdata"),
+                options: scenario.cluster.options(name),
+                dropped: false,
+                created: false,
+                keeper: None,
+                frozen: Vec::new(),
+            });
         }
         let places: Vec<(&str, &Path)> = nodes.iter().map(|n| (n.name.as_str(), n.pgdata.as_path())).collect();
         Ok(Cluster {
-            network: Network::open(&base, &addresses, &places, &base.join("monitor").join("data")),
+            network: Network::open(base, &addresses, &places, &base.join("monitor").join("data")),
             addresses,
             formation: scenario.cluster.formation.clone(),
             nodes,
             program: beside_this_program("pgbaton")?,
+            user,
             monitor: None,
             reaper,
-            base,
+            base: base.to_path_buf(),
         })
     }
 
@@ -109,9 +125,12 @@ impl Cluster {
         let monitor = format!("http://{}", self.addresses.monitor_for(index));
         command.arg("--name").arg(&node.name).arg("--monitor").arg(monitor);
         command.arg("--formation").arg(&self.formation);
+        command.arg("--candidate-priority").arg(node.options.candidate_priority.to_string());
+        command.arg("--replication-quorum").arg(node.options.replication_quorum.to_string());
         command.arg("--settings").arg(self.base.join("keeper.toml"));
         let keeper = self.service(command, &node.name)?;
         self.nodes[index].keeper = Some(keeper);
+        self.nodes[index].created = true;
         Ok(())
     }
 
@@ -169,6 +188,24 @@ impl Cluster {
         found.with_context(|| format!("\"{name}\" is no node of this cluster"))
     }
 
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        Ok(&self.nodes[self.index(name)?])
+    }
+
+    /// Where the node's Postgres itself listens.
+    pub fn server(&self, name: &str) -> Result<SocketAddrV4> {
+        Ok(self.addresses.server(self.index(name)?))
+    }
+
+    pub fn postgres_user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
+    pub fn frozen(&mut self, name: &str) -> Result<&mut Vec<u32>> {
+        let index = self.index(name)?;
+        Ok(&mut self.nodes[index].frozen)
+    }
+
     pub fn mark_dropped(&mut self, name: &str) -> Result<()> {
         let index = self.index(name)?;
         self.nodes[index].dropped = true;
@@ -195,6 +232,9 @@ impl Cluster {
         if self.nodes[index].keeper.as_mut().is_some_and(running) {
             bail!("the service of {name} is running already");
         }
+        if !self.nodes[index].created {
+            return self.create_node(index);
+        }
         let mut command = self.command(&["run", "--pgdata"]);
         command.arg(&self.nodes[index].pgdata);
         self.nodes[index].keeper = Some(self.service(command, name)?);
@@ -217,16 +257,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// As when the machine goes away: nothing gets a chance to react to the death of the others.
-    pub async fn kill_node(&mut self, name: &str) -> Result<()> {
-        let index = self.index(name)?;
+    /// As when machines go away: nothing gets a chance to react to the death of the others.
+    pub async fn kill_nodes(&mut self, names: &[String]) -> Result<()> {
+        let doomed = names.iter().map(|name| self.index(name)).collect::<Result<Vec<_>>>()?;
         let mut killed = Vec::new();
         loop {
-            let alive = self.nodes[index].processes();
+            let alive: Vec<u32> = doomed.iter().flat_map(|i| self.nodes[*i].processes()).collect();
             procs::signal_all(&alive, Signal::SIGKILL);
             killed.extend(&alive);
-            if let Some(mut keeper) = self.nodes[index].keeper.take() {
-                keeper.wait().await?;
+            for index in &doomed {
+                if let Some(mut keeper) = self.nodes[*index].keeper.take() {
+                    keeper.wait().await?;
+                }
             }
             if alive.is_empty() {
                 break;
@@ -275,15 +317,48 @@ impl Cluster {
         self.monitor = Some(self.service(command, "monitor")?);
         Ok(())
     }
+
+    /// What a backup finds at one instant: nothing is written while the files are copied.
+    pub fn save_monitor(&mut self) -> Result<()> {
+        let pid = self.monitor.as_ref().and_then(Child::id);
+        procs::signal_all(pid.as_slice(), Signal::SIGSTOP);
+        let copied = copy_files(&self.monitor_dir(), &self.saved_monitor());
+        procs::signal_all(pid.as_slice(), Signal::SIGCONT);
+        copied
+    }
+
+    fn saved_monitor(&self) -> PathBuf {
+        self.base.join("monitor").join("saved")
+    }
+
+    pub async fn restore_monitor(&mut self) -> Result<()> {
+        self.end_monitor().await?;
+        copy_files(&self.saved_monitor(), &self.monitor_dir())?;
+        self.start_monitor()
+    }
+
+    /// One that knows nothing, at the same address.
+    pub async fn replace_monitor(&mut self) -> Result<()> {
+        self.end_monitor().await?;
+        self.create_monitor()
+    }
+
+    async fn end_monitor(&mut self) -> Result<()> {
+        if self.monitor.is_some() {
+            self.kill_monitor().await?;
+        }
+        Ok(std::fs::remove_dir_all(self.monitor_dir())?)
+    }
 }
 
 impl Node {
+    pub fn home(&self) -> &Path {
+        self.pgdata.parent().expect("the data directory lies in the node's home")
+    }
+
     /// The keeper, the postmaster, which outlives a killed keeper, and all they started.
     fn processes(&self) -> Vec<u32> {
-        let keeper = self.keeper.as_ref().and_then(Child::id);
-        let postmaster = postmaster::find(&self.pgdata).map(|p| p.pid);
-        let roots: Vec<u32> = keeper.into_iter().chain(postmaster).collect();
-        procs::family(&roots)
+        procs::at_home(self.home())
     }
 }
 
@@ -292,4 +367,14 @@ pub fn beside_this_program(name: &str) -> Result<PathBuf> {
     let program = here.with_file_name(name);
     ensure!(program.exists(), "{} is needed; build it first, with make build", program.display());
     Ok(program)
+}
+
+/// A directory that holds nothing but files.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("{} can't be read", from.display()))? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }

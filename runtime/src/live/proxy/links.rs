@@ -5,8 +5,15 @@ use tokio::sync::watch;
 
 type Direction = (String, String);
 
+#[derive(Debug, Default)]
+struct Faults {
+    cut: BTreeSet<Direction>,
+    /// Connections are made, and then bytes stop.
+    mute: BTreeSet<Direction>,
+}
+
 #[derive(Debug, Clone)]
-pub struct Links(watch::Sender<BTreeSet<Direction>>);
+pub struct Links(watch::Sender<Faults>);
 
 impl Links {
     pub fn whole() -> Links {
@@ -16,7 +23,7 @@ impl Links {
     /// Bytes from one to the other stop where they are from now on. Whoever it is reaches itself.
     pub fn cut_one_way(&self, from: &str, to: &str) {
         if from != to {
-            self.0.send_modify(|cut| _ = cut.insert((from.to_string(), to.to_string())));
+            self.0.send_modify(|faults| _ = faults.cut.insert((from.to_string(), to.to_string())));
         }
     }
 
@@ -25,46 +32,57 @@ impl Links {
         self.cut_one_way(b, a);
     }
 
+    /// Whoever it is, they still find each other, but nothing that the first says arrives.
+    pub fn mute(&self, from: &str, to: &str) {
+        self.0.send_modify(|faults| _ = faults.mute.insert((from.to_string(), to.to_string())));
+    }
+
     pub fn heal(&self) {
-        self.0.send_modify(BTreeSet::clear);
+        self.0.send_replace(Faults::default());
     }
 
     /// Ends when neither direction between the two is cut.
     pub async fn until_whole(&self, a: &str, b: &str) {
-        self.until(|cut| !either(cut, a, b)).await;
+        self.until(|faults| !faults.cuts(a, b)).await;
     }
 
     /// Ends when a direction between the two is cut.
     pub async fn until_cut(&self, a: &str, b: &str) {
-        self.until(|cut| either(cut, a, b)).await;
+        self.until(|faults| faults.cuts(a, b)).await;
     }
 
-    async fn until(&self, holds: impl FnMut(&BTreeSet<Direction>) -> bool) {
-        let mut cut = self.0.subscribe();
+    async fn until(&self, holds: impl FnMut(&Faults) -> bool) {
+        let mut faults = self.0.subscribe();
         // `self` holds the sender, so the channel stays open.
-        let _held = cut.wait_for(holds).await;
+        let _held = faults.wait_for(holds).await;
     }
 
     pub fn way(&self, from: &str, to: &str) -> Way {
-        Way { cut: self.0.subscribe(), direction: (from.to_string(), to.to_string()) }
+        Way { faults: self.0.subscribe(), direction: (from.to_string(), to.to_string()) }
     }
 }
 
-fn either(cut: &BTreeSet<Direction>, a: &str, b: &str) -> bool {
-    !cut.is_empty() && cut.iter().any(|(from, to)| (from == a && to == b) || (from == b && to == a))
+impl Faults {
+    fn cuts(&self, a: &str, b: &str) -> bool {
+        self.cut.iter().any(|(from, to)| (from == a && to == b) || (from == b && to == a))
+    }
+
+    fn stops(&self, direction: &Direction) -> bool {
+        self.cut.contains(direction) || self.mute.contains(direction)
+    }
 }
 
 /// One direction between two.
 #[derive(Debug)]
 pub struct Way {
-    cut: watch::Receiver<BTreeSet<Direction>>,
+    faults: watch::Receiver<Faults>,
     direction: Direction,
 }
 
 impl Way {
     /// Ends at once while the direction isn't cut.
     pub async fn open(&mut self) {
-        if self.cut.wait_for(|cut| !cut.contains(&self.direction)).await.is_err() {
+        if self.faults.wait_for(|faults| !faults.stops(&self.direction)).await.is_err() {
             // The run is over; nothing is carried any more.
             std::future::pending::<()>().await;
         }
@@ -90,5 +108,8 @@ mod tests {
         links.heal();
         assert!(there.open().now_or_never().is_some());
         assert!(links.until_cut("a", "b").now_or_never().is_none());
+        links.mute("a", "b");
+        assert!(links.until_whole("a", "b").now_or_never().is_some(), "connections are made");
+        assert!(there.open().now_or_never().is_none());
     }
 }
