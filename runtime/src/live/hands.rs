@@ -2,7 +2,8 @@
 
 use super::cluster::Cluster;
 use super::procs;
-use crate::postgres::find_installation;
+use crate::postgres::{ProcessWatch, find_installation};
+use crate::service::postmaster;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use std::net::SocketAddrV4;
@@ -48,9 +49,28 @@ pub async fn pg_ctl(cluster: &Cluster, name: &str, arguments: &[&str]) -> Result
     Ok(())
 }
 
-/// Where a server that is started by hand writes.
-pub fn log_by_hand(cluster: &Cluster, name: &str) -> Result<String> {
-    Ok(cluster.node(name)?.home().join("by-hand.log").to_string_lossy().into_owned())
+pub async fn start(cluster: &Cluster, name: &str) -> Result<()> {
+    let log = cluster.node(name)?.home().join("by-hand.log");
+    pg_ctl(cluster, name, &["start", "-W", "-l", &log.to_string_lossy()]).await
+}
+
+/// Ends when the server has. `pg_ctl` itself would wait for as long as the keeper's next server runs.
+pub async fn stop(cluster: &Cluster, name: &str) -> Result<()> {
+    let postmaster = postmaster::find(&cluster.node(name)?.pgdata);
+    let postmaster = postmaster.with_context(|| format!("Postgres of {name} isn't running"))?;
+    let process = ProcessWatch::new(i32::try_from(postmaster.pid)?)?;
+    pg_ctl(cluster, name, &["stop", "-W", "-m", "fast"]).await?;
+    let ended = tokio::time::timeout(PATIENCE, process.ended()).await;
+    Ok(ended.with_context(|| format!("Postgres of {name} doesn't stop"))??)
+}
+
+/// The keeper may be the faster of the two; then there is nothing left to start.
+pub async fn restart(cluster: &Cluster, name: &str) -> Result<()> {
+    stop(cluster, name).await?;
+    match start(cluster, name).await {
+        Err(_) if postmaster::find(&cluster.node(name)?.pgdata).is_some() => Ok(()),
+        started => started,
+    }
 }
 
 /// One of the sessions that clients have there.

@@ -192,7 +192,7 @@ impl<'a> Play<'a> {
 
     async fn trace(&mut self, targets: &[Target]) -> Result<Trace> {
         let mut trace = Trace { nodes: self.scenario.cluster.nodes.clone(), events: Vec::new() };
-        match self.watch.events().await {
+        match self.watch.all_events().await {
             Ok(rows) => {
                 for row in rows {
                     let kind = Kind::Node {

@@ -41,6 +41,9 @@ async fn give(play: &Play<'_>, order: &Order) -> Result<()> {
 }
 
 async fn to_the_world(play: &mut Play<'_>, verb: &Verb) -> Result<()> {
+    if matches!(verb, Verb::KillMonitor(_) | Verb::RestoreMonitor(_) | Verb::ReplaceMonitor(_)) {
+        play.watch.keep_events().await;
+    }
     let cluster = &mut play.cluster;
     match verb {
         Verb::KillMonitor(_) => cluster.kill_monitor().await,
@@ -80,10 +83,7 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::Resume(_) => cluster.resume(name),
         Verb::Isolate(_) => cluster.isolate(name),
         Verb::RoguePromote(_) => hands::pg_ctl(cluster, name, &["promote", "-W"]).await,
-        Verb::RogueStart(_) => {
-            let log = hands::log_by_hand(cluster, name)?;
-            hands::pg_ctl(cluster, name, &["start", "-W", "-l", &log]).await
-        }
+        Verb::RogueStart(_) => hands::start(cluster, name).await,
         Verb::CrashBackend(_) => hands::crash_backend(cluster, name).await,
         Verb::StopBackend(_) => hands::stop_backend(cluster, name).await,
         Verb::ContinueBackend(_) => hands::continue_backend(cluster, name),
@@ -92,11 +92,8 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::ApplyDelay(delay) => hands::delay_apply(cluster, name, delay.by).await,
         Verb::LoseDirectory(_) => hands::lose_directory(cluster, name),
         Verb::SmartStop(_) => hands::pg_ctl(cluster, name, &["stop", "-W", "-m", "smart"]).await,
-        Verb::StopPostgresByHand(_) => hands::pg_ctl(cluster, name, &["stop", "-m", "fast"]).await,
-        Verb::RestartPostgresByHand(_) => {
-            let log = hands::log_by_hand(cluster, name)?;
-            hands::pg_ctl(cluster, name, &["restart", "-W", "-m", "fast", "-l", &log]).await
-        }
+        Verb::StopPostgresByHand(_) => hands::stop(cluster, name).await,
+        Verb::RestartPostgresByHand(_) => hands::restart(cluster, name).await,
         other => bail!("live runs can't {}", other.describe()),
     }
 }

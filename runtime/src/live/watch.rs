@@ -24,11 +24,13 @@ pub struct Watch {
     nodes: Vec<(String, SocketAddrV4)>,
     /// As seen last: while the monitor is down, roles are those it gave last.
     rows: Vec<StateRow>,
+    /// Events of monitors that are no more: their successors may not know them.
+    kept: Vec<EventRow>,
 }
 
 impl Watch {
     pub fn new(url: &str, nodes: Vec<(String, SocketAddrV4)>) -> Watch {
-        Watch { link: HttpLink::new(url), nodes, rows: Vec::new() }
+        Watch { link: HttpLink::new(url), nodes, rows: Vec::new(), kept: Vec::new() }
     }
 
     pub async fn ask(&self, request: &Request, patience: Duration) -> Result<Answer> {
@@ -104,7 +106,7 @@ impl Watch {
                 Err(_) => false,
             },
             Condition::Event { text } => {
-                let told = self.events().await.unwrap_or_default();
+                let told = self.all_events().await.unwrap_or_default();
                 told.iter().any(|e| ledger.is_since_beginning(e.eventtime) && e.description.contains(text))
             }
             Condition::Writable { writable, except } => match except.as_ref().map(resolve).transpose() {
@@ -130,8 +132,25 @@ impl Watch {
         }
     }
 
+    /// Before a monitor is taken away.
+    pub async fn keep_events(&mut self) {
+        // One that is down already has nothing to say.
+        if let Ok(all) = self.all_events().await {
+            self.kept = all;
+        }
+    }
+
+    /// What this monitor and those before it have logged.
+    pub async fn all_events(&self) -> Result<Vec<EventRow>> {
+        let mut all = self.kept.clone();
+        let new = self.events().await?.into_iter().filter(|row| !self.kept.contains(row));
+        all.extend(new);
+        all.sort_by_key(|row| row.eventtime);
+        Ok(all)
+    }
+
     /// The monitor's whole log.
-    pub async fn events(&self) -> Result<Vec<EventRow>> {
+    async fn events(&self) -> Result<Vec<EventRow>> {
         let mut all: Vec<EventRow> = Vec::new();
         loop {
             let request = Request::Events {

@@ -93,9 +93,8 @@ impl Addresses {
     }
 
     fn all(&self) -> Vec<SocketAddrV4> {
-        let of_nodes = (0..usize::from(self.nodes)).flat_map(|i| {
-            [self.server(i), self.node(i), self.node_for_clients(i), self.monitor_for(i)]
-        });
+        let of_nodes = (0..usize::from(self.nodes))
+            .flat_map(|i| [self.server(i), self.node(i), self.node_for_clients(i), self.monitor_for(i)]);
         of_nodes.chain([self.monitor(), self.monitor_for_clients()]).collect()
     }
 }
