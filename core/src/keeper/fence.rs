@@ -12,18 +12,22 @@ pub fn sees_members(contract: &Contract, facts: &Facts) -> bool {
     streaming >= contract.k as usize
 }
 
-/// A primary under a contract that has neither heard from the monitor nor seen its members for this long
-/// can't acknowledge a thing, and may have been replaced.
+/// When a writable node must close by itself, unless it hears or sees something until then; `None` for one that
+/// never must.
 ///
-/// Without a contract it stays open: that it acknowledges alone was recorded at the monitor before, so
-/// nobody is promoted in its place without an operator's recorded consent.
-pub fn must_close(record: &KeeperRecord, now: Moment, heard: Moment, seen: Moment, patience: Duration) -> bool {
-    let under_contract = record.contract.as_ref().is_some_and(|c| !c.is_none());
-    record.state.is_writable() && under_contract && now >= closes_at(heard, seen, patience)
-}
-
-pub fn closes_at(heard: Moment, seen: Moment, patience: Duration) -> Moment {
-    heard.max(seen) + patience
+/// A primary under a contract that has neither heard from the monitor nor seen its members can't acknowledge a
+/// thing, and may have been replaced. One that acknowledges alone by policy has a lease from the monitor, and
+/// nobody is promoted before it has ended. Any other without a contract stays open: that it acknowledges alone was
+/// recorded at the monitor before, so nobody is promoted in its place without an operator's recorded consent.
+pub fn closes_at(record: &KeeperRecord, heard: Moment, seen: Moment, patience: Duration) -> Option<Moment> {
+    if !record.state.is_writable() {
+        return None;
+    }
+    if record.contract.as_ref().is_some_and(|c| !c.is_none()) {
+        return Some(heard.max(seen) + patience);
+    }
+    let lease = record.assignment.as_ref().and_then(|a| a.lease_ms)?;
+    Some(heard + Duration::from_millis(lease))
 }
 
 /// Its server went down, or came up in recovery, under a contract: commits that waited for a standby would
@@ -43,7 +47,7 @@ pub fn closed_by_crash(record: &KeeperRecord, facts: &Facts) -> bool {
 mod tests {
     use super::*;
     use crate::keeper::plan::testing::*;
-    use crate::model::NodeState;
+    use crate::model::{Assignment, Epoch, NodeState};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -62,9 +66,23 @@ mod tests {
             (&record(NodeState::Secondary, None), 0, 0, 3600, false),
         ];
         for (record, heard, seen, now, expected) in table {
-            let verdict = must_close(record, second(now), second(heard), second(seen), PATIENCE);
-            assert_eq!(verdict, expected, "{} heard {heard} seen {seen} now {now}", record.state);
+            let at = closes_at(record, second(heard), second(seen), PATIENCE);
+            assert_eq!(
+                at.is_some_and(|at| at <= second(now)),
+                expected,
+                "{} heard {heard} seen {seen} now {now}",
+                record.state
+            );
         }
+    }
+
+    #[test]
+    fn a_lease_ends_whatever_standbys_are_in_sight() {
+        let second = |s| Moment::ZERO + Duration::from_secs(s);
+        let mut leased = record(NodeState::Primary, Some(none(1)));
+        leased.assignment =
+            Some(Assignment { lease_ms: Some(10_000), ..Assignment::new(Epoch(3), NodeState::Primary) });
+        assert_eq!(closes_at(&leased, second(5), second(14), PATIENCE), Some(second(15)));
     }
 
     #[test]

@@ -52,6 +52,12 @@ pub fn plan(record: &KeeperRecord, facts: &Facts, memory: &Memory) -> Plan {
     }
 }
 
+/// A new primary under a contract is open before its members have come over to it: without it they could not, and
+/// commits wait.
+fn opens_at_once(contract: &Contract, hop: NodeState) -> bool {
+    contract.is_none() || hop == NodeState::WaitPrimary
+}
+
 fn steps(steps: Vec<Step>) -> Plan {
     Plan { steps, then: None }
 }
@@ -195,7 +201,7 @@ impl Scene<'_> {
                 Step::MarkPromotion(self.assignment.epoch, r.position.tli),
                 Step::Promote(self.assignment.timeline.unwrap_or(Timeline(r.position.tli.0 + 1))),
             ],
-            (Server::Up(_), _) => self.reopen(&contract),
+            (Server::Up(_), _) => self.reopen(&contract, hop),
             (Server::Down, NodeState::Init) if matches!(self.facts.directory, Directory::Absent) => {
                 vec![Step::Create, Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
@@ -206,20 +212,19 @@ impl Scene<'_> {
             (Server::Down, NodeState::StopReplication | NodeState::Init) => {
                 vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
-            (Server::Down, _) if contract.is_none() => {
+            (Server::Down, _) if opens_at_once(&contract, hop) => {
                 vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
             (Server::Down, _) => {
                 let mut closed = vec![Step::Follow(None), Step::Start(StartAs::Standby)];
-                closed.extend(self.reopen(&contract));
+                closed.extend(self.reopen(&contract, hop));
                 closed
             }
             (Server::Starting | Server::Stuck { .. }, _) => return Plan::default(),
         };
         plan.extend(way);
         plan.extend([Step::Prove(contract.clone()), Step::Admit(self.assignment.peers.clone())]);
-        // A new primary under a contract is open before its members have come over to it: their commits wait.
-        if !contract.is_none() && hop != NodeState::WaitPrimary {
+        if !opens_at_once(&contract, hop) {
             plan.push(Step::AwaitMembers(contract));
         }
         Plan { steps: plan, then: Some(hop) }
@@ -227,9 +232,9 @@ impl Scene<'_> {
 
     /// The server runs closed, in recovery. Under a contract its members first get what a crash left
     /// behind: commits that waited for them became durable here and will be visible.
-    fn reopen(&self, contract: &Contract) -> Vec<Step> {
+    fn reopen(&self, contract: &Contract, hop: NodeState) -> Vec<Step> {
         let mut plan = vec![];
-        if !contract.is_none() {
+        if !opens_at_once(contract, hop) {
             plan.push(Step::Admit(self.assignment.peers.clone()));
             plan.push(Step::AwaitMembers(contract.clone()));
         }

@@ -56,6 +56,9 @@ pub struct NodeRecord {
     /// What it has promised last: in that epoch it receives nothing more.
     #[serde(default)]
     pub seal: Option<Seal>,
+    /// The group is in doubt and this node has not told yet what it is.
+    #[serde(default)]
+    pub doubted: bool,
     /// It is being dropped and nobody waits for its own keeper.
     #[serde(default)]
     pub forced: bool,

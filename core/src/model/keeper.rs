@@ -6,6 +6,7 @@ use crate::model::ids::{Epoch, GroupKey, NodeId};
 use crate::model::report::Seal;
 use crate::model::state::NodeState;
 use crate::model::wal::Timeline;
+use crate::wire::Register;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct KeeperRecord {
     pub rebuild: Option<Rebuild>,
     /// Stands from before a promotion until it is known to be done.
     pub promoting: Option<Promoting>,
+    /// How it registered: what it says to a monitor that has never heard of it.
+    #[serde(default)]
+    pub registration: Option<Register>,
     /// The data directory this node id is bound to.
     pub system_id: Option<u64>,
 }
@@ -61,6 +65,7 @@ impl KeeperRecord {
             seal: None,
             rebuild: None,
             promoting: None,
+            registration: None,
             system_id: None,
         }
     }

@@ -1,6 +1,6 @@
 //! What a keeper sees of its Postgres, and what it tells the monitor.
 
-use crate::model::contract::ContractId;
+use crate::model::contract::{Contract, ContractId};
 use crate::model::ids::{Epoch, NodeId};
 use crate::model::state::NodeState;
 use crate::model::wal::{History, Lsn, Position, Timeline};
@@ -141,6 +141,9 @@ pub struct Report {
     /// The newest contract that every process of the server runs under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<ContractId>,
+    /// The contract it stored last as a primary: what a monitor goes by that knows less than its nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<Contract>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Seal>,
     /// The keeper was asked to stop and would like to hand over first.

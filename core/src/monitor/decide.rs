@@ -3,7 +3,7 @@
 use crate::model::*;
 use crate::monitor::edit::apply;
 use crate::monitor::events::Log;
-use crate::monitor::rules::{RULES, Rule};
+use crate::monitor::rules::{ADOPT, RULES, Rule};
 use crate::monitor::state::{Effects, Group, Monitor};
 use crate::monitor::view::View;
 
@@ -28,7 +28,7 @@ pub fn decide(view: &View) -> Vec<Fired> {
     loop {
         let record = fired.last().map_or(view.record, |f| &f.record);
         let view = View { record, ..*view };
-        let Some((rule, (edits, why))) = RULES.iter().find_map(|r| (r.fire)(&view).map(|e| (r, e))) else {
+        let Some((rule, (edits, why))) = applicable(record).find_map(|r| (r.fire)(&view).map(|e| (r, e))) else {
             return fired;
         };
         let mut record = record.clone();
@@ -40,6 +40,12 @@ pub fn decide(view: &View) -> Vec<Fired> {
             fired.iter().map(|f| f.rule.number).collect::<Vec<_>>()
         );
     }
+}
+
+/// What may be decided about a group of which the monitor knows less than its nodes: who leads it, and nothing else.
+fn applicable(record: &GroupRecord) -> impl Iterator<Item = &'static Rule> {
+    let in_doubt = record.in_doubt;
+    RULES.iter().filter(move |r| !in_doubt || r.number == ADOPT)
 }
 
 impl Monitor {

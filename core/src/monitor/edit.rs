@@ -39,6 +39,8 @@ pub enum Edit {
     Lineage(History),
     /// WAL before this is needed no more.
     Floor(Lsn),
+    /// The doubt is over: this node is the primary, under the contract it reports.
+    Adopt(NodeId),
     /// A setting of one node.
     Priority(NodeId, u8),
     Quorum(NodeId, bool),
@@ -108,6 +110,7 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
             record.last_timeline = record.last_timeline.max(history.tli.0);
             record.history = Some(history.clone());
         }
+        Edit::Adopt(id) => adopt(record, *id, view),
         Edit::Floor(lsn) => record.wal_floor = Some(*lsn),
         Edit::Priority(id, priority) => node(record, *id).candidate_priority = *priority,
         Edit::Quorum(id, takes_part) => node(record, *id).replication_quorum = *takes_part,
@@ -155,6 +158,22 @@ fn install(record: &mut GroupRecord, terms: &Terms, view: &View) {
     record.degraded = alone.then_some(Degraded { epoch: record.epoch, from });
     let known = record.history.as_ref().map_or(0, |h| h.tli.0);
     record.last_timeline = record.last_timeline.max(known) + 1;
+}
+
+/// Until it confirms a contract it may acknowledge alone.
+fn adopt(record: &mut GroupRecord, primary: NodeId, view: &View) {
+    let unknown = Contract::none(record.new_contract_id());
+    record.in_force = InForce::only(unknown);
+    let reported = view.report(primary).and_then(|r| r.contract.clone());
+    let (k, members) = reported.map_or((0, vec![]), |c| (c.k, c.members.into_iter().collect()));
+    let terms = if k == 0 { Terms::None } else { Terms::Any(k, members) };
+    let contract = contract(record, &terms);
+    record.in_force.add(contract);
+    record.in_doubt = false;
+    record.epoch = record.epoch.next();
+    let from = view.running(primary).map(|r| r.position);
+    record.degraded = (view.durability() != Durability::Async).then_some(Degraded { epoch: record.epoch, from });
+    record.history = view.report(primary).and_then(|r| r.facts.control()).map(|c| c.history.clone());
 }
 
 /// What follows for one node from the record: its goal is the only thing rules choose for it.

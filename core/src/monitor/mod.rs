@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod decide;
+pub mod doubt;
 pub mod durability;
 pub mod edit;
 pub mod election;

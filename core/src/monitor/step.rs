@@ -2,6 +2,7 @@
 
 use crate::model::*;
 use crate::monitor::commands;
+use crate::monitor::doubt;
 use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, Group, Input, Monitor};
 
@@ -35,6 +36,11 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
     }
     let Some(node) = record.nodes.get_mut(&report.node) else { return };
     node.seal = report.seal;
+    let unsaid = node.doubted;
+    if doubt::knows_more(record, report) || unsaid {
+        doubt::learn(record, report);
+    }
+    let Some(node) = record.nodes.get_mut(&report.node) else { return };
     let walked = walked(node, report);
     (node.session, node.moves) = (report.session, report.moves);
     for state in walked {

@@ -65,6 +65,15 @@ impl<'a> View<'a> {
         (settled && self.is_heard(primary.id) && self.is_open(primary.id)).then_some(primary)
     }
 
+    /// The primary that others can follow: open, or closed until enough of them hold what it holds.
+    pub fn followable_primary(&self) -> Option<&'a NodeRecord> {
+        use NodeState::*;
+        let primary = self.record.primary()?;
+        let closed = primary.goal().is_writable() && primary.reported == DemoteTimeout && self.is_heard(primary.id);
+        let runs = closed && self.running(primary.id).is_some();
+        self.open_primary(&[WaitPrimary, Primary]).or(runs.then_some(primary))
+    }
+
     /// The open primary can serve as the source of a clone or rewind: its lineage is known here, and its
     /// control file is on its own timeline. Before the first checkpoint after a promotion it shows the
     /// old one, and a rewind from it would find nothing to do.

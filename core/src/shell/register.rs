@@ -3,7 +3,7 @@
 use super::keeper::{load, save};
 use crate::model::KeeperRecord;
 use crate::ports::{Link, LinkError, Store, StoreError};
-use crate::wire::{self, Answer, Register, Request};
+use crate::wire::{self, Again, Answer, Register, Request};
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +35,7 @@ pub async fn ensure_registered<L: Link, S: Store>(
     store: &S,
     ask: Register,
 ) -> Result<Registered, RegisterError> {
-    let bytes = link.call(wire::encode(&Request::Register(ask)), PATIENCE).await?;
+    let bytes = link.call(wire::encode(&Request::Register(ask.clone())), PATIENCE).await?;
     let answer: Answer = wire::decode(&bytes).map_err(|e| RegisterError::Protocol(e.to_string()))?;
     let (node, key, name, monitor, session, replication_password) = match answer {
         Answer::Registered { node, key, name, monitor, session, replication_password, .. } => {
@@ -51,7 +51,11 @@ pub async fn ensure_registered<L: Link, S: Store>(
     };
     let snapshot = store.load().await?;
     if snapshot.records.is_empty() {
-        let record = KeeperRecord { monitor, session, ..KeeperRecord::new(key, node, name) };
+        let new = KeeperRecord::new(key, node, name.clone());
+        let password = replication_password.clone();
+        let again = Some(Again { node, state: new.state, epoch: new.epoch, replication_password: password });
+        let registration = Some(Register { name, again, ..ask });
+        let record = KeeperRecord { monitor, session, registration, ..new };
         save(store, snapshot.version, &record).await?;
         return Ok(Registered { record, replication_password });
     }

@@ -3,7 +3,7 @@
 pub mod command;
 pub mod rows;
 
-use crate::model::{Assignment, FormationSettings, GroupKey, NodeId, Report};
+use crate::model::{Assignment, Epoch, FormationSettings, GroupKey, NodeId, NodeState, Report};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use command::{Command, FormationChange, NodeChange};
@@ -64,6 +64,21 @@ pub struct Register {
     pub replication_quorum: bool,
     /// Of an existing data directory; must be the group's.
     pub system_id: Option<u64>,
+    /// The node was registered before, with a monitor that is gone.
+    #[serde(default)]
+    pub again: Option<Again>,
+}
+
+/// What a node brings to a monitor that has never heard of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Again {
+    /// Its number, which names its slots; it keeps it.
+    pub node: NodeId,
+    pub state: NodeState,
+    pub epoch: Epoch,
+    /// What the nodes of the group know each other by.
+    pub replication_password: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -132,6 +132,7 @@ impl NodeMachine {
                 candidate_priority: 50,
                 replication_quorum: true,
                 system_id: None,
+                again: None,
             },
         }
     }

@@ -1,6 +1,7 @@
 //! A node joins, or asks again after its first answer was lost.
 
 use crate::model::*;
+use crate::monitor::doubt;
 use crate::monitor::edit::apply;
 use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, Group, Monitor};
@@ -17,6 +18,9 @@ pub fn register(m: &Monitor, now: Moment, wall_ms: u64, ask: &Register) -> Effec
     if let Some(node) = find_at(m, ask) {
         let answer = Some(registered(m, &key, &m.groups[&key].record.nodes[&node]));
         return Effects { answer, ..Effects::default() };
+    }
+    if let Some(again) = &ask.again {
+        return doubt::register_again(m, now, wall_ms, ask, again, registered);
     }
     let mut record = m.record.clone();
     let formation = record.formations.entry(ask.formation.clone()).or_default();
@@ -69,6 +73,7 @@ fn new_node(record: &GroupRecord, id: NodeId, ask: &Register) -> NodeRecord {
         reported: NodeState::Init,
         position: None,
         seal: None,
+        doubted: false,
         forced: false,
         assignment: Assignment::new(epoch, goal),
     }

@@ -5,6 +5,7 @@
 //! 1xx joining and leaving, 2xx moving the role, 3xx standbys, 4xx contracts.
 
 mod contracts;
+mod doubt;
 mod election;
 mod joining;
 mod standbys;
@@ -40,7 +41,11 @@ const fn rule(number: u16, name: &'static str, fire: fn(&View) -> Option<Verdict
 /// Number of the rule that ends a transfer; its events tell where the time went.
 pub const OPENED: u16 = 211;
 
+/// Number of the rule that ends a doubt.
+pub const ADOPT: u16 = 109;
+
 pub const RULES: &[Rule] = &[
+    rule(ADOPT, "adopt", doubt::adopt),
     rule(101, "forget_dropped", joining::forget_dropped),
     rule(103, "left_alone", joining::left_alone),
     rule(221, "elect", election::elect),

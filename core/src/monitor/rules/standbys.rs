@@ -17,7 +17,7 @@ pub fn demote(v: &View) -> Option<Verdict> {
 
 /// The old primary comes back as a standby, once the new one can serve as the source of a rewind.
 pub fn rejoin(v: &View) -> Option<Verdict> {
-    let primary = v.open_primary(&[WaitPrimary, Primary])?;
+    let primary = v.followable_primary()?;
     let node = v.record.nodes.values().find(|n| n.settled_in(Demoted) && v.is_heard(n.id) && !v.is_leaving(n.id))?;
     let follow = || (vec![Edit::Assign(node.id, Catchingup)], format!("{} follows {}", node.name, primary.name));
     v.can_be_source(primary.id).then(follow)

@@ -24,6 +24,7 @@ pub fn report(seq: u64) -> Report {
         serial: 1,
         facts: standby(),
         applied: None,
+        contract: None,
         seal: None,
         leaving: false,
         asks: false,
@@ -100,6 +101,7 @@ impl Pair {
                 position: None,
                 seal: None,
                 forced: false,
+                doubted: false,
                 assignment,
             };
             record.nodes.insert(id, node);

@@ -4,7 +4,7 @@
 use super::Verdict;
 use crate::model::NodeState::*;
 use crate::model::{Afterwards, ControlState, Lsn, NodeRecord, NodeState, Server, Transfer, TransferKind, Waiver};
-use crate::monitor::edit::Edit;
+use crate::monitor::edit::{Edit, Terms};
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
 
@@ -116,10 +116,15 @@ pub fn open(v: &View) -> Option<Verdict> {
     }
     let warrant = warrant(v, transfer, candidate)?;
     let terms = v.founding_terms(candidate.id);
-    let mut edits =
-        vec![Edit::Install(terms), Edit::Assign(candidate.id, WaitPrimary), Edit::Assign(old.id, rest_of(transfer))];
+    let is_member = |id| matches!(&terms, Terms::Any(_, members) if members.contains(&id));
     let losers = v.voters(old.id).filter(|n| n.id != candidate.id && n.goal() == ReportLsn);
-    edits.extend(losers.map(|n| Edit::Assign(n.id, Catchingup)));
+    let losers = losers.map(|n| Edit::Assign(n.id, if is_member(n.id) { Secondary } else { Catchingup }));
+    let mut edits: Vec<Edit> = losers.collect();
+    edits.extend([
+        Edit::Install(terms),
+        Edit::Assign(candidate.id, WaitPrimary),
+        Edit::Assign(old.id, rest_of(transfer)),
+    ]);
     Some((edits, format!("{warrant}; it opens")))
 }
 

@@ -9,10 +9,14 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// The one decision taken alone.
     pub(super) async fn close_alone(&mut self, now: Moment) {
         let patience = self.settings.network_partition_timeout;
-        if self.memory.closing_alone || !fence::must_close(&self.record, now, self.heard, self.seen, patience) {
+        let closes_at = fence::closes_at(&self.record, self.heard, self.seen, patience);
+        if self.memory.closing_alone || closes_at.is_none_or(|at| now < at) {
             return;
         }
-        tracing::warn!("neither the monitor nor the standbys were seen for {patience:?}: closing");
+        tracing::warn!(
+            "the monitor was heard {:?} ago and no standby vouches for this primary: closing",
+            now.since(self.heard)
+        );
         self.memory.closing_alone = true;
         self.drop_plan();
     }

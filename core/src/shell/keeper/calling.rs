@@ -7,7 +7,7 @@
 use super::{CallKey, Keeper};
 use crate::model::*;
 use crate::ports::{Clock, Link, LinkError, Postgres, Store};
-use crate::wire::{self, Answer, Request};
+use crate::wire::{self, Again, Answer, Register, Request};
 
 /// Calls under way at most: one that waits and one that brings news. An older one through a cut link is
 /// given up for a new one.
@@ -21,6 +21,8 @@ const CLOSE: u64 = 1 << 20;
 pub(super) struct Outbox {
     /// Something worth saying at once.
     pub news: bool,
+    /// The monitor doesn't know this node and has not dropped it: it registers again.
+    pub registers: bool,
     /// States walked through since the last answered report.
     pub passed: Vec<NodeState>,
     /// Moves from state to state since the keeper started.
@@ -37,6 +39,7 @@ impl Outbox {
     pub fn new(now: Moment) -> Outbox {
         Outbox {
             news: true,
+            registers: false,
             passed: Vec::new(),
             moves: 0,
             spent: Vec::new(),
@@ -100,14 +103,25 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             drop(self.calls.remove(0));
         }
         self.seq += 1;
-        let report = self.report();
         let key = CallKey { seq: self.seq, sent: now, state: self.record.state };
         let link = self.ports.link.clone();
         let patience = self.settings.call_timeout;
-        let message = wire::encode(&Request::Report(Box::new(report)));
+        let stranger = std::mem::take(&mut self.outbox.registers);
+        let request = match self.record.registration.clone().filter(|_| stranger) {
+            Some(registration) => Request::Register(self.register_again(registration)),
+            None => Request::Report(Box::new(self.report())),
+        };
+        let message = wire::encode(&request);
         self.calls.push((key, Box::pin(async move { link.call(message, patience).await })));
         self.outbox.news = false;
         self.outbox.last_sent = now;
+    }
+
+    fn register_again(&self, registration: Register) -> Register {
+        let again =
+            registration.again.map(|known| Again { state: self.record.state, epoch: self.record.epoch, ..known });
+        let system_id = self.facts.control().map(|c| c.system_id).or(registration.system_id);
+        Register { again, system_id, ..registration }
     }
 
     fn report(&self) -> Report {
@@ -123,6 +137,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             serial: assignment.map_or(0, |a| a.serial),
             facts: self.facts.clone(),
             applied: self.memory.applied,
+            contract: self.record.contract.clone().filter(|_| self.record.state.is_writable()),
             seal: self.record.seal,
             leaving: self.leaving.is_some(),
             asks: self.memory.confirmed != Some(self.record.state),
@@ -165,9 +180,14 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             }
             Ok(Answer::Unknown { node, .. }) => {
                 self.pause_calls(now);
+                self.outbox.registers = true;
                 self.note_trouble(format!(
-                    "this monitor knows no node {node}, and is another than the one it was created with"
+                    "this monitor knows no node {node}, and is another than the one it was created with: registering again"
                 ));
+            }
+            Ok(Answer::Registered { node, monitor, .. }) if node == self.record.node => {
+                self.store(KeeperRecord { monitor, ..self.record.clone() }).await;
+                self.outbox.news = true;
             }
             Ok(other) => {
                 self.pause_calls(now);

@@ -238,8 +238,8 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
 
     /// One timer, kept as long as its moment doesn't move.
     fn set_timer(&mut self) {
-        let fence = fence::closes_at(self.heard, self.seen, self.settings.network_partition_timeout);
-        let fence = self.fence_armed().then_some(fence);
+        let fence = fence::closes_at(&self.record, self.heard, self.seen, self.settings.network_partition_timeout);
+        let fence = fence.filter(|_| !self.memory.closing_alone);
         let look = self.looking.is_none().then_some(self.next_look);
         // What a running step or look holds up is taken up when that ends, not by the clock.
         let held_up = self.step.is_some() || self.blind() || self.stopping();
@@ -254,11 +254,6 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             let clock = &self.ports.clock;
             self.timer = Some((at, Box::pin(clock.sleep_until(at))));
         }
-    }
-
-    fn fence_armed(&self) -> bool {
-        let contract = self.record.contract.as_ref().is_some_and(|c| !c.is_none());
-        self.record.state.is_writable() && contract && !self.memory.closing_alone
     }
 
     fn start_look(&mut self, now: Moment) {

@@ -206,6 +206,7 @@ impl Plan {
             candidate_priority: self.wanted.candidate_priority,
             replication_quorum: self.wanted.replication_quorum,
             system_id: None,
+            again: None,
         };
         let registered = ensure_registered(monitor.link(), &store, ask).await.map_err(|e| match e {
             RegisterError::Store(e) => Failure::new(Code::State, e, "see that its disk is well"),

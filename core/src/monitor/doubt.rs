@@ -1,0 +1,109 @@
+//! A monitor that knows less than its nodes: it was restored from an old copy, or is new and empty. Its record is
+//! brought up to what they report; until the primary is found nothing else is decided.
+
+use crate::model::*;
+use crate::monitor::edit::apply;
+use crate::monitor::events::Log;
+use crate::monitor::state::{Effects, Group, Monitor};
+use crate::wire::{Again, Answer, Register};
+
+/// The node has seen more than this record: numbers only rise, and they have risen past ours.
+pub fn knows_more(record: &GroupRecord, report: &Report) -> bool {
+    let node = &record.nodes[&report.node];
+    report.epoch > record.epoch
+        || report.serial > node.assignment.serial
+        || report.contract.as_ref().is_some_and(|c| c.id.0 >= record.next_contract)
+}
+
+/// Takes what the node says for what it is, and lets every number rise past it.
+pub fn learn(record: &mut GroupRecord, report: &Report) {
+    if !record.in_doubt {
+        begin(record);
+    }
+    if report.epoch >= record.epoch {
+        record.epoch = report.epoch.next();
+    }
+    if let Some(contract) = &report.contract {
+        record.next_contract = record.next_contract.max(contract.id.0 + 1);
+    }
+    let node = record.nodes.get_mut(&report.node).expect("it has just reported");
+    node.doubted = false;
+    node.assignment.serial = node.assignment.serial.max(report.serial);
+    node.assignment.goal = resting(report.state);
+}
+
+fn begin(record: &mut GroupRecord) {
+    record.in_doubt = true;
+    record.transfer = None;
+    record.reopening = None;
+    // Whatever was agreed since is unknown.
+    let unknown = Contract::none(record.new_contract_id());
+    record.in_force.add(unknown);
+    for node in record.nodes.values_mut() {
+        node.doubted = true;
+    }
+}
+
+/// A state in which a node can be left alone, from the one it reports.
+fn resting(state: NodeState) -> NodeState {
+    use NodeState::*;
+    match state {
+        Draining => DemoteTimeout,
+        PreparePromotion | StopReplication | FastForward => ReportLsn,
+        other => other,
+    }
+}
+
+/// A node that another monitor knew keeps its number and its data.
+pub fn register_again(
+    m: &Monitor,
+    now: Moment,
+    wall_ms: u64,
+    ask: &Register,
+    again: &Again,
+    registered: impl Fn(&Monitor, &GroupKey, &NodeRecord) -> Answer,
+) -> Effects {
+    if let Some(taken) = m.group_of(again.node) {
+        let reason = format!("node number {} is taken in group {}", again.node, taken.record.key);
+        return Effects::refuse(reason, "drop that node, or create this one anew");
+    }
+    let key = GroupKey { formation: ask.formation.clone(), group: ask.group };
+    let mut record = m.record.clone();
+    record.formations.entry(ask.formation.clone()).or_default();
+    record.next_node = record.next_node.max(again.node.0 + 1);
+    if m.groups.values().all(|g| g.record.nodes.is_empty()) {
+        record.replication_password.clone_from(&again.replication_password);
+    }
+    let empty = Group::new(GroupRecord::new(key.clone()), now);
+    let group = m.groups.get(&key).unwrap_or(&empty);
+    let mut after = group.record.clone();
+    if !after.in_doubt {
+        begin(&mut after);
+    }
+    after.system_id = after.system_id.or(ask.system_id);
+    after.epoch = after.epoch.max(again.epoch.next());
+    let node = NodeRecord {
+        id: again.node,
+        name: ask.name.clone(),
+        host: ask.host.clone(),
+        port: ask.port,
+        candidate_priority: ask.candidate_priority,
+        replication_quorum: ask.replication_quorum,
+        session: 0,
+        moves: 0,
+        reported: again.state,
+        position: None,
+        seal: None,
+        doubted: true,
+        forced: false,
+        assignment: Assignment::new(after.epoch, resting(again.state)),
+    };
+    after.nodes.insert(node.id, node);
+    apply(&mut after, &[], &m.view(group, now));
+    let mut log = Log::new(m, wall_ms);
+    let text = format!("{} registers again as node {}, {} as it was", ask.name, again.node, again.state);
+    log.changes(&group.record, &after, group, None, &text);
+    let known = Monitor { record: record.clone(), groups: Default::default(), settings: m.settings.clone(), ..*m };
+    let answer = Some(registered(&known, &key, &after.nodes[&again.node]));
+    Effects { record: Some(record), groups: vec![after], events: log.rows, answer }
+}
