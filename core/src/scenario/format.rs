@@ -162,6 +162,9 @@ pub struct Finally {
     pub promotions: Option<u32>,
     #[serde(default)]
     pub write_outage: Option<Outage>,
+    /// The run must not settle: it must end waiting, for a reason that contains this.
+    #[serde(default)]
+    pub stalled: Option<String>,
     /// The most writes that may be acknowledged with a warning, or without the promise.
     #[serde(default)]
     pub max_warnings: Option<usize>,

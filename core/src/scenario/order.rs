@@ -49,7 +49,8 @@ impl Verb {
                 };
                 (Ok(Command::SetFormation { formation, change }), refused)
             }
-            Verb::Drop(DropNode { node, force, refused }) => {
+            Verb::Drop(DropNode { node, force, refused, may_be_refused: race }) => {
+                may_be_refused = *race;
                 let force = *force;
                 (name(node).map(|name| Command::Drop { formation, name, force }), refused)
             }

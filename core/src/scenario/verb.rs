@@ -196,6 +196,8 @@ pub struct DropNode {
     pub force: bool,
     #[serde(default)]
     pub refused: Option<String>,
+    #[serde(default)]
+    pub may_be_refused: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -1,12 +1,13 @@
 //! Clients that insert rows with ids of their own. They seek the writable node as libpq does with
-//! several hosts and `target_session_attrs=read-write`, and stay with it until something goes wrong.
+//! several hosts and `target_session_attrs=read-write`, and stay with it until something goes wrong; sticky
+//! ones until their connection ends.
 
 use crate::net::{End, Net, Packet};
 use crate::world::machine::POSTGRES_PORT;
 use crate::world::{CLIENTS, Chronicle, Fate, World};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::Moment;
-use pgbaton_core::scenario::Workload;
+use pgbaton_core::scenario::{SynchronousCommit, Workload};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ impl Clients {
                 let client = Client {
                     number,
                     period,
+                    commit: workload.synchronous_commit,
+                    sticky: workload.sticky,
                     hosts: hosts.clone(),
                     fate: world.fate.clone(),
                     net: world.net.clone(),
@@ -84,6 +87,8 @@ impl Clients {
 struct Client {
     number: u32,
     period: Duration,
+    commit: SynchronousCommit,
+    sticky: bool,
     hosts: Vec<String>,
     fate: Fate,
     net: Net,
@@ -92,9 +97,13 @@ struct Client {
 }
 
 enum Outcome {
-    Committed { warning: bool },
+    Committed {
+        warning: bool,
+    },
     Refused,
     Unknown,
+    /// As `Unknown`, and the connection has ended.
+    Gone,
 }
 
 impl Client {
@@ -131,6 +140,9 @@ impl Client {
                 writable.then_some(end)
             };
             if let Some(Some(end)) = self.fate.timeout(CONNECT_TIMEOUT, open).await {
+                if self.commit != SynchronousCommit::default() {
+                    end.send(Packet::Set(self.commit));
+                }
                 return Some(end);
             }
         }
@@ -141,13 +153,19 @@ impl Client {
     async fn write(&self, end: &End) -> bool {
         let (id, sent) = (self.all.next_id(), self.fate.now());
         end.send(Packet::Insert { id });
-        let outcome = match self.fate.timeout(STATEMENT_TIMEOUT, end.recv()).await {
+        let answer = match self.sticky {
+            true => Some(end.recv().await),
+            false => self.fate.timeout(STATEMENT_TIMEOUT, end.recv()).await,
+        };
+        let outcome = match answer {
             Some(Some(Packet::Committed { id: done, warning })) => {
                 assert_eq!(done, id, "answers come in order");
-                Outcome::Committed { warning }
+                // Its session forwent the promise.
+                Outcome::Committed { warning: warning || self.commit.forgoes_standbys() }
             }
             Some(Some(_)) => Outcome::Refused,
-            Some(None) | None => Outcome::Unknown,
+            Some(None) => Outcome::Gone,
+            None => Outcome::Unknown,
         };
         let (client, node) = (self.number, end.peer().to_string());
         let at = self.fate.now();
@@ -159,7 +177,7 @@ impl Client {
                 self.chronicle.note(Kind::Acked { client, id, node, sent, warning });
                 true
             }
-            Outcome::Refused | Outcome::Unknown => {
+            Outcome::Refused | Outcome::Unknown | Outcome::Gone => {
                 state.latest.failed_at = Some(at);
                 self.chronicle.note(Kind::NotAcked {
                     client,
@@ -167,7 +185,7 @@ impl Client {
                     known_failed: matches!(outcome, Outcome::Refused),
                     sent,
                 });
-                false
+                self.sticky && matches!(outcome, Outcome::Refused)
             }
         }
     }

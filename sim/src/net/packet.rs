@@ -3,6 +3,7 @@
 
 use crate::postgres::wal::{Image, Record};
 use pgbaton_core::model::{History, Lsn, NodeId};
+use pgbaton_core::scenario::SynchronousCommit;
 
 #[derive(Debug, Clone)]
 pub enum Packet {
@@ -16,6 +17,8 @@ pub enum Packet {
     Welcome {
         read_only: bool,
     },
+    /// `SET synchronous_commit`, for the rest of the session.
+    Set(SynchronousCommit),
     Insert {
         id: u64,
     },

@@ -7,6 +7,7 @@ use crate::net::{End, Packet, SourceInfo};
 use crate::world::fate::either;
 use futures_util::future::Either;
 use pgbaton_core::model::NodeId;
+use pgbaton_core::scenario::SynchronousCommit;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,9 +48,17 @@ impl PgHost {
         let read_only = !self.pg().is_open();
         end.send(Packet::Welcome { read_only });
         let talk = async {
+            let mut commit = SynchronousCommit::default();
             while let Some(packet) = end.recv().await {
-                let Packet::Insert { id } = packet else { break };
-                let Some(answer) = self.insert(id).await else { return end.close() };
+                let id = match packet {
+                    Packet::Set(other) => {
+                        commit = other;
+                        continue;
+                    }
+                    Packet::Insert { id } => id,
+                    _ => break,
+                };
+                let Some(answer) = self.insert(id, commit).await else { return end.close() };
                 end.send(answer);
             }
         };
@@ -57,7 +66,7 @@ impl PgHost {
     }
 
     /// Insert, flush here, then wait for the standbys: a crash while waiting leaves the row in the log.
-    async fn insert(&self, id: u64) -> Option<Packet> {
+    async fn insert(&self, id: u64, commit: SynchronousCommit) -> Option<Packet> {
         let (backend, count) = {
             let uid = self.fate.random();
             let mut pg = self.pg();
@@ -86,7 +95,7 @@ impl PgHost {
             let mut pg = self.pg();
             let (_, server) = pg.running()?;
             let interrupt = server.commits.get(&backend).and_then(|c| c.interrupt);
-            let done = interrupt.is_some() || server.names.satisfied(lsn, &server.senders);
+            let done = interrupt.is_some() || commit.forgoes_standbys() || server.names.satisfied(lsn, &server.senders);
             done.then_some(interrupt)
         };
         let interrupt = self.bells.acks.until(confirmed).await;

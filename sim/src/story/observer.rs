@@ -1,8 +1,8 @@
 //! Watches the monitor as an operator's screen would, through a link that no fault touches, and
 //! gathers its event log while it is written.
 
-use crate::ports::SimLink;
 use crate::ports::clock::WALL_BASE_MS;
+use crate::ports::{SimClock, SimLink};
 use crate::world::{Bell, Fate, MONITOR, OBSERVER, World};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::{Epoch, Moment, NodeState};
@@ -39,12 +39,14 @@ impl Observer {
         let observer = Observer::default();
         let link = || SimLink::new(&world.net, OBSERVER, MONITOR);
         let (events, states) = (observer.clone(), observer.clone());
-        world.spawn(OBSERVER, events.watch_events(link(), world.fate.clone()));
+        let clock = world.monitor.clock.clone();
+        world.spawn(OBSERVER, events.watch_events(link(), world.fate.clone(), clock));
         world.spawn(OBSERVER, states.watch_states(link(), world.fate.clone()));
         observer
     }
 
-    async fn watch_events(self, link: SimLink, fate: Fate) {
+    /// Events arrive when they happen, so whatever the monitor's wall clock was moved by is known and taken back.
+    async fn watch_events(self, link: SimLink, fate: Fate, clock: SimClock) {
         loop {
             let last = self.seen.lock().unwrap().events.last().map(|e| e.eventid);
             let request = Request::Events {
@@ -55,7 +57,10 @@ impl Observer {
                 wait: true,
             };
             match ask(&link, &request, LOOK_PERIOD * 30).await {
-                Ok(Answer::Events(rows)) if !rows.is_empty() => {
+                Ok(Answer::Events(mut rows)) if !rows.is_empty() => {
+                    for row in &mut rows {
+                        row.eventtime = row.eventtime.saturating_add_signed(-clock.wall_moved_ms());
+                    }
                     self.seen.lock().unwrap().events.extend(rows);
                     self.bell.ring();
                 }

@@ -5,7 +5,7 @@ use super::observer::Observer;
 use super::outcome::Outcome;
 use super::verb;
 use crate::clients::Clients;
-use crate::world::World;
+use crate::world::{NodeMachine, World};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::Moment;
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect};
@@ -59,13 +59,15 @@ impl Play {
     /// The monitor, then one node after the other, until all is well.
     async fn boot(&mut self) -> bool {
         self.world.monitor.start();
-        for i in 0..self.world.nodes.len() {
-            self.world.nodes[i].start_keeper();
+        let joins = |node: &&NodeMachine| self.scenario.cluster.options(&node.name).join;
+        for (i, node) in self.world.nodes.iter().filter(joins).enumerate() {
+            node.start_keeper();
             let joined = i + 1;
             let limit = self.now() + BOOT_LIMIT;
             while !(self.observer.rows().len() == joined && self.settled()) {
                 if self.now() > limit {
-                    self.complain_about_nodes(&format!("node {joined} did not join"));
+                    let what = format!("{} did not join", node.name);
+                    self.complain_about_nodes(&what);
                     return false;
                 }
                 self.world.fate.sleep(TICK).await;
@@ -135,8 +137,8 @@ impl Play {
         }
         let text = [&[verb.describe().to_string()], &names[..]].concat().join(" ");
         self.world.chronicle.note(Kind::Step { text });
-        let formation = self.scenario.cluster.formation.clone();
-        let done = verb::perform(&self.world, &formation, verb, name).await;
+        let formation = &self.scenario.cluster.formation;
+        let done = verb::perform(&self.world, formation, verb, &names, name).await;
         done.map_err(|why| format!("{} {}: {why}", verb.describe(), names.join(" ")))
     }
 
@@ -144,13 +146,22 @@ impl Play {
     async fn converge(&mut self) {
         self.world.net.heal_all();
         let within = self.scenario.finally.converge;
+        if let Some(pending) = self.scenario.finally.stalled.clone() {
+            // All the time it has to settle, to see that it doesn't.
+            self.world.fate.sleep(within).await;
+            let waits = self.sight(self.now()).holds(&Condition::Pending { pending }).unwrap_or(false);
+            if self.settled() || !waits {
+                self.complain_about_nodes("the group was to wait, and doesn't, or for another reason");
+            }
+            return;
+        }
         if !self.wait_for(&Condition::Settled, within).await {
             self.complain_about_nodes("the group did not settle");
         }
     }
 
     fn complain_about_nodes(&mut self, what: &str) {
-        let of = |node: &crate::world::NodeMachine| {
+        let of = |node: &NodeMachine| {
             let state = match self.observer.row(&node.name) {
                 Some(r) => format!(
                     "{} -> {}{}",
