@@ -1,5 +1,6 @@
 //! Reads a scenario file and refuses what makes no sense, with the line.
 
+use super::condition::Condition;
 use super::format::{NodeOptions, Scenario, Step, World};
 use super::resolve::Selector;
 use super::verb::{OnDisk, Verb, Whose};
@@ -79,10 +80,8 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
         return Err("a step needs something to wait for (until) or something to do (do)".into());
     }
     let live = s.worlds.contains(&World::Live);
-    if let Some(condition) = &step.until {
-        if let Some(node) = condition.selector() {
-            check_selector(s, node, bound)?;
-        }
+    if let Some(node) = step.until.as_ref().and_then(Condition::selector) {
+        check_selector(s, node, bound)?;
     }
     if let Some(verb) = &step.verb {
         for selector in verb.selectors() {
