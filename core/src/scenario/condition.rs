@@ -94,9 +94,4 @@ impl Condition {
             Condition::Pending { .. } | Condition::Event { .. } | Condition::Settled => None,
         }
     }
-
-    /// Live runs see what the monitor shows and what their clients are told.
-    pub fn exists_live(&self) -> bool {
-        !matches!(self, Condition::Postgres { .. } | Condition::Event { .. })
-    }
 }

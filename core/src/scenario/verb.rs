@@ -359,27 +359,24 @@ impl Verb {
         }
     }
 
-    /// Live runs have a hand on processes and can give orders; the rest of the world is out of their reach so far.
+    /// Live runs have a hand on processes, on the network and on Postgres, and can give orders; power, disks and
+    /// clocks are out of their reach, and what a network does to single packets.
     pub fn exists_live(&self) -> bool {
-        matches!(
+        !matches!(
             self,
-            Verb::StopService(_)
-                | Verb::StartService(_)
-                | Verb::KillKeeper(_)
-                | Verb::KillPostgres(_)
-                | Verb::KillNode(_)
-                | Verb::Pause(_)
-                | Verb::Resume(_)
-                | Verb::KillMonitor(_)
-                | Verb::StartMonitor(_)
-                | Verb::Switchover(_)
-                | Verb::Failover(_)
-                | Verb::Promote(_)
-                | Verb::Maintenance(_)
-                | Verb::SetNode(_)
-                | Verb::SetFormation(_)
-                | Verb::Drop(_)
-                | Verb::AcceptTimeline(_)
+            Verb::PowerOff(_)
+                | Verb::Slow(_)
+                | Verb::Lose(_)
+                | Verb::Repeat(_)
+                | Verb::Swizzle(_)
+                | Verb::FillDisk(_)
+                | Verb::StallDisk(_)
+                | Verb::FreeDisk(_)
+                | Verb::TearStore(_)
+                | Verb::ClockStep(_)
+                | Verb::HangArchiver(_)
+                | Verb::FreeArchiver(_)
+                | Verb::SlowCheckpoint(_)
         )
     }
 

@@ -25,6 +25,7 @@ mod watch;
 
 pub use conf::REPLICATION_ROLE;
 pub use install::{InstallError, Installation, find_installation};
+pub use watch::ProcessWatch;
 
 use nix::unistd::User;
 use pgbaton_core::model::{Facts, Lsn, NodeId, Peer, Position, Timeline, Upstream};
