@@ -163,9 +163,11 @@ impl Postgres for SimPostgres {
     }
 
     async fn rewind(&self, source: &Source) -> Result<(), PgError> {
-        self.host.rewind(source).await?;
+        // Single-user recovery, which a crashed directory needs first, refuses the signal.
+        self.with_dir(|dir| dir.standby_signal = false)?;
+        let done = self.host.rewind(source).await;
         self.put_signal_back();
-        Ok(())
+        done
     }
 
     async fn clone_from(&self, me: NodeId, source: &Source) -> Result<(), PgError> {

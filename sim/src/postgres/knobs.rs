@@ -99,8 +99,12 @@ impl PgHost {
             if pg.server.is_some() {
                 return Err(format!("the server of {} runs already", self.name));
             }
-            if pg.dir.is_none() {
-                return Err(format!("{} has no data directory", self.name));
+            match &pg.dir {
+                None => return Err(format!("{} has no data directory", self.name)),
+                Some(dir) if dir.half_rewound => {
+                    return Err(format!("{}: could not locate a valid checkpoint record", self.name));
+                }
+                Some(_) => {}
             }
         }
         self.launch();

@@ -35,7 +35,10 @@ impl PgHost {
     }
 
     /// pg_rewind recovers an uncleanly stopped target in single-user mode, which writes WAL.
-    async fn recover_single_user(&self) -> Result<(), PgError> {
+    pub(super) async fn recover_single_user(&self) -> Result<(), PgError> {
+        if self.stopped(|dir| dir.standby_signal)? {
+            return Err(PgError::Condemned("standby mode is not supported by single-user servers".into()));
+        }
         self.fate.sleep(self.fate.draw_ms(40..120)).await;
         if self.disk_takes().await.is_err() {
             return Err(retry("single-user mode can't write"));

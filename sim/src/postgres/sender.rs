@@ -80,6 +80,9 @@ impl PgHost {
         if dir.system_id != follow.system_id {
             return Err("database system identifier differs".into());
         }
+        if follow.tli > dir.history.tli {
+            return Err(format!("timeline {} is behind recovery timeline {}", dir.history.tli, follow.tli));
+        }
         let asked = (follow.tli.0 + 1..=dir.history.tli.0).map(Timeline);
         let missing = |tli: Timeline| format!("could not receive timeline history file {tli}");
         asked.map(|tli| dir.histories.get(&tli).cloned().ok_or_else(|| missing(tli))).collect()
