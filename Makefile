@@ -5,13 +5,13 @@ NOTE := scenarios/failover/operations-note.toml
 LIVE := target/release/pgbaton-live
 SIM := target/sim/pgbaton-sim
 
-.PHONY: demo test deps build lint live
+.PHONY: demo test deps build lint live postgres-17
 
 # The operations note on real PostgreSQL servers, then the same file in simulation.
 demo: deps build
 	$(LIVE) demo $(NOTE) --sim $(SIM)
 
-test: deps lint
+test: deps postgres-17 lint
 	cargo test --workspace --locked
 	$(MAKE) live
 
@@ -30,3 +30,8 @@ lint:
 # What a fresh Debian or Ubuntu lacks.
 deps:
 	@scripts/install-deps
+
+# A second version to show the facts about Postgres on. Without a network the test `versions_under_test` says what
+# is missing, and how to go without it.
+postgres-17:
+	-@scripts/fetch-postgres-17

@@ -1,5 +1,8 @@
 //! The binary as a user runs it: exit codes, one clear error with its remedy, nothing half-written.
 
+use pgbaton::ports::HttpLink;
+use pgbaton_core::ports::Link;
+use pgbaton_core::wire::{self, Answer, Register, Request};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -41,6 +44,70 @@ impl Drop for KilledAtTheEnd {
     fn drop(&mut self) {
         let _ended_already = self.0.kill();
         let _reaped = self.0.wait();
+    }
+}
+
+/// A monitor that runs until the end of the test.
+struct Monitor {
+    _service: KilledAtTheEnd,
+    datadir: String,
+    url: String,
+}
+
+impl Monitor {
+    fn start(dir: &Path) -> Monitor {
+        let datadir = path(dir, "monitor");
+        let listen = format!("127.0.0.1:{}", free_port());
+        let mut service = Command::new(env!("CARGO_BIN_EXE_pgbaton"));
+        service.args(["create", "monitor", "--datadir", &datadir, "--listen", &listen, "--run"]);
+        service.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let monitor =
+            Monitor { _service: KilledAtTheEnd(service.spawn().unwrap()), datadir, url: format!("http://{listen}") };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !monitor.run(&["show", "state"]).status.success() {
+            assert!(Instant::now() < deadline, "the monitor doesn't answer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        monitor
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        pgbaton(&[args, &["--monitor", &self.url]].concat())
+    }
+
+    #[track_caller]
+    fn says(&self, args: &[&str], stdout: &str) {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), stdout, "{args:?}");
+    }
+
+    #[track_caller]
+    fn refuses(&self, args: &[&str], code: i32, text: &[&str]) {
+        fails(&[args, &["--monitor", &self.url]].concat(), code, text);
+    }
+
+    /// A node that the monitor knows of and that never says a word.
+    fn register(&self, name: &str, port: u16) {
+        let ask = Register {
+            formation: "default".into(),
+            group: 0,
+            name: name.into(),
+            host: "127.0.0.1".into(),
+            port,
+            candidate_priority: 50,
+            replication_quorum: true,
+            system_id: None,
+            again: None,
+        };
+        let call = async {
+            let request = wire::encode(&Request::Register(ask));
+            let bytes = HttpLink::new(&self.url).call(request, Duration::from_secs(3)).await.unwrap();
+            wire::decode::<Answer>(&bytes).unwrap()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = runtime.block_on(call);
+        assert!(matches!(answer, Answer::Registered { .. }), "{answer:?}");
     }
 }
 
@@ -155,6 +222,137 @@ fn a_monitor_is_created_once_and_runs_once() {
     assert!(monitor.0.wait().unwrap().success());
     let unit = pgbaton(&["show", "systemd", "--datadir", &datadir]);
     assert!(String::from_utf8_lossy(&unit.stdout).contains("KillMode=process"));
+}
+
+#[test]
+fn values_out_of_range_and_options_that_contradict_are_refused_before_anybody_is_asked() {
+    let nobody = ["--monitor", "http://127.0.0.1:1"];
+    for (args, text) in [
+        (&["set", "node", "candidate-priority", "101", "--name", "a"][..], "101"),
+        (&["set", "node", "replication-quorum", "maybe", "--name", "a"], "maybe"),
+        (&["set", "formation", "number-sync-standbys", "many"], "many"),
+        (&["set", "formation", "durability", "sometimes"], "degrade"),
+        (&["set", "node", "metadata", "--node", "a"], "--hostname"),
+        (&["set", "node", "candidate-priority", "5"], "--name"),
+        (&["get", "node", "candidate-priority"], "--name"),
+        (&["accept", "timeline", "--tli", "2"], "--reason"),
+        (&["accept", "timeline", "--tli", "0", "--reason", "x"], "--tli"),
+        (&["enable", "maintenance"], "--name"),
+        (&["perform", "promotion"], "--name"),
+        (&["drop", "node", "--hostname", "h"], "--pgport"),
+        (&["drop", "node", "--name", "a", "--hostname", "h", "--pgport", "1"], "cannot be used with"),
+        (&["drop", "node", "--name", "a", "--destroy"], "--pgdata DIR"),
+        (&["create", "formation", "--kind", "citus"], "pgsql"),
+        (&["create", "formation", "--enable-secondary", "--disable-secondary"], "cannot be used with"),
+    ] {
+        fails(&[args, &nobody].concat(), 1, &[text]);
+    }
+    fails(&["config", "get"], 1, &["--pgdata DIR"]);
+    fails(&["drop", "monitor"], 1, &["--datadir"]);
+}
+
+#[test]
+fn formations_are_created_changed_and_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let monitor = Monitor::start(dir.path());
+    let create = ["create", "formation", "--formation", "f", "--number-sync-standbys", "1"];
+    monitor.says(&create, "");
+    monitor.says(&create, "");
+    monitor.refuses(&["create", "formation", "--formation", "f"], 6, &["other settings", "set formation"]);
+    monitor.says(&["get", "formation", "durability", "-f", "f"], "strict");
+    monitor.says(&["set", "formation", "durability", "async", "-f", "f"], "async");
+    monitor.says(&["get", "formation", "durability", "-f", "f", "--json"], "{\n  \"durability\": \"async\"\n}");
+    monitor.says(&["set", "formation", "number-sync-standbys", "2", "-f", "f"], "2");
+    monitor.says(&["set", "formation", "number-sync-standbys", "2", "-f", "f"], "2");
+    monitor.says(
+        &["set", "formation", "number-sync-standbys", "0", "-f", "f", "--json"],
+        "{\n  \"number-sync-standbys\": 0\n}",
+    );
+    monitor.says(&["disable", "secondary", "-f", "f"], "");
+    monitor.says(&["enable", "secondary", "-f", "f"], "");
+    let settings = monitor.run(&["get", "formation", "settings", "-f", "f"]).stdout;
+    assert_eq!(settings, monitor.run(&["show", "settings", "-f", "f"]).stdout);
+    monitor.says(&["drop", "formation", "-f", "f"], "");
+    monitor.says(&["drop", "formation", "-f", "f"], "");
+    monitor.refuses(&["set", "formation", "durability", "strict", "-f", "f"], 6, &["no formation f"]);
+    monitor.refuses(&["get", "formation", "durability", "-f", "f"], 6, &["no formation f"]);
+}
+
+#[test]
+fn what_is_asked_of_a_node_is_done_or_refused_with_its_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let monitor = Monitor::start(dir.path());
+    monitor.register("a", 1);
+    monitor.says(&["get", "node", "candidate-priority", "--name", "a"], "50");
+    monitor.says(&["set", "node", "candidate-priority", "70", "--name", "a"], "70");
+    monitor.says(
+        &["set", "node", "candidate-priority", "80", "--name", "a", "--json"],
+        "{\n  \"candidate-priority\": 80\n}",
+    );
+    monitor.says(
+        &["get", "node", "candidate-priority", "--name", "a", "--json"],
+        "{\n  \"candidate-priority\": 80,\n  \"name\": \"a\"\n}",
+    );
+    monitor.says(&["set", "node", "replication-quorum", "false", "--name", "a"], "false");
+    monitor.says(&["set", "node", "metadata", "--node", "a", "--name", "b", "--pgport", "2"], "b 127.0.0.1:2");
+    monitor.refuses(&["get", "node", "candidate-priority", "--name", "a"], 6, &["no node named", "b"]);
+
+    // A single node is the primary of its group.
+    monitor.says(&["perform", "promotion", "--name", "b"], "");
+    monitor.refuses(&["perform", "promotion", "--name", "x"], 6, &["x"]);
+    monitor.refuses(&["perform", "failover", "--wait", "5"], 6, &["only node"]);
+    monitor.refuses(&["enable", "maintenance", "--name", "b"], 1, &["--allow-failover"]);
+    monitor.refuses(&["enable", "maintenance", "--name", "b", "--allow-failover"], 6, &["standby"]);
+    monitor.refuses(&["drop", "formation"], 6, &["b"]);
+    monitor.refuses(&["accept", "timeline", "--tli", "7", "--reason", "test"], 6, &["timeline 7"]);
+    let timeline = monitor.run(&["show", "timeline"]);
+    assert!(String::from_utf8_lossy(&timeline.stdout).contains("not known"), "{timeline:?}");
+    monitor.refuses(&["drop", "node", "--hostname", "127.0.0.1", "--pgport", "9"], 6, &["no node at 127.0.0.1:9"]);
+    let drop = ["drop", "node", "--hostname", "127.0.0.1", "--pgport", "2", "--wait", "1"];
+    monitor.refuses(&drop, 12, &["within 1 seconds", "--force"]);
+    assert!(monitor.run(&[&drop[..], &["--force"]].concat()).status.success());
+    monitor.says(&["show", "state", "--json"], "[]");
+}
+
+#[test]
+fn the_configuration_is_read_changed_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = path(dir.path(), "monitor");
+    let listen = format!("127.0.0.1:{}", free_port());
+    assert!(pgbaton(&["create", "monitor", "--datadir", &datadir, "--listen", &listen]).status.success());
+    let config = |args: &[&str]| {
+        let output = pgbaton(&[&["config"], args, &["--datadir", &datadir]].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_string()
+    };
+    assert_eq!(config(&["get", "listen"]), listen);
+    assert_eq!(config(&["get", "settings.probe_period"]), "1s");
+    assert_eq!(config(&["set", "settings.probe_period", "2s"]), "2s");
+    assert_eq!(config(&["get", "settings.probe_period", "--json"]), "\"2s\"");
+    assert!(config(&["get"]).contains("probe_period = \"2s\""));
+    config(&["check"]);
+    for (args, text) in [
+        (&["get", "settings.nonsense"][..], "probe_period"),
+        (&["set", "settings.nonsense", "1"], "no option"),
+        (&["set", "settings.probe_period", "soon"], "soon"),
+        (&["set", "settings.events_kept", "some"], "some"),
+        (&["set", "listen", "here"], "HOST:PORT"),
+    ] {
+        fails(&[&["config"], args, &["--datadir", &datadir]].concat(), 2, &[text]);
+    }
+    assert_eq!(config(&["get", "settings.probe_period"]), "2s", "what is refused changes nothing");
+    fails(&["drop", "monitor", "--datadir", &path(dir.path(), "other"), "--destroy"], 2, &["create monitor"]);
+    assert!(pgbaton(&["drop", "monitor", "--datadir", &datadir]).status.success());
+    fails(&["run", "--datadir", &datadir], 2, &["create monitor"]);
+}
+
+#[test]
+fn a_monitor_is_dropped_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let monitor = Monitor::start(dir.path());
+    assert!(pgbaton(&["drop", "monitor", "--datadir", &monitor.datadir, "--destroy"]).status.success());
+    assert!(!Path::new(&monitor.datadir).exists());
+    monitor.refuses(&["show", "state"], 6, &["can't be asked"]);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, chown, geteuid};
 use pgbaton::postgres::{LocalPostgres, PostgresConfig, find_installation};
 use pgbaton_core::model::{
-    Contract, ContractId, ControlState, Directory, History, NodeId, Peer, Position, Running, Server, Timeline, Upstream,
+    Contract, ContractId, ControlState, Directory, History, Lsn, NodeId, Peer, Position, Running, Server, Stranded,
+    Timeline, Upstream,
 };
 use pgbaton_core::ports::{Names, PgError, Postgres, StartAs, StopMode};
 use std::collections::BTreeSet;
@@ -282,8 +283,8 @@ async fn a_standby_streams_is_sealed_for_good_and_takes_over() {
     a.pg.follow(a.id, Some(&new_primary)).await.unwrap();
     timed("start as standby", a.pg.start(StartAs::Standby)).await;
     timed("admit on a former primary", a.pg.admit(&[b.peer()])).await;
-    let held = "SELECT count(restart_lsn) FROM pg_replication_slots";
-    assert_eq!(a.client().await.query_one(held, &[]).await.unwrap().get::<_, i64>(0), 0, "it would hold WAL for ever");
+    let held = "SELECT count(*) FROM pg_replication_slots WHERE xmin IS NOT NULL";
+    assert_eq!(a.client().await.query_one(held, &[]).await.unwrap().get::<_, i64>(0), 0, "it would hold up vacuum");
     b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming)).await;
     a.until("the new timeline", |r| r.position.tli == Timeline(2)).await;
 }
@@ -328,6 +329,153 @@ async fn a_diverged_primary_keeps_its_wal_aside_and_is_rewound() {
     let unreached = a.pg.clone_from(a.id, &nobody).await.unwrap_err();
     assert!(matches!(unreached, PgError::Retry(_)), "{unreached:?}");
     a.pg.start(StartAs::Standby).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_takes_the_number_it_is_told_and_followers_come_along() {
+    let base = base_dir();
+    let (a, b) = pair(base.path(), "trust").await;
+    a.pg.stop(StopMode::Fast).await.unwrap();
+    b.pg.follow(b.id, None).await.unwrap();
+    let sealed = b.pg.seal().await.unwrap();
+    timed("promote to 5", b.pg.promote(Timeline(5))).await;
+    let upstream = b.upstream().await;
+    assert_eq!(upstream.history, History::root(Timeline(1)).branch(Timeline(5), sealed.lsn));
+    b.pg.admit(&[a.peer()]).await.unwrap();
+    a.pg.follow(a.id, Some(&upstream)).await.unwrap();
+    a.pg.start(StartAs::Standby).await.unwrap();
+    b.execute("INSERT INTO t VALUES (1)").await;
+    b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+    a.until("the new timeline", |r| r.position.tli == Timeline(5)).await;
+    assert_eq!(a.count().await, 1);
+
+    // A clone has the history of its last timeline only; a follower from the first one asks for all of them.
+    let c = Node::new(base.path(), 3, "trust");
+    b.pg.admit(&[a.peer(), c.peer()]).await.unwrap();
+    let behind = c.seen_anew();
+    c.pg.clone_from(c.id, &upstream).await.unwrap();
+    c.pg.start(StartAs::Standby).await.unwrap();
+    b.until("c streams", |r| r.sender(c.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+    c.pg.follow(c.id, None).await.unwrap();
+    behind.pg.seal().await.unwrap();
+    timed("promote a clone", c.pg.promote(Timeline(6))).await;
+    assert_eq!(c.running().await.position.tli, Timeline(6));
+    for number in 2..=5 {
+        assert!(c.pgdata().join(format!("pg_wal/0000000{number}.history")).exists(), "{number}");
+    }
+}
+
+/// Where the only slot holds WAL from.
+async fn slot(node: &Node) -> Lsn {
+    let sql = "SELECT (restart_lsn - '0/0')::int8 FROM pg_replication_slots";
+    let row = node.client().await.query_one(sql, &[]).await.unwrap();
+    Lsn(row.get::<_, i64>(0).cast_unsigned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_on_a_standby_hold_wal_and_move_forward_only() {
+    let base = base_dir();
+    let (a, b) = pair(base.path(), "trust").await;
+    let reserved = slot(&b).await;
+    assert!(reserved > Lsn::ZERO);
+    a.execute("INSERT INTO t SELECT generate_series(1, 1000)").await;
+    let end = a.running().await.position.lsn;
+    b.pg.holds(end).await.unwrap();
+    b.pg.replayed_past(Lsn(end.0 - 1)).await.unwrap();
+    timed("advance slots", b.pg.advance_slots(end)).await;
+    assert_eq!(slot(&b).await, end);
+    b.pg.advance_slots(reserved).await.unwrap();
+    assert_eq!(slot(&b).await, end, "never back");
+    b.pg.advance_slots(Lsn(end.0 + (1 << 30))).await.unwrap();
+    let moved = slot(&b).await;
+    assert!(moved >= end && moved <= b.running().await.replayed, "not past what is replayed");
+    a.until("feedback arrives", |r| r.sender(b.id).is_some_and(|s| s.streaming)).await;
+    let before = slot(&a).await;
+    a.pg.advance_slots(Lsn(0x7FFF_FFFF)).await.unwrap();
+    assert!(slot(&a).await < Lsn(0x7FFF_FFFF), "a primary's slots are moved by their owners");
+    assert!(slot(&a).await >= before);
+}
+
+/// Two small segments are kept here, for slots as well.
+async fn keep_little_wal(node: &Node) {
+    for setting in ["max_slot_wal_keep_size", "wal_keep_size"] {
+        // Included after ours are read, so it wins.
+        node.execute(&format!("ALTER SYSTEM SET {setting} = '32MB'")).await;
+    }
+    node.execute("ALTER SYSTEM SET max_wal_size = '64MB'").await;
+    node.execute("SELECT pg_reload_conf()").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_whose_wal_is_gone_or_that_has_forked_says_so() {
+    let base = base_dir();
+    let (a, b) = pair(base.path(), "scram-sha-256").await;
+    keep_little_wal(&a).await;
+    b.pg.stop(StopMode::Fast).await.unwrap();
+    for _ in 0..8 {
+        a.execute("INSERT INTO t VALUES (1)").await;
+        a.execute("SELECT pg_switch_wal()").await;
+    }
+    a.pg.checkpoint().await.unwrap();
+    let lost = "SELECT wal_status FROM pg_replication_slots";
+    let status: String = a.client().await.query_one(lost, &[]).await.unwrap().get(0);
+    assert_eq!(status, "lost");
+    let upstream = a.upstream().await;
+    b.pg.follow(b.id, Some(&upstream)).await.unwrap();
+    b.pg.start(StartAs::Standby).await.unwrap();
+    b.until("its WAL is gone", |r| r.stranded == Some(Stranded::WalRemoved)).await;
+    // Seen by the next keeper, which admits anew.
+    let again = a.seen_anew();
+    timed("admit with a lost slot", again.pg.admit(&[b.peer()])).await;
+    let status: String = a.client().await.query_one(lost, &[]).await.unwrap().get(0);
+    assert_eq!(status, "reserved");
+    b.until("still gone", |r| r.stranded == Some(Stranded::WalRemoved)).await;
+    b.pg.stop(StopMode::Fast).await.unwrap();
+    b.pg.clone_from(b.id, &upstream).await.unwrap();
+    b.pg.start(StartAs::Standby).await.unwrap();
+    b.until("streams", |r| r.receiver.as_ref().is_some_and(|w| w.streaming) && r.stranded.is_none()).await;
+
+    // b goes on alone, and so does a: each has a record the other has not.
+    b.pg.follow(b.id, None).await.unwrap();
+    b.pg.seal().await.unwrap();
+    a.execute("INSERT INTO t VALUES (2)").await;
+    b.pg.promote(Timeline(2)).await.unwrap();
+    b.pg.checkpoint().await.unwrap();
+    b.pg.admit(&[a.peer()]).await.unwrap();
+    a.pg.stop(StopMode::Fast).await.unwrap();
+    a.pg.follow(a.id, Some(&b.upstream().await)).await.unwrap();
+    a.pg.start(StartAs::Standby).await.unwrap();
+    a.until("forked", |r| r.stranded == Some(Stranded::Forked)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_directory_was_removed_is_seen_and_can_be_stopped() {
+    let base = base_dir();
+    for mode in [StopMode::Fast, StopMode::Immediate] {
+        let a = Node::new(base.path(), 1, "trust");
+        a.pg.create().await.unwrap();
+        a.pg.start(StartAs::Primary).await.unwrap();
+        std::fs::remove_dir_all(a.pgdata()).unwrap();
+        let facts = a.pg.look().await;
+        assert_eq!(facts.directory, Directory::Absent);
+        eprintln!("    the server is said to be {:?}", facts.server);
+        timed("stop without a directory", a.pg.stop(mode)).await;
+        assert_eq!(
+            a.pg.look().await,
+            pgbaton_core::model::Facts { directory: Directory::Absent, server: Server::Down }
+        );
+
+        // The next keeper finds no pid file; the processes are there all the same.
+        let a = Node::new(base.path(), 1, "trust");
+        a.pg.create().await.unwrap();
+        a.pg.start(StartAs::Primary).await.unwrap();
+        let pid = a.pg.postmaster_pid().unwrap();
+        std::fs::remove_dir_all(a.pgdata()).unwrap();
+        timed("stop by the next keeper", a.seen_anew().pg.stop(mode)).await;
+        assert!(
+            !Path::new(&format!("/proc/{pid}/cwd")).exists() || std::fs::read_link(format!("/proc/{pid}/cwd")).is_err()
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

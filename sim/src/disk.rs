@@ -1,6 +1,7 @@
 //! A disk with a cache. What was synced stays; what was only written survives the death of a process
 //! but not a loss of power, which keeps some of those writes, drops others and may tear one.
 
+use crate::world::Bell;
 use redb::StorageBackend;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -17,8 +18,22 @@ struct State {
     pending: Vec<Op>,
     /// Rises when the process that had the file open dies: what its destructors do reaches nothing.
     opened: u64,
+    condition: Condition,
+    moved: Bell,
+    /// The next death of the process takes the cache with it.
+    tear: bool,
     /// Operations until power fails; none when it doesn't.
     fuse: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Condition {
+    #[default]
+    Fine,
+    /// No room for a single block more: what the store writes is never in place of what it replaces.
+    Full,
+    /// Nothing ends.
+    Stalled,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +89,44 @@ impl Disk {
         state.durable = file;
     }
 
+    pub fn set(&self, condition: Condition) {
+        let moved = {
+            let mut state = self.0.lock().unwrap();
+            state.condition = condition;
+            state.moved.clone()
+        };
+        moved.ring();
+    }
+
+    /// Ends at once unless the disk is stalled.
+    pub async fn until_it_moves(&self) {
+        let moved = self.0.lock().unwrap().moved.clone();
+        moved.until(|| (self.0.lock().unwrap().condition != Condition::Stalled).then_some(())).await;
+    }
+
+    pub fn tear_at_death(&self) {
+        self.0.lock().unwrap().tear = true;
+    }
+
+    /// Whether the death of the process now takes the cache with it; asked once.
+    pub fn takes_tear(&self) -> bool {
+        std::mem::take(&mut self.0.lock().unwrap().tear)
+    }
+
+    /// What a copy of the file would hold, and what a loss of power would leave at worst.
+    pub fn synced(&self) -> Vec<u8> {
+        self.0.lock().unwrap().durable.clone()
+    }
+
+    /// Another file in this one's place; nobody has it open.
+    pub fn replace(&self, file: Vec<u8>) {
+        let mut state = self.0.lock().unwrap();
+        state.opened += 1;
+        state.pending.clear();
+        state.cached.clone_from(&file);
+        state.durable = file;
+    }
+
     /// Every operation after the next `ops` ones fails, as if power were gone.
     pub fn fail_after(&self, ops: u64) {
         self.0.lock().unwrap().fuse = Some(ops);
@@ -94,6 +147,9 @@ impl Backend {
             return Err(io::Error::other("the process that opened this file is dead"));
         }
         if changes {
+            if state.condition == Condition::Full {
+                return Err(io::Error::from(io::ErrorKind::StorageFull));
+            }
             match &mut state.fuse {
                 Some(0) => return Err(io::Error::other("the power is gone")),
                 Some(left) => *left -= 1,

@@ -1,36 +1,62 @@
 //! S3: the epoch never falls, on the monitor or in what a keeper stores; it rises whenever the role moves; and nobody
 //! is promoted before its keeper has stored the epoch in which it was told to open.
 
+use super::roles::is_reset;
 use super::trace::{Kind, Trace};
 use crate::model::Epoch;
 use std::collections::BTreeMap;
 
 pub fn monitor(trace: &Trace) -> Result<(), String> {
-    let mut last = Epoch::ZERO;
-    let mut holder: Option<(&str, Epoch)> = None;
+    let mut log = Log::new(Epoch::ZERO);
     for event in &trace.events {
-        let Kind::Node { node, goal, epoch, .. } = &event.kind else {
-            continue;
-        };
-        if *epoch < last {
-            return Err(format!("epoch {epoch} at {:.3} s, after epoch {last}", event.at.seconds()));
+        match &event.kind {
+            Kind::Stored { epoch, .. } => log.seen = log.seen.max(*epoch),
+            Kind::Node { node, goal, epoch, .. } => {
+                log.row(node, goal.is_writable(), *epoch)
+                    .map_err(|how| format!("{how} at {:.3} s", event.at.seconds()))?;
+            }
+            kind if is_reset(kind) => log = Log::new(log.seen),
+            _ => {}
         }
-        last = *epoch;
-        if !goal.is_writable() {
-            continue;
-        }
-        if let Some((old, then)) = holder
-            && old != node
-            && then >= *epoch
-        {
-            return Err(format!(
-                "the role moved from {old} to {node} at {:.3} s within epoch {epoch}",
-                event.at.seconds()
-            ));
-        }
-        holder = Some((node, *epoch));
     }
-    Ok(())
+    match log.last != Epoch::ZERO && log.last < log.past {
+        true => Err(format!("the epoch was {} when the monitor got another store, and ends as {}", log.past, log.last)),
+        false => Ok(()),
+    }
+}
+
+/// What one store of the monitor has told.
+struct Log<'a> {
+    /// Zero before the first row.
+    last: Epoch,
+    holder: Option<(&'a str, Epoch)>,
+    /// The highest epoch that a keeper has stored.
+    seen: Epoch,
+    /// The same, when the monitor got this store: decisions must be newer.
+    past: Epoch,
+}
+
+impl<'a> Log<'a> {
+    fn new(seen: Epoch) -> Log<'a> {
+        Log { last: Epoch::ZERO, holder: None, seen, past: seen }
+    }
+
+    fn row(&mut self, node: &'a str, writable: bool, epoch: Epoch) -> Result<(), String> {
+        if epoch < self.last {
+            return Err(format!("epoch {epoch} after epoch {}", self.last));
+        }
+        self.last = epoch;
+        if !writable {
+            return Ok(());
+        }
+        let Some((old, then)) = self.holder.replace((node, epoch)).filter(|(old, _)| *old != node) else {
+            return Ok(());
+        };
+        match epoch > then && epoch > self.past {
+            true => Ok(()),
+            false => Err(format!("the role moved from {old} to {node} in epoch {epoch}, which is no new one")),
+        }
+    }
 }
 
 pub fn keepers(trace: &Trace) -> Result<(), String> {
@@ -71,6 +97,7 @@ pub fn keepers(trace: &Trace) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
+    use super::super::trace::Fault;
     use super::*;
     use crate::model::NodeState::*;
 
@@ -82,6 +109,24 @@ mod tests {
         assert!(
             monitor(&trace(vec![(0, node("a", Single, Single, 2)), (1, node("b", Secondary, Secondary, 1))])).is_err()
         );
+    }
+
+    #[test]
+    fn a_monitor_with_an_older_store_must_rise_past_what_keepers_have_seen() {
+        let then = |more: Vec<(u64, Kind)>| {
+            let before = [
+                (0, node("a", Primary, Primary, 1)),
+                (1, stored("b", 5, WaitPrimary, None)),
+                (1, node("b", WaitPrimary, WaitPrimary, 5)),
+                (2, fault(Fault::MonitorStore, &[])),
+                (3, node("a", Primary, Primary, 1)),
+            ];
+            monitor(&trace(before.into_iter().chain(more).collect()))
+        };
+        assert!(then(vec![]).unwrap_err().contains("epoch was 5"));
+        assert_eq!(then(vec![(4, node("b", Primary, Primary, 6))]), Ok(()));
+        assert!(then(vec![(4, node("b", Primary, Primary, 5))]).unwrap_err().contains("from a to b in epoch 5"));
+        assert!(then(vec![(4, node("b", Primary, Primary, 6)), (5, node("a", Draining, Draining, 5))]).is_err());
     }
 
     #[test]

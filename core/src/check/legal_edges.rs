@@ -1,6 +1,7 @@
 //! S12: nodes move along the edges of the shared table only, and every goal has a way along them from where its
 //! node is.
 
+use super::roles::is_reset;
 use super::trace::{Kind, Trace};
 use crate::model::NodeState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut last: BTreeMap<&str, NodeState> = BTreeMap::new();
     let mut reach: BTreeMap<NodeState, BTreeSet<NodeState>> = BTreeMap::new();
     for event in &trace.events {
+        if is_reset(&event.kind) {
+            last.clear();
+        }
         let Kind::Node { node, reported, goal, .. } = &event.kind else {
             continue;
         };
@@ -35,6 +39,7 @@ fn reachable(from: NodeState) -> BTreeSet<NodeState> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
+    use super::super::trace::Fault;
     use super::*;
     use crate::model::NodeState::*;
 
@@ -43,6 +48,16 @@ mod tests {
         let went = |to| check(&trace(vec![(0, node("a", Secondary, to, 1)), (1, node("a", to, to, 1))]));
         assert_eq!(went(PreparePromotion), Ok(()));
         assert!(went(Primary).unwrap_err().contains("a went from secondary to primary"));
+    }
+
+    #[test]
+    fn another_store_of_the_monitor_knows_other_states() {
+        let went = |more: Vec<(u64, Kind)>| {
+            let (before, after) = ((0, node("a", Primary, Primary, 1)), (9, node("a", ReportLsn, ReportLsn, 1)));
+            check(&trace([before].into_iter().chain(more).chain([after]).collect()))
+        };
+        assert!(went(vec![]).is_err());
+        assert_eq!(went(vec![(1, fault(Fault::MonitorStore, &[]))]), Ok(()));
     }
 
     #[test]

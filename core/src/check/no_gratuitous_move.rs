@@ -49,7 +49,7 @@ impl<'a> Excuses<'a> {
     /// A primary under a lease needs its keeper and the monitor; for others neither's death is a reason.
     fn note(&mut self, fault: Fault, nodes: &'a [String], leased: bool) {
         match fault {
-            Fault::Monitor => self.anyone |= leased,
+            Fault::Monitor | Fault::MonitorStore => self.anyone |= leased,
             Fault::Keeper if !leased => {}
             Fault::Order | Fault::Other => self.anyone = true,
             Fault::Mend if nodes.is_empty() => self.nodes.values_mut().for_each(|t| t.lasts = false),

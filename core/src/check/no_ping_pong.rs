@@ -9,7 +9,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut role = Role::default();
     let (mut moves, mut causes) = (0, 0);
     for event in &trace.events {
-        if matches!(&event.kind, Kind::Fault { fault, .. } if *fault != Fault::Monitor) {
+        if matches!(&event.kind, Kind::Fault { fault, .. } if !matches!(fault, Fault::Monitor | Fault::MonitorStore)) {
             causes += 1;
         }
         let Some(moved) = role.follow(event.at, &event.kind) else { continue };

@@ -13,7 +13,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut reachable = true;
     for event in &trace.events {
         match &event.kind {
-            Kind::Fault { fault: Fault::Monitor | Fault::Link | Fault::Other, .. } => reachable = false,
+            Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore | Fault::Link | Fault::Other, .. } => {
+                reachable = false
+            }
             Kind::Asked { order } => {
                 open.insert(order, event.at);
             }

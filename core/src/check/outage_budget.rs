@@ -13,8 +13,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// under a lease doesn't outlast its monitor or its keeper.
 fn budget(fault: Fault, leased: bool) -> Duration {
     Duration::from_secs(match fault {
-        Fault::Monitor | Fault::Keeper if leased => 40,
-        Fault::Monitor | Fault::Keeper => 1,
+        Fault::Monitor | Fault::MonitorStore | Fault::Keeper if leased => 40,
+        Fault::Monitor | Fault::MonitorStore | Fault::Keeper => 1,
         Fault::Mend | Fault::Postgres | Fault::Service | Fault::Order => 5,
         Fault::Machine => 10,
         Fault::Pause => 20,

@@ -1,6 +1,6 @@
 //! Who holds the role, as the monitor's log tells it.
 
-use super::trace::{Kind, Trace};
+use super::trace::{Fault, Kind, Trace};
 use crate::model::{Epoch, Moment};
 
 /// Another node than before was told to open.
@@ -21,6 +21,9 @@ pub struct Role<'a> {
 impl<'a> Role<'a> {
     /// The move of the role that this event is, if it is one.
     pub fn follow(&mut self, at: Moment, kind: &'a Kind) -> Option<Promotion<'a>> {
+        if is_reset(kind) {
+            self.holder = None;
+        }
         let Kind::Node { node, goal, epoch, .. } = kind else { return None };
         if !goal.is_writable() || self.holder == Some(node.as_str()) {
             return None;
@@ -28,6 +31,12 @@ impl<'a> Role<'a> {
         let from = self.holder.replace(node)?;
         Some(Promotion { at, from, to: node, epoch: *epoch })
     }
+}
+
+/// What the monitor tells from here on comes out of another store: it is no move of the role when that one names
+/// another node than the one before did.
+pub fn is_reset(kind: &Kind) -> bool {
+    matches!(kind, Kind::Fault { fault: Fault::MonitorStore, .. })
 }
 
 pub fn promotions(trace: &Trace) -> Vec<Promotion<'_>> {

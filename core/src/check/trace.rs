@@ -58,6 +58,9 @@ pub struct Terms {
 pub enum Fault {
     /// The monitor is killed or started.
     Monitor,
+    /// The monitor is given another store, an older one or none: it knows what that one knows, and learns the rest
+    /// from its nodes.
+    MonitorStore,
     Keeper,
     Postgres,
     Machine,

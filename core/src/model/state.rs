@@ -22,6 +22,11 @@ macro_rules! states {
             pub fn name(self) -> &'static str {
                 match self { $(NodeState::$variant => $name,)* }
             }
+
+            /// What it means, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(NodeState::$variant => $doc,)* }
+            }
         }
     };
 }
@@ -29,7 +34,7 @@ macro_rules! states {
 states! {
     Init "init" "Registered; nothing exists locally yet.",
     Single "single" "Alone in its group; writable, nothing to replicate to.",
-    WaitPrimary "wait_primary" "Writable without a synchronous standby: commits are acknowledged by this node alone.",
+    WaitPrimary "wait_primary" "Writable without a standby that counts: commits are acknowledged by this node alone or, in a strict formation, wait.",
     Primary "primary" "Writable under a contract that names standbys.",
     Draining "draining" "Told to hand over: Postgres was stopped after its clients were let go.",
     DemoteTimeout "demote_timeout" "Closed: Postgres is stopped and waits for the monitor. Also what a primary assigns itself when it must close alone.",

@@ -7,16 +7,28 @@ use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, Group, Monitor};
 use crate::wire::{Again, Answer, Register};
 
-/// The node has seen more than this record: numbers only rise, and they have risen past ours.
-pub fn knows_more(record: &GroupRecord, report: &Report) -> bool {
+/// Holds the report against the record, before anything else is taken from it.
+pub fn examine(record: &mut GroupRecord, report: &Report) {
     let node = &record.nodes[&report.node];
+    if knows_more(record, node, report) || (record.in_doubt && node.doubted) {
+        learn(record, report);
+    } else if node.doubted {
+        // The doubt was ended by another; what this node shall be is decided already.
+        let node = record.nodes.get_mut(&report.node).expect("looked up above");
+        node.doubted = false;
+        node.assignment.serial = node.assignment.serial.max(report.serial);
+    }
+}
+
+/// The node has seen more than this record: numbers only rise, and they have risen past ours.
+fn knows_more(record: &GroupRecord, node: &NodeRecord, report: &Report) -> bool {
     report.epoch > record.epoch
-        || report.serial > node.assignment.serial
+        || (!node.doubted && report.serial > node.assignment.serial)
         || report.contract.as_ref().is_some_and(|c| c.id.0 >= record.next_contract)
 }
 
 /// Takes what the node says for what it is, and lets every number rise past it.
-pub fn learn(record: &mut GroupRecord, report: &Report) {
+fn learn(record: &mut GroupRecord, report: &Report) {
     if !record.in_doubt {
         begin(record);
     }

@@ -36,10 +36,7 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
     }
     let Some(node) = record.nodes.get_mut(&report.node) else { return };
     node.seal = report.seal;
-    let unsaid = node.doubted;
-    if doubt::knows_more(record, report) || unsaid {
-        doubt::learn(record, report);
-    }
+    doubt::examine(record, report);
     let Some(node) = record.nodes.get_mut(&report.node) else { return };
     let walked = walked(node, report);
     (node.session, node.moves) = (report.session, report.moves);

@@ -37,6 +37,12 @@ pub fn unmet(scenario: &Scenario, trace: &Trace) -> Vec<String> {
             None => unmet.push("fewer than two writes were acknowledged".into()),
         }
     }
+    let warned = trace.events.iter().filter(|e| matches!(e.kind, Kind::Acked { warning: true, .. })).count();
+    if let Some(most) = scenario.finally.max_warnings
+        && warned > most
+    {
+        unmet.push(format!("{warned} writes were acknowledged with a warning, allowed are {most}"));
+    }
     unmet
 }
 

@@ -6,16 +6,29 @@ use crate::check::{Fault, Kind};
 /// The event for a verb that is about to be carried out on these nodes. A verb that isn't listed may cost anything.
 pub fn event(verb: &Verb, names: &[String]) -> Kind {
     let fault = match verb {
-        Verb::KillMonitor(_) | Verb::StartMonitor(_) => Fault::Monitor,
+        Verb::PowerOff(_) if names.iter().any(|name| name == "monitor") => Fault::Monitor,
+        Verb::KillMonitor(_) | Verb::StartMonitor(_) | Verb::SaveMonitor(_) => Fault::Monitor,
+        Verb::RestoreMonitor(_) | Verb::ReplaceMonitor(_) => Fault::MonitorStore,
         Verb::KillKeeper(_) => Fault::Keeper,
-        Verb::KillPostgres(_) => Fault::Postgres,
-        Verb::KillNode(_) => Fault::Machine,
+        Verb::KillPostgres(_)
+        | Verb::CrashBackend(_)
+        | Verb::RestartPostgresByHand(_)
+        | Verb::StopPostgresByHand(_)
+        | Verb::SmartStop(_) => Fault::Postgres,
+        Verb::KillNode(_) | Verb::KillGroup(_) | Verb::PowerOff(_) => Fault::Machine,
         Verb::Pause(_) => Fault::Pause,
         Verb::StopService(_) => Fault::Service,
-        Verb::Cut(_) | Verb::Isolate(_) => Fault::Link,
+        Verb::Cut(_) | Verb::CutOneWay(_) | Verb::HalfOpen(_) | Verb::Isolate(_) => Fault::Link,
         Verb::StartService(_) | Verb::Resume(_) | Verb::Heal(_) => Fault::Mend,
-        Verb::Switchover(_) | Verb::Drop(_) => Fault::Order,
-        #[allow(unreachable_patterns)] // A new verb is the gravest until it is listed.
+        Verb::Switchover(_)
+        | Verb::Failover(_)
+        | Verb::Promote(_)
+        | Verb::Maintenance(_)
+        | Verb::SetNode(_)
+        | Verb::SetFormation(_)
+        | Verb::Drop(_)
+        | Verb::AcceptTimeline(_) => Fault::Order,
+        // Disks, clocks, loss and delay on links, hands behind the keeper's back: they may cost anything.
         _ => Fault::Other,
     };
     Kind::Fault { fault, nodes: names.to_vec() }
@@ -25,7 +38,7 @@ pub fn event(verb: &Verb, names: &[String]) -> Kind {
 mod tests {
     use super::*;
     use crate::scenario::Selector;
-    use crate::scenario::format::Nothing;
+    use crate::scenario::verb::Nothing;
 
     #[test]
     fn a_mend_of_all_names_nobody() {

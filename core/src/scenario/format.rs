@@ -1,11 +1,11 @@
 //! What a scenario file says. Reading and checking it is `parse`'s work.
 
+use super::condition::Condition;
+use super::verb::Verb;
 use crate::model::{FormationSettings, KeeperSettings, MonitorSettings, NodeState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-use super::resolve::Selector;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +52,30 @@ pub struct Cluster {
     pub formation: String,
     #[serde(default)]
     pub settings: FormationSettings,
+    /// What is unusual about a node, by its name.
+    #[serde(default)]
+    pub node: BTreeMap<String, NodeOptions>,
+}
+
+impl Cluster {
+    pub fn options(&self, node: &str) -> NodeOptions {
+        self.node.get(node).cloned().unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeOptions {
+    pub candidate_priority: u8,
+    pub replication_quorum: bool,
+    /// False: the machine is there, and joins when `start_service` starts it.
+    pub join: bool,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        NodeOptions { candidate_priority: 50, replication_quorum: true, join: true }
+    }
 }
 
 fn default_formation() -> String {
@@ -66,6 +90,31 @@ pub struct Workload {
     /// Writes per second of all clients together, written `50/s`.
     #[serde(with = "rate")]
     pub rate: f64,
+    #[serde(default)]
+    pub synchronous_commit: SynchronousCommit,
+    /// The clients keep their session as a pool does: they never give up a write, and only the end of the
+    /// connection makes them look for another.
+    #[serde(default)]
+    pub sticky: bool,
+}
+
+/// What the sessions of a workload ask of each commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SynchronousCommit {
+    #[default]
+    On,
+    Off,
+    Local,
+    RemoteWrite,
+    RemoteApply,
+}
+
+impl SynchronousCommit {
+    /// The session forgoes the wait for standbys, and with it the promise that its writes are kept.
+    pub fn forgoes_standbys(self) -> bool {
+        matches!(self, SynchronousCommit::Off | SynchronousCommit::Local)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -98,104 +147,6 @@ pub struct Step {
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verb {
-    /// SIGTERM to the keeper, as `systemctl stop` sends it; ends when the keeper has exited.
-    StopService(Selector),
-    /// Starts the keeper of a node, whatever ended it.
-    StartService(Selector),
-    /// SIGKILL to the keeper alone; its Postgres goes on.
-    KillKeeper(Selector),
-    /// SIGKILL to the postmaster; the keeper goes on.
-    KillPostgres(Selector),
-    /// SIGKILL to everything on the node.
-    KillNode(Selector),
-    /// SIGSTOP to everything on the node.
-    Pause(Selector),
-    Resume(Selector),
-    KillMonitor(Nothing),
-    StartMonitor(Nothing),
-    /// Cuts the link between two, both ways: packets vanish. `monitor` and `clients` are names too.
-    Cut([Selector; 2]),
-    /// Cuts every link of a node but the one to its clients.
-    Isolate(Selector),
-    /// Mends all links.
-    Heal(Nothing),
-    /// Asks the monitor to hand the role over.
-    Switchover(Ask),
-    Drop(DropNode),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ask {
-    /// The request must be refused with a reason that contains this.
-    #[serde(default)]
-    pub refused: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DropNode {
-    pub node: Selector,
-    #[serde(default)]
-    pub force: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "ConditionFields")]
-pub enum Condition {
-    /// A node has reported a state and has no other goal.
-    State { node: Selector, state: NodeState },
-    /// A node is told to be something, whatever it is yet.
-    Goal { node: Selector, goal: NodeState },
-    /// The clients' latest writes are acknowledged, by a node that isn't `except`; or none are.
-    Writable { writable: Writable, except: Option<Selector> },
-    /// Every node has reached its goal, one is primary (or single), the rest are secondary.
-    Settled,
-}
-
-/// What a condition may hold; one table instead of an untagged enum, so that errors name the key.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConditionFields {
-    node: Option<Selector>,
-    state: Option<NodeState>,
-    goal: Option<NodeState>,
-    writable: Option<Writable>,
-    except: Option<Selector>,
-    settled: Option<bool>,
-}
-
-impl TryFrom<ConditionFields> for Condition {
-    type Error = String;
-
-    fn try_from(fields: ConditionFields) -> Result<Condition, String> {
-        let ConditionFields { node, state, goal, writable, except, settled } = fields;
-        match (node, state, goal, writable, except, settled) {
-            (Some(node), Some(state), None, None, None, None) => Ok(Condition::State { node, state }),
-            (Some(node), None, Some(goal), None, None, None) => Ok(Condition::Goal { node, goal }),
-            (None, None, None, Some(writable), except, None) => Ok(Condition::Writable { writable, except }),
-            (None, None, None, None, None, Some(true)) => Ok(Condition::Settled),
-            _ => {
-                Err("a condition is { node, state }, { node, goal }, { writable } with or without except, or { settled = true }".into())
-            }
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Writable {
-    One,
-    None,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finally {
     /// With all faults gone, the group must be settled within this time.
@@ -214,6 +165,9 @@ pub struct Finally {
     /// The run must not settle: it must end waiting, for a reason that contains this.
     #[serde(default)]
     pub stalled: Option<String>,
+    /// The most writes that may be acknowledged with a warning, or without the promise.
+    #[serde(default)]
+    pub max_warnings: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

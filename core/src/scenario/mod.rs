@@ -1,12 +1,18 @@
 //! Scenario files: one story, two worlds. The format, its checks, and the timeline a run prints.
 
+pub mod condition;
 pub mod expect;
 pub mod fault;
 pub mod format;
+pub mod order;
 pub mod parse;
 pub mod resolve;
 pub mod timeline;
+pub mod verb;
 
-pub use format::{Cluster, Condition, Finally, Outage, Scenario, Step, Verb, Workload, World};
+pub use condition::Condition;
+pub use format::{Cluster, Finally, NodeOptions, Outage, Scenario, Step, SynchronousCommit, Workload, World};
+pub use order::Order;
 pub use parse::{ScenarioError, parse};
 pub use resolve::{Cast, Selector, Unresolved};
+pub use verb::Verb;

@@ -1,7 +1,9 @@
 //! Reads a scenario file and refuses what makes no sense, with the line.
 
-use super::format::{Condition, Scenario, Step, Verb, World};
+use super::condition::Condition;
+use super::format::{NodeOptions, Scenario, Step, World};
 use super::resolve::Selector;
+use super::verb::{OnDisk, Verb, Whose};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -25,6 +27,9 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
     let mut bound = BTreeSet::new();
     for (i, step) in scenario.steps.iter().enumerate() {
         check_step(&scenario, step, &mut bound).map_err(|what| error(at.step(i), what))?;
+    }
+    for (node, options) in &scenario.cluster.node {
+        check_options(&scenario, node, options).map_err(|what| error(at.node(node), what))?;
     }
     for node in scenario.finally.roles.keys() {
         if !scenario.cluster.nodes.contains(node) {
@@ -74,18 +79,16 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
     if step.verb.is_none() && step.until.is_none() {
         return Err("a step needs something to wait for (until) or something to do (do)".into());
     }
-    if let Some(condition) = &step.until {
-        match condition {
-            Condition::State { node, .. } | Condition::Goal { node, .. } => check_selector(s, node, bound)?,
-            Condition::Writable { except: Some(node), .. } => check_selector(s, node, bound)?,
-            Condition::Writable { .. } | Condition::Settled => {}
-        }
+    let live = s.worlds.contains(&World::Live);
+    if let Some(node) = step.until.as_ref().and_then(Condition::selector) {
+        check_selector(s, node, bound)?;
     }
     if let Some(verb) = &step.verb {
         for selector in verb.selectors() {
             check_selector(s, selector, bound)?;
         }
-        if s.worlds.contains(&World::Live) && !verb.exists_live() {
+        check_verb(verb)?;
+        if live && !verb.exists_live() {
             return Err(format!("live runs can't {}: write worlds = [\"sim\"] and why = \"...\"", verb.describe()));
         }
     }
@@ -99,6 +102,44 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
     Ok(())
 }
 
+fn check_options(s: &Scenario, node: &str, options: &NodeOptions) -> Result<(), String> {
+    if !s.cluster.nodes.iter().any(|n| n == node) {
+        return Err(unknown_node(node, s));
+    }
+    if options.candidate_priority > 100 {
+        return Err(format!("candidate_priority = {}: write a number from 0 to 100", options.candidate_priority));
+    }
+    if node == s.cluster.primary && !options.join {
+        return Err(format!("{node} is the primary and joins first: take join = false away"));
+    }
+    Ok(())
+}
+
+/// What makes no sense about a verb whatever the cluster is.
+fn check_verb(verb: &Verb) -> Result<(), String> {
+    match verb {
+        Verb::KillGroup(nodes) if nodes.is_empty() => Err("kill_group needs a node: write [\"@primary\", ...]".into()),
+        Verb::FillDisk(disk) | Verb::StallDisk(disk) | Verb::FreeDisk(disk) => match disk {
+            OnDisk { node: Some(_), whose: Whose::Monitor } => {
+                Err("the monitor has one disk: take node away, or write whose = \"keeper\" or \"postgres\"".into())
+            }
+            OnDisk { node: None, whose: Whose::Postgres | Whose::Keeper } => {
+                Err("which node's disk? add node = \"...\", or write whose = \"monitor\"".into())
+            }
+            _ => Ok(()),
+        },
+        Verb::SetNode(set) if set.candidate_priority.is_none() && set.replication_quorum.is_none() => {
+            Err("set_node changes nothing: add candidate_priority or replication_quorum".into())
+        }
+        Verb::SetFormation(set)
+            if set.number_sync_standbys.is_none() && set.durability.is_none() && set.secondary.is_none() =>
+        {
+            Err("set_formation changes nothing: add number_sync_standbys, durability or secondary".into())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_selector(s: &Scenario, selector: &Selector, bound: &BTreeSet<String>) -> Result<(), String> {
     match selector {
         Selector::Name(name) if name == "monitor" || name == "clients" || s.cluster.nodes.contains(name) => Ok(()),
@@ -107,7 +148,10 @@ fn check_selector(s: &Scenario, selector: &Selector, bound: &BTreeSet<String>) -
         Selector::Bound(name) => {
             Err(format!("${name} isn't bound by an earlier step; bind it there with as = \"{name}\""))
         }
-        Selector::Primary | Selector::Standby => Ok(()),
+        Selector::Standby(nth) if *nth >= s.cluster.nodes.len() => {
+            Err(format!("{selector} needs {} nodes; this cluster has {}", nth + 1, s.cluster.nodes.len()))
+        }
+        Selector::Primary | Selector::Standby(_) | Selector::Candidate => Ok(()),
     }
 }
 
@@ -134,59 +178,15 @@ impl<'a> Lines<'a> {
         headers.nth(index).map_or(1, |(i, _)| i + 1)
     }
 
+    fn node(&self, name: &str) -> usize {
+        let header = format!("[cluster.node.{name}]");
+        self.text.lines().position(|line| line.trim() == header).map_or(1, |i| i + 1)
+    }
+
     fn key(&self, key: &str) -> usize {
         let is_it =
             |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
         self.text.lines().position(is_it).map_or(1, |i| i + 1)
-    }
-}
-
-impl Verb {
-    pub fn selectors(&self) -> Vec<&Selector> {
-        match self {
-            Verb::Cut([a, b]) => vec![a, b],
-            other => other.subject().into_iter().collect(),
-        }
-    }
-
-    /// The one node a verb is about.
-    pub fn subject(&self) -> Option<&Selector> {
-        match self {
-            Verb::StopService(n)
-            | Verb::StartService(n)
-            | Verb::KillKeeper(n)
-            | Verb::KillPostgres(n)
-            | Verb::KillNode(n)
-            | Verb::Pause(n)
-            | Verb::Resume(n)
-            | Verb::Isolate(n) => Some(n),
-            Verb::Drop(d) => Some(&d.node),
-            Verb::KillMonitor(_) | Verb::StartMonitor(_) | Verb::Heal(_) | Verb::Switchover(_) | Verb::Cut(_) => None,
-        }
-    }
-
-    /// Live runs have no hand on the network yet.
-    pub fn exists_live(&self) -> bool {
-        !matches!(self, Verb::Cut(_) | Verb::Isolate(_) | Verb::Heal(_))
-    }
-
-    pub fn describe(&self) -> &'static str {
-        match self {
-            Verb::StopService(_) => "stop the service of",
-            Verb::StartService(_) => "start the service of",
-            Verb::KillKeeper(_) => "kill the keeper of",
-            Verb::KillPostgres(_) => "kill the postmaster of",
-            Verb::KillNode(_) => "kill everything on",
-            Verb::Pause(_) => "pause",
-            Verb::Resume(_) => "resume",
-            Verb::KillMonitor(_) => "kill the monitor",
-            Verb::StartMonitor(_) => "start the monitor",
-            Verb::Cut(_) => "cut the link between",
-            Verb::Isolate(_) => "cut every link of",
-            Verb::Heal(_) => "mend all links",
-            Verb::Switchover(_) => "switch over",
-            Verb::Drop(_) => "drop",
-        }
     }
 }
 
@@ -227,6 +227,97 @@ write_outage = { max = "2s" }
         assert_eq!(s.workload[0].rate, 50.0);
     }
 
+    /// Three nodes, one of which joins later, and a step each for what two nodes can't show.
+    const WIDE: &str = r#"
+title = "three nodes"
+worlds = ["sim"]
+why = "faults of links"
+[cluster]
+nodes = ["a", "b", "c"]
+primary = "a"
+[cluster.node.c]
+candidate_priority = 0
+join = false
+[[workload]]
+kind = "unique_inserts"
+clients = 2
+rate = "50/s"
+synchronous_commit = "local"
+sticky = true
+[[step]]
+at = "1s"
+do = { lose = { between = ["a", "@standby2"], rate = 0.3 } }
+[[step]]
+do = { clock_step = { node = "monitor", by = "-5m" } }
+[[step]]
+do = { promote = "b" }
+[[step]]
+do = { promote = { node = "@candidate", refused = "no" } }
+[[step]]
+do = { fill_disk = { whose = "monitor" } }
+[[step]]
+until = { node = "c", postgres = "standby" }
+do = { set_formation = { number_sync_standbys = 1 } }
+[[step]]
+until = { pending = "waits for nodes: " }
+do = { kill_group = ["a", "b"] }
+[[step]]
+until = { events = "is lost" }
+[finally]
+converge = "60s"
+invariants = "all"
+max_warnings = 0
+"#;
+
+    #[test]
+    fn a_wide_file_is_read() {
+        let s = parse("wide.toml", WIDE).unwrap();
+        let c = s.cluster.options("c");
+        assert_eq!((c.candidate_priority, c.replication_quorum, c.join), (0, true, false));
+        assert_eq!(s.cluster.options("b"), NodeOptions::default());
+        assert!(s.workload[0].sticky && s.workload[0].synchronous_commit.forgoes_standbys());
+        assert!(matches!(&s.steps[1].verb, Some(Verb::ClockStep(step)) if step.by_ms == -300_000));
+        assert!(matches!(&s.steps[2].verb, Some(Verb::Promote(p)) if p.node == Selector::Name("b".into())));
+        assert!(matches!(&s.steps[3].verb, Some(Verb::Promote(p)) if p.refused.as_deref() == Some("no")));
+    }
+
+    #[test]
+    fn a_bad_wide_file_is_refused_with_the_line_and_the_remedy() {
+        let table = [
+            ("[cluster.node.c]", "[cluster.node.d]", 8, "no node of this cluster"),
+            ("candidate_priority = 0", "candidate_priority = 200", 8, "write a number from 0 to 100"),
+            ("[cluster.node.c]", "[cluster.node.a]", 8, "take join = false away"),
+            ("= \"local\"", "= \"lokal\"", 15, "unknown variant `lokal`"),
+            ("@standby2", "@standby3", 17, "@standby3 needs 4 nodes; this cluster has 3"),
+            ("rate = 0.3", "rate = 3", 19, "write a number above 0 and below 1"),
+            ("\"-5m\"", "\"-5\"", 21, "is not a duration"),
+            ("promote = \"b\"", "promote = 7", 23, "a node, or a table { node"),
+            ("refused = \"no\"", "refuse = \"no\"", 25, "unknown field `refuse`"),
+            ("whose = \"monitor\"", "whose = \"keeper\"", 26, "which node's disk? add node"),
+            ("whose =", "node = \"a\", whose =", 26, "the monitor has one disk"),
+            (
+                "postgres = \"standby\"",
+                "postgres = \"standby\", state = \"single\"",
+                29,
+                "a condition is { node, state }",
+            ),
+            ("{ number_sync_standbys = 1 }", "{}", 28, "set_formation changes nothing"),
+            (
+                "[\"a\", \"b\"] }\n[[step]]\nuntil = { events",
+                "[] }\n[[step]]\nuntil = { events",
+                31,
+                "kill_group needs a node",
+            ),
+            ("worlds = [\"sim\"]", "worlds = [\"sim\", \"live\"]", 17, "live runs can't lose packets between"),
+        ];
+        for (from, to, line, expected) in table {
+            assert!(WIDE.contains(from), "{from}");
+            let error = parse("bad.toml", &WIDE.replacen(from, to, 1)).unwrap_err();
+            assert!(error.what.contains(expected), "{from} -> {to}: {error}");
+            assert_eq!(error.line, line, "{from} -> {to}: {error}");
+        }
+    }
+
     #[test]
     fn a_bad_file_is_refused_with_the_line_and_the_remedy() {
         let table = [
@@ -239,7 +330,7 @@ write_outage = { max = "2s" }
             ("state = \"secondary\"", "state = \"secundary\"", 19, "unknown variant `secundary`"),
             ("rate = \"50/s\"", "rate = \"fast\"", 9, "is not a rate"),
             ("primary = \"mdw\"", "primary = \"smdw\"", 5, "write primary = \"mdw\""),
-            ("kill_node = \"@primary\"", "cut = [\"mdw\", \"smdw\"]", 10, "live runs can't cut the link"),
+            ("kill_node = \"@primary\"", "power_off = \"@primary\"", 10, "live runs can't cut the power"),
             ("at = \"10s\"", "within = \"10s\"", 10, "within belongs to until"),
         ];
         for (from, to, line, expected) in table {

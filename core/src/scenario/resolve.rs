@@ -11,8 +11,10 @@ pub enum Selector {
     Name(String),
     /// `@primary`: the node whose goal is writable.
     Primary,
-    /// `@standby`: the first node, in the order of the cluster, that isn't the primary.
-    Standby,
+    /// `@standby`, `@standby2`, ...: the n-th node, in the order of the cluster, that isn't the primary.
+    Standby(usize),
+    /// `@candidate`: the node that is being promoted.
+    Candidate,
     /// `$name`, bound by `as`.
     Bound(String),
 }
@@ -21,9 +23,15 @@ impl Selector {
     pub fn read(text: &str) -> Result<Selector, String> {
         match text {
             "@primary" => Ok(Selector::Primary),
-            "@standby" => Ok(Selector::Standby),
-            _ if text.starts_with('@') => Err(format!("\"{text}\" is not a role; known are @primary and @standby")),
-            "" => Err("a node is needed here: its name, @primary, @standby or $name".to_string()),
+            "@standby" => Ok(Selector::Standby(1)),
+            "@standby2" => Ok(Selector::Standby(2)),
+            "@standby3" => Ok(Selector::Standby(3)),
+            "@standby4" => Ok(Selector::Standby(4)),
+            "@candidate" => Ok(Selector::Candidate),
+            _ if text.starts_with('@') => {
+                Err(format!("\"{text}\" is not a role; known are @primary, @standby to @standby4, and @candidate"))
+            }
+            "" => Err("a node is needed here: its name, a role as @primary, or $name".to_string()),
             _ => Ok(match text.strip_prefix('$') {
                 Some(bound) => Selector::Bound(bound.to_string()),
                 None => Selector::Name(text.to_string()),
@@ -37,7 +45,9 @@ impl fmt::Display for Selector {
         match self {
             Selector::Name(name) => f.write_str(name),
             Selector::Primary => f.write_str("@primary"),
-            Selector::Standby => f.write_str("@standby"),
+            Selector::Standby(1) => f.write_str("@standby"),
+            Selector::Standby(nth) => write!(f, "@standby{nth}"),
+            Selector::Candidate => f.write_str("@candidate"),
             Selector::Bound(name) => write!(f, "${name}"),
         }
     }
@@ -75,10 +85,15 @@ impl Cast {
             Selector::Name(name) => Ok(name.clone()),
             Selector::Bound(name) => self.bound.get(name).cloned().ok_or_else(|| missing("nothing is bound to it")),
             Selector::Primary => primary().ok_or_else(|| missing("no node is told to be writable")),
-            Selector::Standby => {
+            Selector::Standby(nth) => {
                 let primary = primary();
-                let other = goals.iter().find(|(name, _)| Some(name) != primary.as_ref());
-                other.map(|(name, _)| name.clone()).ok_or_else(|| missing("there is no other node"))
+                let mut others = goals.iter().filter(|(name, _)| Some(name) != primary.as_ref());
+                let other = others.nth(nth - 1).map(|(name, _)| name.clone());
+                other.ok_or_else(|| missing("there are not so many other nodes"))
+            }
+            Selector::Candidate => {
+                let chosen = goals.iter().find(|(_, goal)| goal.is_being_promoted());
+                chosen.map(|(name, _)| name.clone()).ok_or_else(|| missing("no node is being promoted"))
             }
         }
     }
@@ -94,7 +109,12 @@ mod tests {
         let mut cast = Cast::default();
         cast.bind("old", "mdw");
         assert_eq!(cast.resolve(&Selector::Primary, &goals), Ok("smdw".into()));
-        assert_eq!(cast.resolve(&Selector::Standby, &goals), Ok("mdw".into()));
+        assert_eq!(cast.resolve(&Selector::Standby(1), &goals), Ok("mdw".into()));
+        assert!(cast.resolve(&Selector::Standby(2), &goals).is_err());
+        assert!(cast.resolve(&Selector::Candidate, &goals).is_err());
+        let election = vec![("mdw".to_string(), NodeState::ReportLsn), ("smdw".to_string(), NodeState::FastForward)];
+        assert_eq!(cast.resolve(&Selector::Candidate, &election), Ok("smdw".into()));
+        assert_eq!(cast.resolve(&Selector::Standby(2), &election), Ok("smdw".into()));
         assert_eq!(cast.resolve(&Selector::Bound("old".into()), &goals), Ok("mdw".into()));
         assert!(cast.resolve(&Selector::Bound("new".into()), &goals).is_err());
         assert!(cast.resolve(&Selector::Primary, &goals[..1]).is_err());

@@ -2,8 +2,9 @@
 
 use super::failure::{Code, Failure};
 use crate::ports::HttpLink;
+use pgbaton_core::model::FormationSettings;
 use pgbaton_core::ports::{Link, LinkError};
-use pgbaton_core::wire::{self, Answer, Request, StateRow};
+use pgbaton_core::wire::{self, Answer, Command, Request, StateRow};
 use std::time::Duration;
 
 /// How long a command waits for an answer that needs no waiting.
@@ -13,6 +14,22 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 pub struct Monitor {
     link: HttpLink,
     url: String,
+}
+
+/// A command that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Events above this id tell how it goes on.
+    pub event: u64,
+    pub note: Option<String>,
+}
+
+impl Accepted {
+    pub fn tell(&self) {
+        if let Some(note) = &self.note {
+            tracing::info!("{note}");
+        }
+    }
 }
 
 impl Monitor {
@@ -31,12 +48,29 @@ impl Monitor {
 
     /// A refusal is a failure, any other answer is given back.
     pub async fn ask(&self, request: &Request) -> Result<Answer, Failure> {
-        match self.call(request, PATIENCE).await {
-            Ok(answer) => answer,
-            Err(e) => Err(Failure::monitor(
+        self.asked(request).await?
+    }
+
+    /// The outer failure is that of the way, the inner one the monitor's own.
+    async fn asked(&self, request: &Request) -> Result<Result<Answer, Failure>, Failure> {
+        self.call(request, PATIENCE).await.map_err(|e| {
+            Failure::monitor(
                 format!("the monitor at {} can't be asked: {e}", self.url),
                 "check that it runs (pgbaton status --datadir DIR on its machine) and that the URL is right",
-            )),
+            )
+        })
+    }
+
+    pub async fn command(&self, command: Command) -> Result<Accepted, Failure> {
+        self.try_command(command).await?
+    }
+
+    /// As `command`, with a refusal told apart from a monitor that can't be reached.
+    pub async fn try_command(&self, command: Command) -> Result<Result<Accepted, Failure>, Failure> {
+        match self.asked(&Request::Command(command)).await? {
+            Ok(Answer::Accepted { event, note }) => Ok(Ok(Accepted { event, note })),
+            Ok(other) => Err(unexpected(&other)),
+            Err(refusal) => Ok(Err(refusal)),
         }
     }
 
@@ -56,6 +90,13 @@ impl Monitor {
     pub async fn state(&self, formation: Option<String>, group: Option<u32>) -> Result<Vec<StateRow>, Failure> {
         match self.ask(&Request::State { formation, group }).await? {
             Answer::State(rows) => Ok(rows),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub async fn formation(&self, formation: &str) -> Result<FormationSettings, Failure> {
+        match self.ask(&Request::Formation { formation: formation.to_string() }).await? {
+            Answer::Formation(settings) => Ok(settings),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,14 +1,21 @@
 //! The command line: options are parsed, converted to what they mean, then run.
 
+pub mod accept;
 pub mod ask;
+pub mod config_file;
 pub mod create;
-pub mod drop_node;
+pub mod drop;
+pub mod enable;
+pub mod enable_monitor;
 pub mod failure;
+pub mod follow;
 pub mod log;
+pub mod maintenance;
 pub mod options;
 pub mod out;
 pub mod perform;
 pub mod run;
+pub mod settings;
 pub mod show;
 pub mod status;
 pub mod stop;
@@ -37,7 +44,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Creates a monitor or a Postgres node.
+    /// Creates a monitor, a Postgres node or a formation.
     #[command(subcommand)]
     Create(create::Create),
     /// Runs the service of a node or a monitor.
@@ -54,9 +61,27 @@ enum Command {
     /// Moves the primary role.
     #[command(subcommand)]
     Perform(perform::Perform),
-    /// Drops a node from its formation.
+    /// Turns something on.
     #[command(subcommand)]
-    Drop(drop_node::Drop),
+    Enable(enable::Enable),
+    /// Turns something off.
+    #[command(subcommand)]
+    Disable(enable::Disable),
+    /// Prints a setting that the monitor keeps.
+    #[command(subcommand)]
+    Get(settings::Get),
+    /// Changes a setting that the monitor keeps.
+    #[command(subcommand)]
+    Set(settings::Set),
+    /// Looks into or changes the configuration file of a service on this machine.
+    #[command(subcommand)]
+    Config(config_file::Config),
+    /// Drops a node, a formation or the monitor.
+    #[command(subcommand)]
+    Drop(drop::Drop),
+    /// Decides what only a person can decide.
+    #[command(subcommand)]
+    Accept(accept::Accept),
     /// Prints the version.
     Version,
 }
@@ -90,7 +115,13 @@ async fn execute(command: Command, json: bool) -> Result<(), Failure> {
         Command::Status(status) => status.run(json),
         Command::Show(show) => show.run(json).await,
         Command::Perform(perform) => perform.run(json).await,
-        Command::Drop(drop) => drop.run().await,
+        Command::Enable(enable) => enable.run(json).await,
+        Command::Disable(disable) => disable.run(json).await,
+        Command::Get(get) => get.run(json).await,
+        Command::Set(set) => set.run(json).await,
+        Command::Config(config) => config.run(json),
+        Command::Drop(drop) => drop.run(json).await,
+        Command::Accept(accept) => accept.run().await,
         Command::Version => match json {
             true => out::json(&serde_json::json!({ "pgbaton": env!("CARGO_PKG_VERSION") })),
             false => out::line(concat!("pgbaton ", env!("CARGO_PKG_VERSION"))),

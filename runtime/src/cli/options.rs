@@ -2,11 +2,13 @@
 
 use super::ask::Monitor;
 use super::failure::Failure;
+use super::status::stored_id;
 use crate::config::NodeConfig;
 use crate::service::{Places, keeper};
 use clap::Args;
 use pgbaton_core::model::GroupKey;
-use std::path::PathBuf;
+use pgbaton_core::wire::StateRow;
+use std::path::{Path, PathBuf};
 
 /// Which service of this machine is meant.
 #[derive(Debug, Clone, Args)]
@@ -66,18 +68,35 @@ pub struct ViaMonitor {
 pub struct Found {
     pub monitor: Monitor,
     asked_formation: Option<String>,
-    local: Option<NodeConfig>,
+    local: Option<LocalNode>,
+}
+
+#[derive(Debug)]
+struct LocalNode {
+    places: Places,
+    config: NodeConfig,
+    /// As its keeper has stored it; the name may have been changed from elsewhere.
+    id: Option<u32>,
+}
+
+impl LocalNode {
+    fn read(pgdata: &Path) -> Result<LocalNode, Failure> {
+        let places = Places::node(pgdata);
+        let config = keeper::read_config(&places)?;
+        let id = stored_id(&places);
+        Ok(LocalNode { places, config, id })
+    }
 }
 
 impl ViaMonitor {
     pub fn find(&self) -> Result<Found, Failure> {
         let local = match &self.pgdata {
             // With a monitor named, a PGDATA in the environment need not be one of ours.
-            Some(pgdata) if self.monitor.is_some() => keeper::read_config(&Places::node(pgdata)).ok(),
-            Some(pgdata) => Some(keeper::read_config(&Places::node(pgdata))?),
+            Some(pgdata) if self.monitor.is_some() => LocalNode::read(pgdata).ok(),
+            Some(pgdata) => Some(LocalNode::read(pgdata)?),
             None => None,
         };
-        let url = self.monitor.as_ref().or(local.as_ref().map(|config| &config.monitor));
+        let url = self.monitor.as_ref().or(local.as_ref().map(|local| &local.config.monitor));
         let url = url.ok_or_else(|| {
             Failure::arguments(
                 "where the monitor is is not said",
@@ -97,16 +116,50 @@ impl Found {
 
     /// One formation, for commands that need one.
     pub fn formation(&self) -> String {
-        let local = self.local.as_ref().map(|config| config.formation.clone());
+        let local = self.local.as_ref().map(|local| local.config.formation.clone());
         self.asked_formation().or(local).unwrap_or_else(|| "default".to_string())
     }
 
     pub fn key(&self, group: Option<u32>) -> GroupKey {
-        let local = self.local.as_ref().map(|config| config.group);
+        let local = self.local.as_ref().map(|local| local.config.group);
         GroupKey { formation: self.formation(), group: group.or(local).unwrap_or(0) }
     }
 
-    pub fn local_name(&self) -> Option<&str> {
-        self.local.as_ref().map(|config| config.name.as_str())
+    /// The node of the formation that was named, or the local one.
+    pub async fn node(&self, asked: Option<&str>) -> Result<StateRow, Failure> {
+        let local = self.local.as_ref();
+        let (Some(name), id) = (asked.or(local.map(|l| l.config.name.as_str())), local.and_then(|l| l.id)) else {
+            return Err(Failure::arguments(
+                "which node is not said",
+                "name it with --name, or a local one with --pgdata DIR",
+            ));
+        };
+        let rows = self.monitor.state(Some(self.formation()), None).await?;
+        let known: Vec<&str> = rows.iter().map(|row| row.nodename.as_str()).collect();
+        let remedy = format!("known nodes are: {}", known.join(", "));
+        let is_meant = |row: &&StateRow| match (asked, id) {
+            (None, Some(id)) => row.node_id == id,
+            _ => row.nodename == name,
+        };
+        rows.iter().find(is_meant).cloned().ok_or_else(|| {
+            Failure::monitor(format!("formation \"{}\" has no node named \"{name}\"", self.formation()), remedy)
+        })
+    }
+
+    /// The monitor knows the local node no more.
+    pub async fn is_forgotten(&self) -> Result<bool, Failure> {
+        let Some(id) = self.local.as_ref().and_then(|local| local.id) else { return Ok(false) };
+        let rows = self.monitor.state(None, None).await?;
+        Ok(rows.iter().all(|row| row.node_id != id))
+    }
+
+    /// Where the files of this node are, if it is the local one.
+    pub fn places_of(&self, node: u32) -> Option<&Places> {
+        self.local.as_ref().filter(|local| local.id == Some(node)).map(|local| &local.places)
+    }
+
+    /// Where the files of the local node are.
+    pub fn local_places(&self) -> Option<&Places> {
+        self.local.as_ref().map(|local| &local.places)
     }
 }

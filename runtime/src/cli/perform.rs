@@ -1,15 +1,11 @@
-//! `pgbaton perform switchover`: asks for it, then shows what happens until a node is primary again.
+//! `pgbaton perform …`: asks for the role to be moved, then shows what happens until a node holds it again.
 
-use super::ask::unexpected;
 use super::failure::{Code, Failure};
+use super::follow::{Follow, Shown, deadline};
 use super::options::{Found, ViaMonitor};
-use super::out;
-use super::show::state::STATE_WIDTH;
-use super::table::{Column, Table};
 use clap::{Args, Subcommand};
 use pgbaton_core::model::{GroupKey, NodeState};
-use pgbaton_core::wire::{Answer, Command, EventRow, Request, StateRow};
-use std::time::Duration;
+use pgbaton_core::wire::{Command, StateRow};
 use tokio::time::Instant;
 
 #[derive(Debug, Subcommand)]
@@ -18,6 +14,8 @@ pub enum Perform {
     Switchover(Switchover),
     /// The same as switchover.
     Failover(Switchover),
+    /// Hands the primary role to the node that is named.
+    Promotion(Promotion),
 }
 
 #[derive(Debug, Args)]
@@ -27,187 +25,155 @@ pub struct Switchover {
     /// Default: that of the local node, else 0.
     #[arg(long, short)]
     group: Option<u32>,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+pub struct Promotion {
+    #[command(flatten)]
+    via: ViaMonitor,
+    /// Name of the node; default: the local node.
+    #[arg(long, short = 'a')]
+    name: Option<String>,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// Gives up acknowledged writes that may be on missing nodes only. What is given up is recorded.
+    #[arg(long)]
+    allow_data_loss: bool,
     /// Seconds to wait for the end; 0 waits for as long as it takes.
     #[arg(long, default_value_t = 60, value_name = "SECS")]
     wait: u64,
 }
 
+/// A request for the role to be moved.
+struct Move {
+    key: GroupKey,
+    command: Command,
+    /// Nobody else will do.
+    to: Option<String>,
+    wait: u64,
+}
+
 impl Perform {
     pub async fn run(self, json: bool) -> Result<(), Failure> {
-        let (Perform::Switchover(asked) | Perform::Failover(asked)) = self;
-        let found = asked.via.find()?;
-        let key = found.key(asked.group);
+        match self {
+            Perform::Switchover(asked) | Perform::Failover(asked) => {
+                let found = asked.via.find()?;
+                let key = found.key(asked.group);
+                let command =
+                    Command::Failover { key: key.clone(), to: None, allow_data_loss: asked.how.allow_data_loss };
+                Move { key, command, to: None, wait: asked.how.wait }.perform(&found, json).await
+            }
+            Perform::Promotion(asked) => {
+                let found = asked.via.find()?;
+                let node = found.node(asked.name.as_deref()).await?;
+                let (formation, name) = (node.formation, node.nodename);
+                let key = GroupKey { formation: formation.clone(), group: node.group_id };
+                let command =
+                    Command::Promote { formation, name: name.clone(), allow_data_loss: asked.how.allow_data_loss };
+                Move { key, command, to: Some(name), wait: asked.how.wait }.perform(&found, json).await
+            }
+        }
+    }
+}
+
+impl Move {
+    async fn perform(self, found: &Found, json: bool) -> Result<(), Failure> {
+        let key = &self.key;
         let nodes = found.monitor.state(Some(key.formation.clone()), Some(key.group)).await?;
+        let before = nodes.iter().find(|n| n.assigned_group_state.is_writable());
         tracing::info!("Targetting group {} in formation \"{}\"", key.group, key.formation);
         let began = Instant::now();
-        let after = match found
-            .monitor
-            .ask(&Request::Command(Command::Failover { key: key.clone(), to: None, allow_data_loss: false }))
-            .await?
-        {
-            Answer::Accepted { event, .. } => event,
-            other => return Err(unexpected(&other)),
-        };
+        let accepted = found.monitor.command(self.command.clone()).await?;
+        accepted.tell();
+        if accepted.note.is_some() && self.to.is_some() && before.map(|n| &n.nodename) == self.to.as_ref() {
+            return Ok(());
+        }
         tracing::info!(
             "Listening monitor notifications about state changes in formation \"{}\" and group {}",
             key.formation,
             key.group
         );
-        let deadline = (asked.wait > 0).then(|| began + Duration::from_secs(asked.wait));
-        let mut shown = Shown::new(&nodes, json)?;
-        let primary = follow(&found, &key, after, deadline, &mut shown).await;
-        shown.finish()?;
+        let mut follow = Follow {
+            monitor: &found.monitor,
+            formation: key.formation.clone(),
+            group: Some(key.group),
+            after: accepted.event,
+            deadline: deadline(self.wait),
+            shown: Some(Shown::new(&nodes, json)?),
+        };
+        let primary = follow.until(holder).await;
+        follow.finish()?;
         let Some(primary) = primary? else {
             return Err(Failure::new(
                 Code::Internal,
-                format!("no node became primary within {} seconds; the switchover goes on", asked.wait),
+                format!("no node became primary within {} seconds; the request goes on", self.wait),
                 "see pgbaton show state for what it waits for",
             ));
         };
+        self.check(&primary, before)?;
         tracing::info!(
-            "node \"{}\" ({}:{}) is primary, {:.1}s after the request",
+            "node \"{}\" ({}:{}) is {}, {:.1}s after the request",
             primary.nodename,
             primary.nodehost,
             primary.nodeport,
+            primary.current_group_state,
             began.elapsed().as_secs_f64()
         );
-        for part in shown.durations() {
+        for part in follow.shown.iter().flat_map(Shown::durations) {
             tracing::info!("{part}");
         }
         Ok(())
     }
-}
 
-/// Shows events until one says that a node has become primary; `None` when time is up before.
-async fn follow(
-    found: &Found,
-    key: &GroupKey,
-    mut after: u64,
-    deadline: Option<Instant>,
-    shown: &mut Shown,
-) -> Result<Option<EventRow>, Failure> {
-    loop {
-        // One call may be held by the monitor as long as it likes to; the wait here is bounded all the same.
-        let left = deadline.map_or(HOLD, |d| d.saturating_duration_since(Instant::now()).min(HOLD));
-        if left.is_zero() {
-            return Ok(None);
-        }
-        let request = Request::Events {
-            formation: Some(key.formation.clone()),
-            group: Some(key.group),
-            after: Some(after),
-            count: 1000,
-            wait: true,
+    fn check(&self, primary: &StateRow, before: Option<&StateRow>) -> Result<(), Failure> {
+        let as_asked = match &self.to {
+            Some(name) => primary.nodename == *name,
+            None => before.map(|n| n.node_id) != Some(primary.node_id),
         };
-        let rows = match found.monitor.call(&request, left).await {
-            Ok(Ok(Answer::Events(rows))) => rows,
-            Ok(Ok(other)) => return Err(unexpected(&other)),
-            Ok(Err(failure)) => return Err(failure),
-            // The monitor may be restarted meanwhile; the switchover doesn't end with it.
-            Err(e) => {
-                tracing::debug!("{e}");
-                tokio::time::sleep(RETRY).await;
-                continue;
-            }
-        };
-        for row in &rows {
-            after = after.max(row.eventid);
-            shown.row(row)?;
-        }
-        let is_primary = |row: &&EventRow| [row.reportedstate, row.goalstate] == [NodeState::Primary; 2];
-        if let Some(primary) = rows.iter().rev().find(is_primary) {
-            return Ok(Some(primary.clone()));
-        }
-    }
-}
-
-const HOLD: Duration = Duration::from_secs(30);
-const RETRY: Duration = Duration::from_millis(200);
-
-/// The notification table. Its rows come one by one, so columns are made wide enough for the group's nodes.
-struct Shown {
-    table: Table,
-    json: bool,
-    events: Vec<EventRow>,
-}
-
-impl Shown {
-    fn new(nodes: &[StateRow], json: bool) -> Result<Shown, Failure> {
-        let widest = |cell: &dyn Fn(&StateRow) -> String| nodes.iter().map(|n| cell(n).len()).max().unwrap_or(0);
-        let table = Table::new(vec![
-            Column::new("Time").at_least(8),
-            Column::new("Name").at_least(widest(&|n| n.nodename.clone())),
-            Column::new("Node").at_least(5),
-            Column::new("Host:Port").at_least(widest(&|n| format!("{}:{}", n.nodehost, n.nodeport))),
-            Column::new("Current State").at_least(STATE_WIDTH),
-            Column::new("Assigned State").at_least(STATE_WIDTH),
-        ]);
-        if !json {
-            tracing::info!("Following table displays times when notifications are received");
-            out::text(&table.header())?;
-        }
-        Ok(Shown { table, json, events: Vec::new() })
-    }
-
-    fn row(&mut self, event: &EventRow) -> Result<(), Failure> {
-        // What concerns the group alone is told at a node's row that repeats the one before.
-        let pair = |e: &EventRow| (e.reportedstate, e.goalstate);
-        let last = self.events.iter().rev().find(|e| e.nodeid == event.nodeid).map(pair);
-        self.events.push(event.clone());
-        if self.json || last == Some(pair(event)) {
+        if as_asked {
             return Ok(());
         }
-        let received = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
-        out::text(&self.table.line(&cells(received, event)))
-    }
-
-    fn finish(&self) -> Result<(), Failure> {
-        match self.json {
-            true => out::json(&self.events),
-            false => out::text("\n"),
-        }
-    }
-
-    /// What the rules say about where the time went.
-    fn durations(&self) -> impl Iterator<Item = &str> {
-        let told = self.events.iter().filter(|e| e.rule_pos.is_some() && e.description.contains("detect "));
-        told.map(|e| e.description.as_str())
+        Err(Failure::new(
+            Code::Internal,
+            format!("the role was not moved as asked: node \"{}\" holds it", primary.nodename),
+            "see pgbaton show events for why",
+        ))
     }
 }
 
-fn cells(received: String, event: &EventRow) -> Vec<String> {
-    vec![
-        received,
-        event.nodename.clone(),
-        event.nodeid.to_string(),
-        format!("{}:{}", event.nodehost, event.nodeport),
-        event.reportedstate.to_string(),
-        event.goalstate.to_string(),
-    ]
+/// Who holds the role for good. A new primary goes on from `wait_primary` when it has a standby; when none is there it
+/// stays.
+fn holder(nodes: &[StateRow]) -> Option<StateRow> {
+    let settled = |n: &&StateRow, state| n.current_group_state == state && n.assigned_group_state == state;
+    let primary = nodes.iter().find(|n| settled(n, NodeState::Primary));
+    let alone = |n: &&StateRow| nodes.iter().all(|other| other.node_id == n.node_id || other.health != 1);
+    let alone = || nodes.iter().find(|n| settled(n, NodeState::WaitPrimary)).filter(alone);
+    primary.or_else(alone).cloned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::show::state::testing::row;
+    use NodeState::{DemoteTimeout, Primary, Secondary, WaitPrimary};
 
-    /// As in the operations note; pg_auto_failover's header leaves `Time` eight wide too.
     #[test]
-    fn the_notification_table_looks_as_users_know_it() {
-        let table = Table::new(vec![
-            Column::new("Time").at_least(8),
-            Column::new("Name").at_least(4),
-            Column::new("Node").at_least(5),
-            Column::new("Host:Port").at_least("failoversecondary:5432".len()),
-            Column::new("Current State").at_least(STATE_WIDTH),
-            Column::new("Assigned State").at_least(STATE_WIDTH),
-        ]);
-        let row = ["22:58:33", "mdw", "1", "failoverprimary:5432", "secondary", "prepare_promotion"];
-        let text = table.header() + &table.line(&row.map(str::to_string));
-        let expected = "    \
-    Time | Name |  Node |              Host:Port |       Current State |      Assigned State
----------+------+-------+------------------------+---------------------+--------------------
-22:58:33 |  mdw |     1 |   failoverprimary:5432 |           secondary |   prepare_promotion
-";
-        assert_eq!(text, expected);
+    fn the_role_is_held_by_a_settled_primary_or_by_one_that_has_nobody_left() {
+        let nodes = |states: [[NodeState; 2]; 2], health| {
+            let mut nodes = states.map(|pair| row("n", "h", 1, 1, 0, pair));
+            (nodes[0].node_id, nodes[1].node_id, nodes[0].health) = (1, 2, health);
+            nodes
+        };
+        let held_by = |states, health| holder(&nodes(states, health)).map(|n| n.node_id);
+        assert_eq!(held_by([[Secondary, Secondary], [Primary, Primary]], 1), Some(2));
+        assert_eq!(held_by([[DemoteTimeout, DemoteTimeout], [WaitPrimary, Primary]], 0), None);
+        assert_eq!(held_by([[Secondary, Secondary], [WaitPrimary, WaitPrimary]], 1), None);
+        assert_eq!(held_by([[DemoteTimeout, DemoteTimeout], [WaitPrimary, WaitPrimary]], 0), Some(2));
     }
 }

@@ -74,14 +74,19 @@ fn as_json(local: &Local, service: Option<u32>, postmaster: Option<postmaster::P
                 "status": word(postmaster.is_some()),
             },
             "pgbaton": pgbaton,
-            "state": stored_state(places),
+            "state": stored(places)["state"],
         }),
     }
 }
 
 /// What the keeper stored last of itself.
-fn stored_state(places: &Places) -> Value {
+pub fn stored(places: &Places) -> Value {
     let copy = std::fs::read_to_string(places.mirror()).ok();
     let copy: Option<Value> = copy.and_then(|text| serde_json::from_str(&text).ok());
-    copy.map_or(Value::Null, |mut v| v["records"]["keeper"]["state"].take())
+    copy.map_or(Value::Null, |mut v| v["records"]["keeper"].take())
+}
+
+/// The number its monitor gave it.
+pub fn stored_id(places: &Places) -> Option<u32> {
+    stored(places)["node"].as_u64().and_then(|id| u32::try_from(id).ok())
 }

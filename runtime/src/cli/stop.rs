@@ -2,7 +2,7 @@
 
 use super::failure::{Code, Failure};
 use super::options::{Here, Local};
-use crate::service::{keeper, monitor, pidfile};
+use crate::service::{Places, keeper, monitor, pidfile};
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -26,26 +26,30 @@ impl Stop {
         let local = self.here.local()?;
         // Nothing to stop and nothing to be seen must not look the same.
         check_config(&local)?;
-        let pid_file = local.places().pid();
-        let unseen = |e| Failure::new(Code::State, format!("can't look at the service: {e}"), "look at the limits");
-        let Some(service) = pidfile::Service::find(&pid_file).map_err(unseen)? else {
-            tracing::info!("pgbaton isn't running for {}", local.places().data.display());
-            return Ok(());
-        };
-        let pid = service.pid;
-        let signal = if self.fast { Signal::SIGINT } else { Signal::SIGTERM };
-        send(pid, signal, Code::State)?;
-        tracing::info!("waiting until pgbaton, pid {pid}, has stopped");
-        let patience = (self.wait > 0).then(|| Duration::from_secs(self.wait));
-        if service.wait_until_gone(patience).map_err(unseen)? {
-            return Ok(());
-        }
-        Err(Failure::new(
-            Code::Internal,
-            format!("pgbaton, pid {pid}, hasn't stopped within {} seconds, and goes on stopping", self.wait),
-            "look at its log; pgbaton stop --fast doesn't wait for a hand-over",
-        ))
+        end_service(local.places(), self.fast, self.wait)
     }
+}
+
+/// Stops the service that runs here, if one does.
+pub fn end_service(places: &Places, fast: bool, wait: u64) -> Result<(), Failure> {
+    let unseen = |e| Failure::new(Code::State, format!("can't look at the service: {e}"), "look at the limits");
+    let Some(service) = pidfile::Service::find(&places.pid()).map_err(unseen)? else {
+        tracing::info!("pgbaton isn't running for {}", places.data.display());
+        return Ok(());
+    };
+    let pid = service.pid;
+    let signal = if fast { Signal::SIGINT } else { Signal::SIGTERM };
+    send(pid, signal, Code::State)?;
+    tracing::info!("waiting until pgbaton, pid {pid}, has stopped");
+    let patience = (wait > 0).then(|| Duration::from_secs(wait));
+    if service.wait_until_gone(patience).map_err(unseen)? {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::Internal,
+        format!("pgbaton, pid {pid}, hasn't stopped within {wait} seconds, and goes on stopping"),
+        "look at its log; pgbaton stop --fast doesn't wait for a hand-over",
+    ))
 }
 
 #[derive(Debug, Args)]
@@ -64,6 +68,11 @@ impl Reload {
         tracing::info!("pgbaton, pid {pid}, was told to read {}", local.places().config().display());
         Ok(())
     }
+}
+
+/// A running service reads its configuration again.
+pub fn reload_if_running(places: &Places) -> Result<(), Failure> {
+    pidfile::running(&places.pid()).map_or(Ok(()), |pid| send(pid, Signal::SIGHUP, Code::Reload))
 }
 
 fn check_config(local: &Local) -> Result<(), Failure> {

@@ -5,8 +5,9 @@ use super::ledger::{Ledger, Outcome, Write};
 use super::reader;
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, future, stream};
-use pgbaton_core::scenario::Workload;
+use pgbaton_core::scenario::{SynchronousCommit, Workload};
 use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,7 +30,7 @@ const READ_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Target {
     pub node: String,
-    pub port: u16,
+    pub address: SocketAddrV4,
     pub dbname: String,
 }
 
@@ -48,6 +49,8 @@ impl Clients {
                 let client = Inserter {
                     number: u32::try_from(tasks.len()).expect("few clients"),
                     period,
+                    synchronous_commit: workload.synchronous_commit,
+                    sticky: workload.sticky,
                     targets: Arc::clone(targets),
                     ledger: Arc::clone(ledger),
                 };
@@ -85,6 +88,9 @@ impl Clients {
 struct Inserter {
     number: u32,
     period: Duration,
+    synchronous_commit: SynchronousCommit,
+    /// Goes on with its session as long as there is one.
+    sticky: bool,
     targets: Arc<Vec<Target>>,
     ledger: Arc<Ledger>,
 }
@@ -96,7 +102,7 @@ impl Inserter {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let session = connect_writable(&self.targets).await;
-            let Ok(insert) = session.prepare().await else {
+            let Ok(insert) = session.prepare(self.synchronous_commit).await else {
                 sleep(CONNECT_PAUSE).await;
                 continue;
             };
@@ -117,14 +123,19 @@ impl Inserter {
         let sent = Instant::now();
         session.warned.store(false, Ordering::SeqCst);
         let (key, client) = (id.cast_signed(), self.number.cast_signed());
-        let answer = timeout(WRITE_PATIENCE, session.client.execute(insert, &[&key, &client])).await;
+        let patience = if self.sticky { Duration::MAX } else { WRITE_PATIENCE };
+        let answer = timeout(patience, session.client.execute(insert, &[&key, &client])).await;
         let outcome = match &answer {
-            Ok(Ok(_)) => Outcome::Acked { node: session.node.clone(), warning: session.warned.load(Ordering::SeqCst) },
+            Ok(Ok(_)) => Outcome::Acked {
+                node: session.node.clone(),
+                // No promise either way.
+                warning: session.warned.load(Ordering::SeqCst) || self.synchronous_commit.forgoes_standbys(),
+            },
             Ok(Err(e)) => Outcome::NotAcked { known_failed: surely_failed(e) },
             Err(_) => Outcome::NotAcked { known_failed: false },
         };
         self.ledger.note(Write { client: self.number, id, sent: sent.into_std(), outcome });
-        matches!(answer, Ok(Ok(_)))
+        matches!(answer, Ok(Ok(_))) || self.sticky && !session.client.is_closed()
     }
 }
 
@@ -143,7 +154,16 @@ pub struct Session {
 }
 
 impl Session {
-    async fn prepare(&self) -> Result<Statement> {
+    async fn prepare(&self, synchronous_commit: SynchronousCommit) -> Result<Statement> {
+        let setting = match synchronous_commit {
+            SynchronousCommit::On => "on",
+            SynchronousCommit::Off => "off",
+            SynchronousCommit::Local => "local",
+            SynchronousCommit::RemoteWrite => "remote_write",
+            SynchronousCommit::RemoteApply => "remote_apply",
+        };
+        let set = format!("set synchronous_commit = {setting}");
+        timeout(WRITE_PATIENCE, self.client.batch_execute(&set)).await??;
         let text = "insert into pgbaton_writes (id, client) values ($1, $2)";
         Ok(timeout(WRITE_PATIENCE, self.client.prepare(text)).await??)
     }
@@ -163,7 +183,7 @@ pub async fn connect_writable(targets: &[Target]) -> Session {
 
 async fn connect(target: &Target) -> Result<Session> {
     let mut config = Config::new();
-    config.host("127.0.0.1").port(target.port).user("postgres").dbname(&target.dbname);
+    config.host(target.address.ip().to_string()).port(target.address.port()).user("postgres").dbname(&target.dbname);
     config
         .connect_timeout(CONNECT_PATIENCE)
         .target_session_attrs(TargetSessionAttrs::ReadWrite)

@@ -1,14 +1,16 @@
 //! A monitor and its nodes as real processes of the `pgbaton` binary, on loopback, in a directory of their own.
 
 use super::procs;
+use super::proxy::{Addresses, MONITOR, Network};
 use super::reaper::Reaper;
 use crate::service::postmaster;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use nix::unistd::{User, chown, geteuid};
 use pgbaton_core::scenario::Scenario;
+use pgbaton_core::scenario::format::NodeOptions;
 use std::fs::{File, OpenOptions, Permissions};
-use std::net::TcpListener;
+use std::net::SocketAddrV4;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,11 +24,13 @@ const TICK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Cluster {
     pub base: PathBuf,
-    pub url: String,
     pub formation: String,
     pub nodes: Vec<Node>,
+    pub network: Network,
+    pub addresses: Addresses,
     program: PathBuf,
-    monitor_address: String,
+    /// Whom Postgres runs as when this is root.
+    user: Option<User>,
     monitor: Option<Child>,
     reaper: Reaper,
 }
@@ -34,65 +38,99 @@ pub struct Cluster {
 #[derive(Debug)]
 pub struct Node {
     pub name: String,
-    pub port: u16,
     pub pgdata: PathBuf,
+    pub options: NodeOptions,
     pub dropped: bool,
+    created: bool,
     keeper: Option<Child>,
+    /// Backends that were stopped.
+    frozen: Vec<u32>,
 }
 
 impl Cluster {
-    /// Lays out directories and settings; starts nothing.
+    /// Lays out directories and settings; starts nothing but the network. `base` is spelt as the kernel does, because
+    /// processes are told apart by the directory they work in.
     pub fn lay_out(base: &Path, base_port: Option<u16>, scenario: &Scenario, reaper: Reaper) -> Result<Cluster> {
         let names = &scenario.cluster.nodes;
-        let port = free_ports(base_port, u16::try_from(names.len() + 1)?)?;
+        let addresses = Addresses::find(names.len(), base_port)?;
         std::fs::set_permissions(base, Permissions::from_mode(0o755))?;
         std::fs::create_dir_all(base.join("log"))?;
+        std::fs::create_dir_all(base.join("monitor"))?;
         std::fs::write(base.join("monitor.toml"), toml::to_string(&scenario.monitor)?)?;
         std::fs::write(base.join("keeper.toml"), toml::to_string(&scenario.keeper)?)?;
-        let postgres = match geteuid().is_root() {
+        let user = match geteuid().is_root() {
             true => User::from_name("postgres")?,
             false => None,
         };
         let mut nodes = Vec::new();
-        for (name, port) in names.iter().zip(port + 1..) {
+        for name in names {
             let home = base.join(name);
             std::fs::create_dir_all(&home)?;
-            if let Some(user) = &postgres {
+            if let Some(user) = &user {
                 chown(&home, Some(user.uid), Some(user.gid))?;
             }
-            nodes.push(Node { name: name.clone(), port, pgdata: home.join("pgdata"), dropped: false, keeper: None });
+            nodes.push(Node {
+                name: name.clone(),
+                pgdata: home.join("pgdata"),
+                options: scenario.cluster.options(name),
+                dropped: false,
+                created: false,
+                keeper: None,
+                frozen: Vec::new(),
+            });
         }
+        let places: Vec<(&str, &Path)> = nodes.iter().map(|n| (n.name.as_str(), n.pgdata.as_path())).collect();
         Ok(Cluster {
-            base: base.to_path_buf(),
-            url: format!("http://127.0.0.1:{port}"),
+            network: Network::open(base, &addresses, &places, &base.join("monitor").join("data")),
+            addresses,
             formation: scenario.cluster.formation.clone(),
             nodes,
             program: beside_this_program("pgbaton")?,
-            monitor_address: format!("127.0.0.1:{port}"),
+            user,
             monitor: None,
             reaper,
+            base: base.to_path_buf(),
         })
+    }
+
+    /// Where an operator's commands reach the monitor.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addresses.monitor_for_clients())
+    }
+
+    /// Where this program, which must see everything, reaches it.
+    pub fn observers_url(&self) -> String {
+        format!("http://{}", self.addresses.monitor())
+    }
+
+    fn monitor_dir(&self) -> PathBuf {
+        self.base.join("monitor").join("data")
     }
 
     pub fn create_monitor(&mut self) -> Result<()> {
         let settings = self.base.join("monitor.toml");
         let mut command = self.command(&["create", "monitor", "--run"]);
-        command.arg("--datadir").arg(self.base.join("monitor"));
-        command.arg("--listen").arg(&self.monitor_address).arg("--settings").arg(settings);
+        command.arg("--datadir").arg(self.monitor_dir());
+        command.arg("--listen").arg(self.addresses.monitor().to_string()).arg("--settings").arg(settings);
         self.monitor = Some(self.service(command, "monitor")?);
         Ok(())
     }
 
     pub fn create_node(&mut self, index: usize) -> Result<()> {
-        let mut command = self.command(&["create", "postgres", "--run", "--hostname", "127.0.0.1"]);
+        let mut command = self.command(&["create", "postgres", "--run", "--auth", "trust"]);
         let node = &self.nodes[index];
-        command.args(["--auth", "trust", "--listen", "127.0.0.1"]);
-        command.arg("--pgdata").arg(&node.pgdata).arg("--pgport").arg(node.port.to_string());
-        command.arg("--name").arg(&node.name).arg("--monitor").arg(&self.url);
+        let (server, reached) = (self.addresses.server(index), self.addresses.node(index));
+        command.args(["--listen", &server.ip().to_string(), "--hostname", &reached.ip().to_string()]);
+        command.arg("--pgdata").arg(&node.pgdata).arg("--pgport").arg(server.port().to_string());
+        let monitor = format!("http://{}", self.addresses.monitor_for(index));
+        command.arg("--name").arg(&node.name).arg("--monitor").arg(monitor);
         command.arg("--formation").arg(&self.formation);
+        command.arg("--candidate-priority").arg(node.options.candidate_priority.to_string());
+        command.arg("--replication-quorum").arg(node.options.replication_quorum.to_string());
         command.arg("--settings").arg(self.base.join("keeper.toml"));
         let keeper = self.service(command, &node.name)?;
         self.nodes[index].keeper = Some(keeper);
+        self.nodes[index].created = true;
         Ok(())
     }
 
@@ -114,6 +152,8 @@ impl Cluster {
     /// Its own process group, so that a Ctrl-C in the terminal reaches the live run alone.
     fn service(&self, mut command: Command, name: &str) -> Result<Child> {
         let log = self.log(name)?;
+        // Its home, by which the proxy knows its connections from others.
+        command.current_dir(self.base.join(name));
         command.arg("-vv").stdout(log.try_clone()?).stderr(log).process_group(0);
         self.reaper.spawn(&mut command).with_context(|| format!("can't start {}", self.program.display()))
     }
@@ -153,6 +193,24 @@ impl Cluster {
         found.with_context(|| format!("\"{name}\" is no node of this cluster"))
     }
 
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        Ok(&self.nodes[self.index(name)?])
+    }
+
+    /// Where the node's Postgres itself listens.
+    pub fn server(&self, name: &str) -> Result<SocketAddrV4> {
+        Ok(self.addresses.server(self.index(name)?))
+    }
+
+    pub fn postgres_user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
+    pub fn frozen(&mut self, name: &str) -> Result<&mut Vec<u32>> {
+        let index = self.index(name)?;
+        Ok(&mut self.nodes[index].frozen)
+    }
+
     pub fn mark_dropped(&mut self, name: &str) -> Result<()> {
         let index = self.index(name)?;
         self.nodes[index].dropped = true;
@@ -179,6 +237,9 @@ impl Cluster {
         if self.nodes[index].keeper.as_mut().is_some_and(running) {
             bail!("the service of {name} is running already");
         }
+        if !self.nodes[index].created {
+            return self.create_node(index);
+        }
         let mut command = self.command(&["run", "--pgdata"]);
         command.arg(&self.nodes[index].pgdata);
         self.nodes[index].keeper = Some(self.service(command, name)?);
@@ -201,16 +262,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// As when the machine goes away: nothing gets a chance to react to the death of the others.
-    pub async fn kill_node(&mut self, name: &str) -> Result<()> {
-        let index = self.index(name)?;
+    /// As when machines go away: nothing gets a chance to react to the death of the others.
+    pub async fn kill_nodes(&mut self, names: &[String]) -> Result<()> {
+        let doomed = names.iter().map(|name| self.index(name)).collect::<Result<Vec<_>>>()?;
         let mut killed = Vec::new();
         loop {
-            let alive = self.nodes[index].processes();
+            let alive: Vec<u32> = doomed.iter().flat_map(|i| self.nodes[*i].processes()).collect();
             procs::signal_all(&alive, Signal::SIGKILL);
             killed.extend(&alive);
-            if let Some(mut keeper) = self.nodes[index].keeper.take() {
-                keeper.wait().await?;
+            for index in &doomed {
+                if let Some(mut keeper) = self.nodes[*index].keeper.take() {
+                    keeper.wait().await?;
+                }
             }
             if alive.is_empty() {
                 break;
@@ -237,6 +300,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Every link but the one to its clients.
+    pub fn isolate(&self, name: &str) -> Result<()> {
+        self.index(name)?;
+        let others = self.nodes.iter().map(|n| n.name.as_str()).chain([MONITOR]);
+        others.for_each(|other| self.network.links.cut(name, other));
+        Ok(())
+    }
+
     pub async fn kill_monitor(&mut self) -> Result<()> {
         match self.monitor.take() {
             Some(mut monitor) => Ok(monitor.kill().await?),
@@ -247,38 +318,52 @@ impl Cluster {
     pub fn start_monitor(&mut self) -> Result<()> {
         ensure!(self.monitor.is_none(), "the monitor is running already");
         let mut command = self.command(&["run", "--datadir"]);
-        command.arg(self.base.join("monitor"));
+        command.arg(self.monitor_dir());
         self.monitor = Some(self.service(command, "monitor")?);
         Ok(())
+    }
+
+    /// What a backup finds at one instant: nothing is written while the files are copied.
+    pub fn save_monitor(&mut self) -> Result<()> {
+        let pid = self.monitor.as_ref().and_then(Child::id);
+        procs::signal_all(pid.as_slice(), Signal::SIGSTOP);
+        let copied = copy_files(&self.monitor_dir(), &self.saved_monitor());
+        procs::signal_all(pid.as_slice(), Signal::SIGCONT);
+        copied
+    }
+
+    fn saved_monitor(&self) -> PathBuf {
+        self.base.join("monitor").join("saved")
+    }
+
+    pub async fn restore_monitor(&mut self) -> Result<()> {
+        self.end_monitor().await?;
+        copy_files(&self.saved_monitor(), &self.monitor_dir())?;
+        self.start_monitor()
+    }
+
+    /// One that knows nothing, at the same address.
+    pub async fn replace_monitor(&mut self) -> Result<()> {
+        self.end_monitor().await?;
+        self.create_monitor()
+    }
+
+    async fn end_monitor(&mut self) -> Result<()> {
+        if self.monitor.is_some() {
+            self.kill_monitor().await?;
+        }
+        Ok(std::fs::remove_dir_all(self.monitor_dir())?)
     }
 }
 
 impl Node {
+    pub fn home(&self) -> &Path {
+        self.pgdata.parent().expect("the data directory lies in the node's home")
+    }
+
     /// The keeper, the postmaster, which outlives a killed keeper, and all they started.
     fn processes(&self) -> Vec<u32> {
-        let keeper = self.keeper.as_ref().and_then(Child::id);
-        let postmaster = postmaster::find(&self.pgdata).map(|p| p.pid);
-        let roots: Vec<u32> = keeper.into_iter().chain(postmaster).collect();
-        procs::family(&roots)
-    }
-}
-
-/// `count` ports in a row that nobody uses.
-fn free_ports(first: Option<u16>, count: u16) -> Result<u16> {
-    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let all_free = |first: u16| (first..first + count).all(free);
-    match first {
-        Some(first) => {
-            ensure!(first > 0 && first.checked_add(count).is_some(), "--base-port {first} leaves no room");
-            ensure!(all_free(first), "of the ports from {first} on, {count} are needed and not all are free");
-            Ok(first)
-        }
-        // Below the range from which the kernel takes the ports of outgoing connections.
-        None => {
-            let start = 15_000 + rand::random::<u16>() % 8_000;
-            let candidates = (start..30_000).step_by(usize::from(count));
-            candidates.into_iter().find(|p| all_free(*p)).context("there are no free ports between 15000 and 30000")
-        }
+        procs::at_home(self.home())
     }
 }
 
@@ -287,4 +372,14 @@ pub fn beside_this_program(name: &str) -> Result<PathBuf> {
     let program = here.with_file_name(name);
     ensure!(program.exists(), "{} is needed; build it first, with make build", program.display());
     Ok(program)
+}
+
+/// A directory that holds nothing but files.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("{} can't be read", from.display()))? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }

@@ -56,6 +56,10 @@ impl Ledger {
         Moment::ZERO + Duration::from_millis(wall_ms.saturating_sub(self.zero_wall_ms))
     }
 
+    pub fn is_since_beginning(&self, wall_ms: u64) -> bool {
+        wall_ms >= self.zero_wall_ms
+    }
+
     pub fn instant(&self, since_zero: Duration) -> Instant {
         self.zero + since_zero
     }

@@ -3,13 +3,16 @@
 mod agree;
 mod clients;
 mod cluster;
+mod hands;
 mod ledger;
 mod narrate;
 mod outcome;
 mod play;
 mod procs;
+mod proxy;
 mod reader;
 mod reaper;
+mod suite;
 mod verbs;
 mod watch;
 
@@ -18,10 +21,9 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use narrate::{Narrator, say};
 use outcome::{Outcome, Timeline};
-use pgbaton_core::model::FormationSettings;
 use pgbaton_core::scenario::timeline::sequences;
-use pgbaton_core::scenario::{Scenario, World, parse};
-use reaper::{KillAllAtTheEnd, Reaper};
+use pgbaton_core::scenario::{Scenario, parse};
+use reaper::{KillAtTheEnd, Reaper};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,9 +47,14 @@ enum Command {
         json: bool,
         #[arg(long, default_value = "states")]
         timeline: Timeline,
+        /// How many files are played at the same time.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        jobs: u8,
         #[command(flatten)]
         place: Place,
     },
+    /// Counts the scenario files of a directory, by the worlds they are for.
+    List { dir: PathBuf },
     /// Plays one file and tells what an operator would see, then compares it with the simulated run.
     Demo {
         file: PathBuf,
@@ -94,7 +101,7 @@ pub fn main() -> ExitCode {
         }
     };
     // Dropped last, in a panic too.
-    let _nothing_lives_on = KillAllAtTheEnd;
+    let _nothing_lives_on = KillAtTheEnd::All;
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = execute(cli.command) => outcome,
@@ -127,24 +134,10 @@ async fn interrupted() {
 async fn execute(command: Command) -> Result<bool> {
     let reaper = Reaper::start().context("can't become the reaper of orphans")?;
     match command {
-        Command::Run { files, json, timeline, place } => {
-            // A file that can't be read is found before an hour of others has been played.
-            let scenarios = files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
-            let mut failed = None;
-            for (file, scenario) in files.iter().zip(&scenarios) {
-                let place = if files.len() > 1 { place.within(file) } else { place.clone() };
-                if !run_file(file, scenario, json, timeline, &place, &reaper).await? {
-                    failed = Some(file);
-                }
-            }
-            let reproduce = failed.map(|file| format!("reproduce: pgbaton-live run {}", file.display()));
-            match (&reproduce, json) {
-                (Some(line), true) => eprintln!("{line}"),
-                (Some(line), false) => say(line),
-                (None, _) => {}
-            }
-            Ok(failed.is_none())
+        Command::Run { files, json, timeline, jobs, place } => {
+            suite::run(&files, &suite::Manner { json, timeline, jobs: usize::from(jobs), place }, &reaper).await
         }
+        Command::List { dir } => suite::list(&dir).map(|()| true),
         Command::Demo { file, sim, place } => demo(&file, &sim, &place, &reaper).await,
     }
 }
@@ -155,46 +148,9 @@ fn read(file: &Path) -> Result<Scenario> {
     Ok(parse(&name, &text)?)
 }
 
-async fn run_file(
-    file: &Path,
-    scenario: &Scenario,
-    json: bool,
-    timeline: Timeline,
-    place: &Place,
-    reaper: &Reaper,
-) -> Result<bool> {
-    if let Some(why) = not_for_live(scenario) {
-        let line = format!("{}: skipped, not for the live world: {why}", file.display());
-        if json {
-            eprintln!("{line}")
-        } else {
-            say(&line)
-        }
-        return Ok(true);
-    }
-    let outcome = play(scenario, place, Narrator::quiet(), reaper).await?;
-    if json {
-        say(&outcome.json(&scenario.title).to_string());
-    } else {
-        say(&outcome.text(&scenario.title, timeline));
-    }
-    Ok(outcome.holds())
-}
-
-fn not_for_live(scenario: &Scenario) -> Option<&str> {
-    if !scenario.worlds.contains(&World::Live) {
-        return Some(scenario.why.as_deref().unwrap_or("the file gives no reason"));
-    }
-    let asked = &scenario.cluster.settings;
-    let usual = FormationSettings::default();
-    (asked.number_sync_standbys != usual.number_sync_standbys)
-        .then_some("no command sets number_sync_standbys of a formation yet")
-}
-
 async fn play(scenario: &Scenario, place: &Place, narrator: Narrator, reaper: &Reaper) -> Result<Outcome> {
     // Locals go in reverse order: processes end before their directory is removed under their feet.
     let temporary;
-    let _nothing_lives_on = KillAllAtTheEnd;
     let base = match &place.keep {
         Some(dir) => {
             std::fs::create_dir_all(dir)?;
@@ -208,13 +164,15 @@ async fn play(scenario: &Scenario, place: &Place, narrator: Narrator, reaper: &R
             temporary.path().to_path_buf()
         }
     };
+    let base = base.canonicalize()?;
+    let _nothing_lives_on = KillAtTheEnd::AtHome(base.clone());
     let cluster = cluster::Cluster::lay_out(&base, place.base_port, scenario, reaper.clone())?;
     play::Play::new(scenario, cluster, narrator).run().await
 }
 
 async fn demo(file: &Path, sim: &Path, place: &Place, reaper: &Reaper) -> Result<bool> {
     let scenario = read(file)?;
-    if let Some(why) = not_for_live(&scenario) {
+    if let Some(why) = suite::not_for_live(&scenario) {
         bail!("{} is not for the live world: {why}", file.display());
     }
     if !sim.exists() {

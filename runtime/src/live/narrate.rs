@@ -76,7 +76,7 @@ impl Narrator {
     /// By the operator's own command, whose table is part of the story.
     pub async fn switchover(&self, cluster: &Cluster) -> Result<()> {
         say("$ pgbaton perform switchover");
-        let mut command = cluster.command(&["perform", "switchover", "--monitor", &cluster.url]);
+        let mut command = cluster.command(&["perform", "switchover", "--monitor", &cluster.url()]);
         command.args(["--formation", &cluster.formation, "--wait", "60"]);
         let output = cluster.output(command).await?;
         say(String::from_utf8_lossy(&output.stderr).trim_end());
@@ -88,7 +88,7 @@ impl Narrator {
 
 async fn show_state(cluster: &Cluster) -> Result<()> {
     say("$ pgbaton show state");
-    let command = cluster.command(&["show", "state", "--monitor", &cluster.url]);
+    let command = cluster.command(&["show", "state", "--monitor", &cluster.url()]);
     let output = cluster.output(command).await?;
     say(&String::from_utf8_lossy(&output.stdout));
     if !output.status.success() {

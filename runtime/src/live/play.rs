@@ -10,8 +10,9 @@ use super::verbs;
 use super::watch::Watch;
 use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Event, Kind, Sense, Trace};
-use pgbaton_core::model::{Epoch, Moment, NodeId};
+use pgbaton_core::model::{Epoch, FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect, fault};
+use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub struct Play<'a> {
     pub scenario: &'a Scenario,
     pub cluster: Cluster,
     pub watch: Watch,
+    /// Commands go over the clients' link to the monitor.
+    pub operator: Watch,
     pub narrator: Narrator,
     ledger: Arc<Ledger>,
     cast: Cast,
@@ -37,8 +40,10 @@ pub struct Play<'a> {
 
 impl<'a> Play<'a> {
     pub fn new(scenario: &'a Scenario, cluster: Cluster, narrator: Narrator) -> Play<'a> {
+        let servers = || cluster.nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), cluster.addresses.server(i)));
         Play {
-            watch: Watch::new(&cluster.url, &scenario.cluster.nodes),
+            operator: Watch::new(&cluster.url(), servers().collect()),
+            watch: Watch::new(&cluster.observers_url(), servers().collect()),
             scenario,
             cluster,
             narrator,
@@ -57,6 +62,8 @@ impl<'a> Play<'a> {
         self.ledger = Arc::new(Ledger::begin());
         let clients = Clients::start(&self.scenario.workload, &targets, &self.ledger);
         self.carry_out().await?;
+        // Only the network is mended: what the story left down stays down.
+        self.cluster.network.links.heal();
         self.note(Kind::Healed);
         let within = self.scenario.finally.converge;
         if !self.wait_for(&Condition::Settled, within).await && self.scenario.finally.stalled.is_none() {
@@ -72,9 +79,9 @@ impl<'a> Play<'a> {
 
     fn targets(&self) -> Vec<Target> {
         let dbname = &self.scenario.cluster.settings.dbname;
-        let target =
-            |node: &super::cluster::Node| Target { node: node.name.clone(), port: node.port, dbname: dbname.clone() };
-        self.cluster.nodes.iter().map(target).collect()
+        let address = |i| self.cluster.addresses.node_for_clients(i);
+        let nodes = self.cluster.nodes.iter().enumerate();
+        nodes.map(|(i, n)| Target { node: n.name.clone(), address: address(i), dbname: dbname.clone() }).collect()
     }
 
     /// The monitor, then one node after the other, until all is well.
@@ -83,15 +90,45 @@ impl<'a> Play<'a> {
         self.cluster.create_monitor()?;
         let limit = Instant::now() + BOOT_LIMIT;
         self.until(limit, "monitor", |watch, answered| answered && watch.rows().is_empty()).await?;
+        self.found_formation().await?;
+        let mut joined = 0;
         for index in 0..self.cluster.nodes.len() {
+            if !self.cluster.nodes[index].options.join {
+                continue;
+            }
             let name = self.cluster.nodes[index].name.clone();
             self.narrator.progress(&format!("creating node {name}"));
             self.cluster.create_node(index)?;
-            let joined = index + 1;
+            joined += 1;
             self.until(limit, &name, |watch, answered| answered && watch.rows().len() == joined && watch.settled())
                 .await?;
         }
         Ok(())
+    }
+
+    /// A formation that is as usual comes into being with its first node.
+    async fn found_formation(&self) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let settings = self.scenario.cluster.settings.clone();
+        if settings == FormationSettings::default() {
+            return Ok(());
+        }
+        let formation = self.cluster.formation.clone();
+        let command = match formation.as_str() {
+            "default" => {
+                let change = FormationChange {
+                    number_sync_standbys: Some(settings.number_sync_standbys),
+                    durability: settings.durability,
+                    secondary: Some(settings.secondary),
+                };
+                Command::SetFormation { formation, change }
+            }
+            _ => Command::CreateFormation { formation, settings },
+        };
+        match self.watch.ask(&Request::Command(command), PATIENCE).await? {
+            Answer::Accepted { .. } => Ok(()),
+            other => bail!("the formation can't be set up: {other:?}"),
+        }
     }
 
     async fn until(&mut self, limit: Instant, who: &str, done: impl Fn(&Watch, bool) -> bool) -> Result<()> {
@@ -170,7 +207,7 @@ impl<'a> Play<'a> {
             terms: expect::terms(self.scenario),
             events: std::mem::take(&mut self.notes).into_iter().map(|(at, kind)| Event { at, kind }).collect(),
         };
-        match self.watch.events().await {
+        match self.watch.all_events().await {
             Ok(rows) => {
                 for row in rows {
                     let kind = Kind::Node {

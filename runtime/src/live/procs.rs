@@ -4,6 +4,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proc {
@@ -32,30 +33,29 @@ fn parse(stat: &str) -> Option<Proc> {
     Some(Proc { pid, parent, zombie })
 }
 
-/// The living processes among these and their descendants, parents first.
-pub fn family(roots: &[u32]) -> Vec<u32> {
+/// The descendants of this process that work in this directory or below it, the oldest first. Everything a node
+/// starts does, and goes on to do so when the directory was removed or the parent is dead.
+pub fn at_home(home: &Path) -> Vec<u32> {
+    let works_there = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(home));
+    let mut found: Vec<u32> = descendants().into_iter().filter(works_there).collect();
+    found.sort_unstable();
+    found
+}
+
+/// The living descendants of this process.
+pub fn descendants() -> Vec<u32> {
     let all = all();
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for proc in &all {
         children.entry(proc.parent).or_default().push(proc.pid);
     }
-    let alive: BTreeSet<u32> = all.iter().filter(|p| !p.zombie).map(|p| p.pid).collect();
-    let mut family: Vec<u32> = Vec::new();
-    let mut queue: Vec<u32> = roots.to_vec();
-    while let Some(pid) = queue.pop() {
-        if !family.contains(&pid) {
-            family.push(pid);
-            queue.extend(children.get(&pid).into_iter().flatten());
-        }
+    let mut found: BTreeSet<u32> = BTreeSet::new();
+    let mut queue = vec![std::process::id()];
+    while let Some(parent) = queue.pop() {
+        let new = children.get(&parent).into_iter().flatten().filter(|pid| found.insert(**pid));
+        queue.extend(new);
     }
-    family.retain(|pid| alive.contains(pid));
-    family
-}
-
-/// The living descendants of this process.
-pub fn descendants() -> Vec<u32> {
-    let me = std::process::id();
-    family(&[me]).into_iter().filter(|pid| *pid != me).collect()
+    all.iter().filter(|p| !p.zombie && found.contains(&p.pid)).map(|p| p.pid).collect()
 }
 
 /// A process that has gone meanwhile is as good as one that got the signal.
@@ -85,8 +85,10 @@ mod tests {
 
     #[test]
     fn a_child_is_a_descendant_until_it_is_reaped() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").current_dir(home.path()).spawn().unwrap();
         assert!(descendants().contains(&child.id()));
+        assert_eq!(at_home(&home.path().canonicalize().unwrap()), [child.id()]);
         signal_all(&[child.id()], Signal::SIGKILL);
         child.wait().unwrap();
         assert!(!any_alive(&[child.id()]));

@@ -7,6 +7,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
@@ -52,13 +53,21 @@ impl Reaper {
 
 /// Whatever way a run ends, a panic included, nothing it started lives on.
 #[derive(Debug)]
-pub struct KillAllAtTheEnd;
+pub enum KillAtTheEnd {
+    /// Every descendant of this process.
+    All,
+    /// What works in the directory of one run: others may go on beside it.
+    AtHome(PathBuf),
+}
 
-impl Drop for KillAllAtTheEnd {
+impl Drop for KillAtTheEnd {
     fn drop(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let left = procs::descendants();
+            let left = match self {
+                KillAtTheEnd::All => procs::descendants(),
+                KillAtTheEnd::AtHome(base) => procs::at_home(base),
+            };
             if left.is_empty() || Instant::now() > deadline {
                 return;
             }

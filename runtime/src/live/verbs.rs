@@ -1,69 +1,104 @@
 //! Carries out what a step says.
 
+use super::hands;
 use super::play::Play;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Kind, orders};
-use pgbaton_core::model::GroupKey;
-use pgbaton_core::scenario::Verb;
-use pgbaton_core::wire::{Answer, Command, Request};
+use pgbaton_core::scenario::verb::DropNode;
+use pgbaton_core::scenario::{Order, Verb};
+use pgbaton_core::wire::Request;
 use std::time::Duration;
 
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
 /// `names` are the nodes the verb is about.
 pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Result<()> {
-    let cluster = &mut play.cluster;
+    if let Verb::Switchover(ask) = verb
+        && ask.refused.is_none()
+        && play.narrator.is_telling()
+    {
+        return play.narrator.switchover(&play.cluster).await;
+    }
+    let formation = play.cluster.formation.clone();
     let node = || names.first().map(String::as_str).context("the verb needs a node");
-    match verb {
-        Verb::StopService(_) => cluster.stop_service(node()?).await,
-        Verb::StartService(_) => cluster.start_service(node()?),
-        Verb::KillKeeper(_) => cluster.kill_keeper(node()?).await,
-        Verb::KillPostgres(_) => cluster.kill_postgres(node()?),
-        Verb::KillNode(_) => cluster.kill_node(node()?).await,
-        Verb::Pause(_) => cluster.pause(node()?),
-        Verb::Resume(_) => cluster.resume(node()?),
-        Verb::KillMonitor(_) => cluster.kill_monitor().await,
-        Verb::StartMonitor(_) => cluster.start_monitor(),
-        Verb::Switchover(ask) if ask.refused.is_none() && play.narrator.is_telling() => {
-            play.narrator.switchover(&play.cluster).await
+    if let Some(order) = verb.order(&formation, |_| node().map(str::to_string)) {
+        give(play, &order?).await?;
+        if let Verb::Drop(DropNode { refused: None, .. }) = verb {
+            play.cluster.mark_dropped(node()?)?;
         }
-        Verb::Switchover(ask) => {
-            let key = GroupKey { formation: cluster.formation.clone(), group: 0 };
-            ask_monitor(
-                play,
-                &Request::Command(Command::Failover { key, to: None, allow_data_loss: false }),
-                ask.refused.as_deref(),
-            )
-            .await
-        }
-        Verb::Drop(drop) => {
-            let name = node()?.to_string();
-            let request = Request::Command(Command::Drop {
-                formation: cluster.formation.clone(),
-                name: name.clone(),
-                force: drop.force,
-            });
-            ask_monitor(play, &request, None).await?;
-            play.cluster.mark_dropped(&name)
-        }
-        Verb::Cut(_) | Verb::Isolate(_) | Verb::Heal(_) => bail!("live runs have no hand on the network"),
+        return Ok(());
+    }
+    match names {
+        [] => to_the_world(play, verb).await,
+        [a, b] if cut(play, verb, a, b) => Ok(()),
+        _ if matches!(verb, Verb::KillGroup(_)) => play.cluster.kill_nodes(names).await,
+        [name, ..] => to_a_node(play, verb, name).await,
     }
 }
 
-async fn ask_monitor(play: &mut Play<'_>, request: &Request, refused: Option<&str>) -> Result<()> {
-    let order = orders::describe(request);
-    play.note(Kind::Asked { order: order.clone() });
-    let answer = play.watch.ask(request, ASK_LIMIT).await;
-    play.note(Kind::Told { order, answer: orders::answered(&answer) });
-    match (answer?, refused) {
-        (Answer::Accepted { .. }, None) => Ok(()),
-        (Answer::Refused { reason, remedy }, Some(expected)) => {
-            let said = format!("{reason}: {remedy}");
-            ensure!(said.contains(expected), "refused with \"{said}\", not with \"{expected}\"");
+async fn give(play: &mut Play<'_>, order: &Order) -> Result<()> {
+    let request = Request::Command(order.command.clone());
+    let words = orders::describe(&request);
+    play.note(Kind::Asked { order: words.clone() });
+    let answer = play.operator.ask(&request, ASK_LIMIT).await;
+    play.note(Kind::Told { order: words, answer: orders::answered(&answer) });
+    order.judge(answer?).map_err(anyhow::Error::msg)
+}
+
+async fn to_the_world(play: &mut Play<'_>, verb: &Verb) -> Result<()> {
+    if matches!(verb, Verb::KillMonitor(_) | Verb::RestoreMonitor(_) | Verb::ReplaceMonitor(_)) {
+        play.watch.keep_events().await;
+    }
+    let cluster = &mut play.cluster;
+    match verb {
+        Verb::KillMonitor(_) => cluster.kill_monitor().await,
+        Verb::StartMonitor(_) => cluster.start_monitor(),
+        Verb::SaveMonitor(_) => cluster.save_monitor(),
+        Verb::RestoreMonitor(_) => cluster.restore_monitor().await,
+        Verb::ReplaceMonitor(_) => cluster.replace_monitor().await,
+        Verb::Heal(_) => {
+            cluster.network.links.heal();
             Ok(())
         }
-        (Answer::Refused { reason, remedy }, None) => bail!("refused: {reason}: {remedy}"),
-        (other, Some(expected)) => bail!("not refused with \"{expected}\" but answered with {other:?}"),
-        (other, None) => bail!("answered with {other:?}"),
+        other => bail!("live runs can't {}", other.describe()),
+    }
+}
+
+/// False for what isn't done to a link.
+fn cut(play: &Play<'_>, verb: &Verb, a: &str, b: &str) -> bool {
+    let links = &play.cluster.network.links;
+    match verb {
+        Verb::Cut(_) => links.cut(a, b),
+        Verb::CutOneWay(_) => links.cut_one_way(a, b),
+        Verb::HalfOpen(_) => links.mute(b, a),
+        _ => return false,
+    }
+    true
+}
+
+async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
+    let cluster = &mut play.cluster;
+    match verb {
+        Verb::StopService(_) => cluster.stop_service(name).await,
+        Verb::StartService(_) => cluster.start_service(name),
+        Verb::KillKeeper(_) => cluster.kill_keeper(name).await,
+        Verb::KillPostgres(_) => cluster.kill_postgres(name),
+        Verb::KillNode(_) => cluster.kill_nodes(&[name.to_string()]).await,
+        Verb::Pause(_) => cluster.pause(name),
+        Verb::Resume(_) => cluster.resume(name),
+        Verb::Isolate(_) => cluster.isolate(name),
+        Verb::RoguePromote(_) => hands::pg_ctl(cluster, name, &["promote", "-W"]).await,
+        Verb::RogueStart(_) => hands::start(cluster, name).await,
+        Verb::CrashBackend(_) => hands::crash_backend(cluster, name).await,
+        Verb::StopBackend(_) => hands::stop_backend(cluster, name).await,
+        Verb::ContinueBackend(_) => hands::continue_backend(cluster, name),
+        Verb::CancelWaiters(_) => hands::to_waiters(cluster, name, "pg_cancel_backend").await,
+        Verb::TerminateWaiters(_) => hands::to_waiters(cluster, name, "pg_terminate_backend").await,
+        Verb::ApplyDelay(delay) => hands::delay_apply(cluster, name, delay.by).await,
+        Verb::LoseDirectory(_) => hands::lose_directory(cluster, name),
+        Verb::SmartStop(_) => hands::pg_ctl(cluster, name, &["stop", "-W", "-m", "smart"]).await,
+        Verb::StopPostgresByHand(_) => hands::stop(cluster, name).await,
+        Verb::RestartPostgresByHand(_) => hands::restart(cluster, name).await,
+        other => bail!("live runs can't {}", other.describe()),
     }
 }

@@ -1,13 +1,15 @@
 //! What the monitor shows of the cluster, and the conditions of a scenario.
 
+use super::hands;
 use super::ledger::Ledger;
 use crate::ports::HttpLink;
 use anyhow::{Result, bail};
 use pgbaton_core::model::NodeState;
 use pgbaton_core::ports::Link;
-use pgbaton_core::scenario::format::Writable;
+use pgbaton_core::scenario::condition::{ServerIs, Writable};
 use pgbaton_core::scenario::{Cast, Condition};
 use pgbaton_core::wire::{self, Answer, EventRow, Request, StateRow};
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 /// Writes count as impossible after this long without an acknowledgement.
@@ -18,15 +20,17 @@ const TICK: Duration = Duration::from_millis(15);
 #[derive(Debug)]
 pub struct Watch {
     link: HttpLink,
-    /// Names in the order of the cluster.
-    nodes: Vec<String>,
+    /// Names in the order of the cluster, and where each one's Postgres listens.
+    nodes: Vec<(String, SocketAddrV4)>,
     /// As seen last: while the monitor is down, roles are those it gave last.
     rows: Vec<StateRow>,
+    /// Events of monitors that are no more: their successors may not know them.
+    kept: Vec<EventRow>,
 }
 
 impl Watch {
-    pub fn new(url: &str, nodes: &[String]) -> Watch {
-        Watch { link: HttpLink::new(url), nodes: nodes.to_vec(), rows: Vec::new() }
+    pub fn new(url: &str, nodes: Vec<(String, SocketAddrV4)>) -> Watch {
+        Watch { link: HttpLink::new(url), nodes, rows: Vec::new(), kept: Vec::new() }
     }
 
     pub async fn ask(&self, request: &Request, patience: Duration) -> Result<Answer> {
@@ -55,7 +59,7 @@ impl Watch {
     }
 
     pub fn goals(&self) -> Vec<(String, NodeState)> {
-        let goal = |name: &String| Some((name.clone(), self.row(name)?.assigned_group_state));
+        let goal = |(name, _): &(String, _)| Some((name.clone(), self.row(name)?.assigned_group_state));
         self.nodes.iter().filter_map(goal).collect()
     }
 
@@ -73,7 +77,7 @@ impl Watch {
         let since = Instant::now();
         loop {
             let answered = self.look().await;
-            if self.holds(condition, since, answered, ledger, cast) {
+            if self.holds(condition, since, answered, ledger, cast).await {
                 return true;
             }
             if since.elapsed() >= within {
@@ -84,7 +88,7 @@ impl Watch {
     }
 
     /// States of a monitor that doesn't answer prove nothing; roles that name a node may be old.
-    fn holds(&self, condition: &Condition, since: Instant, answered: bool, ledger: &Ledger, cast: &Cast) -> bool {
+    async fn holds(&self, condition: &Condition, since: Instant, answered: bool, ledger: &Ledger, cast: &Cast) -> bool {
         let resolve = |selector| cast.resolve(selector, &self.goals());
         match condition {
             Condition::Settled => answered && self.settled(),
@@ -94,6 +98,17 @@ impl Watch {
             }),
             Condition::Goal { node, goal } => resolve(node)
                 .is_ok_and(|name| answered && self.row(&name).is_some_and(|r| r.assigned_group_state == *goal)),
+            Condition::Pending { pending } => {
+                answered && self.rows.iter().any(|r| r.pending.as_ref().is_some_and(|p| p.contains(pending)))
+            }
+            Condition::Postgres { node, postgres } => match resolve(node) {
+                Ok(name) => self.server_is(&name, *postgres).await,
+                Err(_) => false,
+            },
+            Condition::Event { text } => {
+                let told = self.all_events().await.unwrap_or_default();
+                told.iter().any(|e| ledger.is_since_beginning(e.eventtime) && e.description.contains(text))
+            }
             Condition::Writable { writable, except } => match except.as_ref().map(resolve).transpose() {
                 Err(_) => false,
                 Ok(except) => match writable {
@@ -104,8 +119,38 @@ impl Watch {
         }
     }
 
+    /// Asked of the server itself: the monitor knows only what a keeper says.
+    async fn server_is(&self, node: &str, what: ServerIs) -> bool {
+        let Some((_, server)) = self.nodes.iter().find(|(name, _)| name == node) else { return false };
+        let recovers = hands::sql(*server, "SELECT pg_is_in_recovery()").await.ok();
+        let recovers = recovers.as_ref().and_then(|rows| rows.first()).map(String::as_str);
+        match what {
+            ServerIs::Down => tokio::net::TcpStream::connect(server).await.is_err(),
+            ServerIs::Up => recovers.is_some(),
+            ServerIs::Standby => recovers == Some("t"),
+            ServerIs::Open => recovers == Some("f"),
+        }
+    }
+
+    /// Before a monitor is taken away.
+    pub async fn keep_events(&mut self) {
+        // One that is down already has nothing to say.
+        if let Ok(all) = self.all_events().await {
+            self.kept = all;
+        }
+    }
+
+    /// What this monitor and those before it have logged.
+    pub async fn all_events(&self) -> Result<Vec<EventRow>> {
+        let mut all = self.kept.clone();
+        let new = self.events().await?.into_iter().filter(|row| !self.kept.contains(row));
+        all.extend(new);
+        all.sort_by_key(|row| row.eventtime);
+        Ok(all)
+    }
+
     /// The monitor's whole log.
-    pub async fn events(&self) -> Result<Vec<EventRow>> {
+    async fn events(&self) -> Result<Vec<EventRow>> {
         let mut all: Vec<EventRow> = Vec::new();
         loop {
             let request = Request::Events {

@@ -5,15 +5,15 @@ use super::sql::{SqlError, identifier, on_fresh_connection, quoted};
 use super::standby::SUSPICION;
 use super::{LocalPostgres, PostgresConfig, conf, files};
 use nix::sys::signal::Signal;
-use pgbaton_core::model::{NodeId, Peer};
+use pgbaton_core::model::Peer;
 use pgbaton_core::ports::{Names, PgError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const NAMES: &str = "put synchronous_standby_names in force";
 const POLL: Duration = Duration::from_millis(2);
 /// Peers admitted are taken for granted this long; a slot dropped by hand comes back after it.
@@ -126,7 +126,7 @@ impl LocalPostgres {
 
     pub(super) async fn admit_peers(&self, peers: &[Peer]) -> Result<(), PgError> {
         let postmaster = self.running("admit peers")?;
-        let role = self.admit_query("SELECT pg_is_in_recovery()::int, 0").await?;
+        let role = self.ask("admit peers", "SELECT pg_is_in_recovery()::int, 0").await?;
         let standby = role.first().is_some_and(|(recovering, _)| recovering == "1");
         let known = |a: &Admitted| {
             a.pid == postmaster.pid && a.standby == standby && a.peers == peers && a.at.elapsed() < RECHECK
@@ -141,53 +141,18 @@ impl LocalPostgres {
         if !standby {
             self.ensure_role().await?;
         }
-        self.ensure_slots(peers, standby).await?;
+        self.ensure_slots(peers).await?;
         let admitted = Admitted { pid: postmaster.pid, standby, peers: peers.to_vec(), at: Instant::now() };
         *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(admitted);
         Ok(())
     }
 
-    async fn admit_query(&self, sql: &str) -> Result<Vec<(String, String)>, PgError> {
-        let rows = self.working.query(sql, PATIENCE).await.map_err(|e| e.during("admit peers"))?;
-        let text = |row: &tokio_postgres::SimpleQueryRow, i| row.try_get(i).ok().flatten().unwrap_or("").to_string();
-        Ok(rows.iter().map(|row| (text(row, 0), text(row, 1))).collect())
-    }
-
     /// A cluster that was made by somebody else has no such role, or one with another password.
     async fn ensure_role(&self) -> Result<(), PgError> {
         let exists = format!("SELECT 1, 0 FROM pg_roles WHERE rolname = {}", quoted(REPLICATION_ROLE));
-        let found = !self.admit_query(&exists).await?.is_empty();
+        let found = !self.ask("admit peers", &exists).await?.is_empty();
         for statement in role_statements(&self.config, !found) {
-            self.admit_query(&statement).await?;
-        }
-        Ok(())
-    }
-
-    /// On a standby a slot is there but holds no WAL until its owner uses it: the owner streams from the primary, so
-    /// nobody would ever advance it, and it would fill the disk. `wal_keep_size` bridges the time until the owners
-    /// come over after a promotion.
-    async fn ensure_slots(&self, peers: &[Peer], standby: bool) -> Result<(), PgError> {
-        let wanted: BTreeSet<String> = peers.iter().map(|p| p.node.standby_name()).collect();
-        let slots = "SELECT slot_name, CASE WHEN active THEN 'active' WHEN restart_lsn IS NULL THEN 'idle' \
-                     ELSE 'holding' END FROM pg_replication_slots WHERE slot_type = 'physical'";
-        let mut found: BTreeMap<String, String> = self.admit_query(slots).await?.into_iter().collect();
-        found.retain(|name, _| NodeId::from_standby_name(name).is_some());
-        for (name, use_made) in found.clone() {
-            match (wanted.contains(&name), use_made.as_str()) {
-                (true, "active" | "idle") => continue,
-                (true, _) if !standby => continue,
-                (false, "active") => {
-                    tracing::warn!("the slot {name} of a node that left is still in use and is dropped later");
-                    continue;
-                }
-                _ => {}
-            }
-            self.admit_query(&format!("SELECT pg_drop_replication_slot({}), 0", quoted(&name))).await?;
-            found.remove(&name);
-        }
-        for name in wanted.iter().filter(|name| !found.contains_key(*name)) {
-            let create = format!("SELECT pg_create_physical_replication_slot({}, {}), 0", quoted(name), !standby);
-            self.admit_query(&create).await?;
+            self.ask("admit peers", &statement).await?;
         }
         Ok(())
     }

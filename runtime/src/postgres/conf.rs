@@ -74,7 +74,7 @@ fn fixed(config: &PostgresConfig) -> String {
         ("max_replication_slots", "20".into()),
         // A forgotten slot may cost a standby a new clone, but never the primary its disk.
         ("max_slot_wal_keep_size", "8GB".into()),
-        // For followers that come over after a promotion; slots of a standby hold nothing.
+        // For a node whose slot was just made here: it may need more than what came since.
         ("wal_keep_size", "512MB".into()),
         // pg_rewind needs both.
         ("wal_log_hints", "on".into()),

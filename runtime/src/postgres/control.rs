@@ -5,7 +5,7 @@ use pgbaton_core::model::wal::Switch;
 use pgbaton_core::model::{Control, ControlState, Directory, History, Lsn, Position, Timeline};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -138,15 +138,23 @@ fn parse_control(text: &str) -> Option<ControlFile> {
     })
 }
 
-/// `pg_wal/0000000N.history`. The first timeline has none.
+/// The first timeline has none.
+pub fn history_file(pgdata: &Path, tli: Timeline) -> PathBuf {
+    pgdata.join(format!("pg_wal/{:08X}.history", tli.0))
+}
+
 pub fn read_history(pgdata: &Path, tli: Timeline) -> History {
-    let path = pgdata.join(format!("pg_wal/{:08X}.history", tli.0));
+    let path = history_file(pgdata, tli);
     let Ok(text) = fs::read_to_string(&path) else {
         if tli.0 > 1 {
             tracing::warn!("{} is missing, so the ancestors of this timeline are unknown", path.display());
         }
         return History::root(tli);
     };
+    parse_history(tli, &text)
+}
+
+pub fn parse_history(tli: Timeline, text: &str) -> History {
     History { tli, ancestors: text.lines().filter_map(parse_switch).collect() }
 }
 

@@ -2,13 +2,16 @@
 
 use super::LocalPostgres;
 use super::control::read_history;
-use super::identify;
+use super::replication::replayed_timeline;
 use super::sql::SqlError;
+use super::stranded::Need;
 use pgbaton_core::model::{
-    Control, ControlState, Directory, Facts, Lsn, NodeId, Position, Receiver, Running, Sender, Server, Timeline,
+    Control, ControlState, Directory, Facts, Lsn, NodeId, Position, Receiver, Running, Sender, Server, Stranded,
+    Timeline,
 };
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio_postgres::SimpleQueryRow;
 
@@ -22,13 +25,14 @@ SELECT r.standby::int AS standby,
        CASE WHEN r.standby THEN pg_last_wal_receive_lsn() END AS received,
        CASE WHEN r.standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END AS replayed,
        CASE WHEN NOT r.standby THEN pg_walfile_name(pg_current_wal_flush_lsn()) END AS walfile,
-       s.system_identifier, c.checkpoint_lsn, c.timeline_id,
+       s.system_identifier, c.checkpoint_lsn, c.timeline_id, i.bytes_per_wal_segment,
        w.status AS receiver, w.received_tli,
        extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time) AS receiver_age,
        (SELECT string_agg(concat_ws(' ', application_name, state, coalesce(flush_lsn, '0/0')), ',' ORDER BY pid)
           FROM pg_stat_replication WHERE application_name LIKE 'pgbaton\\_standby\\_%') AS senders
   FROM (SELECT pg_is_in_recovery() AS standby OFFSET 0) r
- CROSS JOIN pg_control_system() s CROSS JOIN pg_control_checkpoint() c LEFT JOIN pg_stat_wal_receiver w ON true";
+ CROSS JOIN pg_control_system() s CROSS JOIN pg_control_checkpoint() c CROSS JOIN pg_control_init() i
+  LEFT JOIN pg_stat_wal_receiver w ON true";
 
 impl LocalPostgres {
     pub(super) async fn look_at_all(&self) -> Facts {
@@ -51,10 +55,26 @@ impl LocalPostgres {
         let row = row.ok_or_else(unexpected)?;
         let cut_off = row.get("standby") == Some("1") && row.get("receiver").is_none();
         let replayed = match cut_off {
-            true => Some(identify::replayed_timeline(&self.config).await.map_err(|e| e.to_string())?),
+            true => Some(replayed_timeline(&self.config).await.map_err(|e| e.to_string())?),
             false => None,
         };
-        read_row(row, &self.config.pgdata, replayed).ok_or_else(unexpected)
+        let mut facts = read_row(row, &self.config.pgdata, replayed).ok_or_else(unexpected)?;
+        let segment_bytes = number(row, "bytes_per_wal_segment").ok_or_else(unexpected)?;
+        if let (Directory::Present(control), Server::Up(running)) = (&facts.directory, &mut facts.server) {
+            running.stranded = self.stranded(control, running, segment_bytes);
+        }
+        Ok(facts)
+    }
+
+    fn stranded(&self, control: &Control, running: &Running, segment_bytes: u64) -> Option<Stranded> {
+        let upstream = self.following.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(upstream) = upstream.filter(|_| running.in_recovery) else {
+            self.questions.nothing_needed();
+            return None;
+        };
+        let streaming = running.receiver.as_ref().is_some_and(|receiver| receiver.streaming);
+        let need = Need { upstream, history: control.history.clone(), replayed: running.replayed, segment_bytes };
+        self.questions.answer(need, streaming, &self.config.replication_password)
     }
 
     async fn facts_with(&self, server: Server) -> Facts {

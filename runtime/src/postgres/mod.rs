@@ -1,28 +1,31 @@
 //! The port `Postgres` on a real server. One file, one idea:
 //! `processes` the postmaster as a process, `sql` talking to it, `look` what is seen, `run` start and stop,
-//! `standby` following, sealing, promoting, `access` who may connect and what commits wait for, `wal` the log of
-//! a stopped server, `create` and `rebuild` new data directories, `conf`, `control`, `files`, `tool`, `watch` the
-//! means.
+//! `standby` following, sealing, promoting, `stranded` why nothing arrives, `access` who may connect and what commits
+//! wait for, `slots` whose WAL is kept, `wal` the log of a stopped server, `create` and `rebuild` new data directories,
+//! `conf`, `control`, `files`, `replication`, `tool`, `watch` the means.
 
 mod access;
 mod conf;
 mod control;
 mod create;
 mod files;
-mod identify;
 mod install;
 mod look;
 mod processes;
 mod rebuild;
+mod replication;
 mod run;
+mod slots;
 mod sql;
 mod standby;
+mod stranded;
 mod tool;
 mod wal;
 mod watch;
 
 pub use conf::REPLICATION_ROLE;
 pub use install::{InstallError, Installation, find_installation};
+pub use watch::ProcessWatch;
 
 use nix::unistd::User;
 use pgbaton_core::model::{Facts, Lsn, NodeId, Peer, Position, Timeline, Upstream};
@@ -87,6 +90,9 @@ pub struct LocalPostgres {
     working: sql::Session,
     in_force: Mutex<Option<access::InForce>>,
     admitted: Mutex<Option<access::Admitted>>,
+    /// As told last; a server adopted from an earlier keeper is followed up before this is needed.
+    following: Mutex<Option<Upstream>>,
+    questions: stranded::Questions,
 }
 
 impl LocalPostgres {
@@ -100,6 +106,8 @@ impl LocalPostgres {
             working: sql::Session::new(config.clone()),
             in_force: Mutex::new(None),
             admitted: Mutex::new(None),
+            following: Mutex::new(None),
+            questions: stranded::Questions::default(),
             config,
         }
     }
@@ -180,8 +188,7 @@ impl Postgres for LocalPostgres {
     }
 
     async fn advance_slots(&self, lsn: Lsn) -> Result<(), PgError> {
-        let _ = lsn;
-        Ok(())
+        self.move_slots(lsn).await
     }
 
     async fn set_names(&self, names: &Names) -> Result<(), PgError> {

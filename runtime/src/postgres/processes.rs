@@ -207,9 +207,13 @@ fn is_server_process(pid: i32, pgdata: &Path) -> bool {
 }
 
 fn works_in(pid: i32, pgdata: &Path) -> bool {
-    let here = fs::read_link(format!("/proc/{pid}/cwd"));
-    let home = fs::canonicalize(pgdata);
-    matches!((here, home), (Ok(here), Ok(home)) if here == home)
+    let Ok(here) = fs::read_link(format!("/proc/{pid}/cwd")) else {
+        return false;
+    };
+    // A directory that was removed under its server is still where it works; the kernel says so behind the name.
+    let removed = here.to_str().and_then(|name| name.strip_suffix(" (deleted)"));
+    let home = fs::canonicalize(pgdata).unwrap_or_else(|_| pgdata.to_path_buf());
+    here == home || removed.is_some_and(|name| Path::new(name) == home)
 }
 
 /// Alive and no zombie. The state follows the name in brackets, which may hold anything.

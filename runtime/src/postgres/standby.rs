@@ -1,15 +1,17 @@
 //! A standby: whom it follows, when it certainly follows nobody any more, and how it becomes a primary.
 
+use super::control::history_file;
 use super::processes::Postmaster;
 use super::sql::SqlError;
 use super::watch::DirWatch;
-use super::{LocalPostgres, conf, files, identify};
+use super::{LocalPostgres, PostgresConfig, conf, files, replication};
 use nix::sys::signal::Signal;
 use pgbaton_core::model::{Lsn, NodeId, Position, Timeline, Upstream};
 use pgbaton_core::ports::PgError;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Replay and promotion raise no event that could be waited for from outside.
@@ -22,6 +24,7 @@ impl LocalPostgres {
     pub(super) fn follow_upstream(&self, me: NodeId, upstream: Option<&Upstream>) -> Result<(), PgError> {
         conf::write_upstream(&self.config, me, upstream)?;
         files::remove(&self.seal_conf())?;
+        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = upstream.cloned();
         // Also when nothing has changed: who wrote it may have died before the signal.
         if let Some(postmaster) = self.processes.postmaster(&self.config) {
             postmaster.signal(Signal::SIGHUP);
@@ -128,7 +131,7 @@ impl LocalPostgres {
             }
             let unread = |what: &str| PgError::Retry(format!("seal: the server's {what} can't be read"));
             let lsn: Lsn = column("replayed").parse().map_err(|_| unread("replay position"))?;
-            let tli = identify::replayed_timeline(&self.config).await;
+            let tli = replication::replayed_timeline(&self.config).await;
             let tli = tli.map_err(|e| PgError::Retry(format!("seal: the timeline can't be read: {e}")))?;
             return Ok(Position { tli, lsn });
         }
@@ -151,9 +154,10 @@ impl LocalPostgres {
         self.while_alive("wait for WAL", &postmaster, self.until(&sql, "wait for WAL")).await
     }
 
-    pub(super) async fn end_recovery(&self, _timeline: Timeline) -> Result<(), PgError> {
+    pub(super) async fn end_recovery(&self, timeline: Timeline) -> Result<(), PgError> {
         let postmaster = self.running("promote")?;
         files::remove(&self.seal_conf())?;
+        take_numbers_below(&self.config, timeline)?;
         let promotion = async {
             // Told not to wait: the server would look every 100 ms.
             const PROMOTE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_promote(false) END";
@@ -183,6 +187,23 @@ impl LocalPostgres {
         let work = async { self.working.run("CHECKPOINT").await.map(drop).map_err(|e| e.during("checkpoint")) };
         self.while_alive("checkpoint", &postmaster, work).await
     }
+}
+
+/// Postgres takes the first number without a history file, counting up from its own timeline. What is placed here
+/// names no ancestor, so recovery finds that it is no child of its timeline and doesn't follow it.
+///
+/// Numbers of the past are filled in as well: a clone brings the history of its last timeline only, and a follower
+/// that comes from far behind fetches the file of every number it has not.
+fn take_numbers_below(config: &PostgresConfig, timeline: Timeline) -> Result<(), PgError> {
+    const TAKEN: &str = "# pgbaton: this number is taken, the timeline is known elsewhere or never was\n";
+    for number in 2..timeline.0 {
+        let path = history_file(&config.pgdata, Timeline(number));
+        if !path.exists() {
+            files::write_durably(config.run_as.as_ref(), &path, TAKEN)
+                .map_err(|e| files::failed("write", &path, &e))?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_notes(dir: &Path) {

@@ -37,6 +37,11 @@ impl Places {
         self.state_dir.join("state.json")
     }
 
+    /// WAL that was set aside before a rewind or a clone.
+    pub fn set_aside(&self) -> PathBuf {
+        self.state_dir.join("diverged")
+    }
+
     pub fn pid(&self) -> PathBuf {
         self.state_dir.join("pgbaton.pid")
     }

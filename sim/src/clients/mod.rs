@@ -1,14 +1,17 @@
 //! Clients that insert rows with ids of their own. They seek the writable node as libpq does with
-//! several hosts and `target_session_attrs=read-write`, and stay with it until something goes wrong.
+//! several hosts and `target_session_attrs=read-write`, and stay with it until something goes wrong; sticky
+//! ones until their connection ends.
 
 mod reader;
 
+use crate::net::packet::Setting;
 use crate::net::{End, Net, Packet};
+use crate::postgres::SyncCommit;
 use crate::world::machine::POSTGRES_PORT;
 use crate::world::{CLIENTS, Chronicle, Fate, World};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::Moment;
-use pgbaton_core::scenario::Workload;
+use pgbaton_core::scenario::{SynchronousCommit, Workload};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,6 +58,8 @@ impl Clients {
                 let client = Client {
                     number,
                     period,
+                    commit: workload.synchronous_commit,
+                    sticky: workload.sticky,
                     hosts: hosts.clone(),
                     fate: world.fate.clone(),
                     net: world.net.clone(),
@@ -74,6 +79,8 @@ impl Clients {
         Client {
             number: 0,
             period: Duration::ZERO,
+            commit: SynchronousCommit::default(),
+            sticky: false,
             hosts: hosts.to_vec(),
             fate: world.fate.clone(),
             net: world.net.clone(),
@@ -101,6 +108,8 @@ impl Clients {
 struct Client {
     number: u32,
     period: Duration,
+    commit: SynchronousCommit,
+    sticky: bool,
     hosts: Vec<String>,
     fate: Fate,
     net: Net,
@@ -109,9 +118,13 @@ struct Client {
 }
 
 enum Outcome {
-    Committed,
+    Committed {
+        warning: bool,
+    },
     Refused,
     Unknown,
+    /// As `Unknown`, and the connection has ended.
+    Gone,
 }
 
 impl Client {
@@ -144,7 +157,11 @@ impl Client {
             let open = async {
                 let end = self.net.connect(CLIENTS, host, POSTGRES_PORT).await.ok()?;
                 end.send(Packet::Hello);
-                let writable = matches!(end.recv().await, Some(Packet::Welcome { read_only: false }));
+                let writable = matches!(end.recv().await, Some(Packet::Welcome { read_only: false, .. }));
+                if writable && self.commit != SynchronousCommit::default() {
+                    end.send(Packet::Set(Setting::SynchronousCommit(level(self.commit))));
+                    end.recv().await?;
+                }
                 writable.then_some(end)
             };
             if let Some(Some(end)) = self.fate.timeout(CONNECT_TIMEOUT, open).await {
@@ -158,25 +175,31 @@ impl Client {
     async fn write(&self, end: &End) -> bool {
         let (id, sent) = (self.all.next_id(), self.fate.now());
         end.send(Packet::Insert { id });
-        let outcome = match self.fate.timeout(STATEMENT_TIMEOUT, end.recv()).await {
-            Some(Some(Packet::Committed { id: done })) => {
+        let answer = match self.sticky {
+            true => Some(end.recv().await),
+            false => self.fate.timeout(STATEMENT_TIMEOUT, end.recv()).await,
+        };
+        let outcome = match answer {
+            Some(Some(Packet::Committed { id: done, warning })) => {
                 assert_eq!(done, id, "answers come in order");
-                Outcome::Committed
+                // Its session forwent the promise.
+                Outcome::Committed { warning: warning || self.commit.forgoes_standbys() }
             }
             Some(Some(_)) => Outcome::Refused,
-            Some(None) | None => Outcome::Unknown,
+            Some(None) => Outcome::Gone,
+            None => Outcome::Unknown,
         };
         let (client, node) = (self.number, end.peer().to_string());
         let at = self.fate.now();
         let mut state = self.all.0.lock().unwrap();
         match outcome {
-            Outcome::Committed => {
+            Outcome::Committed { warning } => {
                 let ack = Ack { node: node.clone(), sent, at };
                 state.latest.acked = Some(ack);
-                self.chronicle.note(Kind::Acked { client, id, node, sent, warning: false });
+                self.chronicle.note(Kind::Acked { client, id, node, sent, warning });
                 true
             }
-            Outcome::Refused | Outcome::Unknown => {
+            Outcome::Refused | Outcome::Unknown | Outcome::Gone => {
                 state.latest.failed_at = Some(at);
                 self.chronicle.note(Kind::NotAcked {
                     client,
@@ -184,8 +207,18 @@ impl Client {
                     known_failed: matches!(outcome, Outcome::Refused),
                     sent,
                 });
-                false
+                self.sticky && matches!(outcome, Outcome::Refused)
             }
         }
+    }
+}
+
+fn level(commit: SynchronousCommit) -> SyncCommit {
+    match commit {
+        SynchronousCommit::On => SyncCommit::On,
+        SynchronousCommit::Off => SyncCommit::Off,
+        SynchronousCommit::Local => SyncCommit::Local,
+        SynchronousCommit::RemoteWrite => SyncCommit::RemoteWrite,
+        SynchronousCommit::RemoteApply => SyncCommit::RemoteApply,
     }
 }

@@ -1,8 +1,9 @@
 //! What travels over the links. Calls to the monitor are the encoded bytes of core's wire messages;
 //! what Postgres servers say to each other and to clients needs no encoding.
 
+use crate::postgres::SyncCommit;
 use crate::postgres::wal::{Image, Record};
-use pgbaton_core::model::{History, Lsn, NodeId};
+use pgbaton_core::model::{History, Lsn, Stranded, Timeline};
 use std::collections::BTreeSet;
 
 #[derive(Debug, Clone)]
@@ -16,36 +17,54 @@ pub enum Packet {
     Hello,
     Welcome {
         read_only: bool,
+        backend: u64,
+    },
+    /// The client changes a setting of its session.
+    Set(Setting),
+    Done,
+    /// The client reads what it can see; all of it is cached.
+    Select,
+    Rows(BTreeSet<u64>),
+    /// On a connection of its own: `pg_cancel_backend` or `pg_terminate_backend`.
+    Interrupt {
+        backend: u64,
+        terminate: bool,
     },
     Insert {
         id: u64,
     },
     Committed {
         id: u64,
+        /// The wait for a standby was cancelled: committed here, perhaps nowhere else.
+        warning: bool,
     },
-    /// A client asks for the latest rows it can see.
-    Read {
-        most: usize,
-    },
-    Rows(BTreeSet<u64>),
     /// The server's word that nothing was written, or that it won't serve.
     Refused {
         reason: String,
     },
+    /// To a WAL receiver: it can't be served, however often it asks.
+    Stranded {
+        how: Stranded,
+        reason: String,
+    },
     /// A WAL receiver opens a replication connection.
     Follow(Follow),
-    /// The follower may stream; these are the history files it fetched first.
+    /// The history files that the follower fetches before it asks to stream.
     Histories(Vec<History>),
     Wal {
         records: Vec<Record>,
         history: History,
     },
     Keepalive,
-    /// The follower's word on what it has flushed.
-    Flushed(Lsn),
+    /// The follower's word on how far it is.
+    Reply {
+        written: Lsn,
+        flushed: Lsn,
+        applied: Lsn,
+    },
     /// A rewind or a clone reads the source's directory; it takes this long.
     Copy {
-        node: Option<NodeId>,
+        slot: Option<String>,
         takes: std::time::Duration,
     },
     Source(SourceInfo),
@@ -54,8 +73,12 @@ pub enum Packet {
 
 #[derive(Debug, Clone)]
 pub struct Follow {
-    pub node: NodeId,
+    pub application: String,
+    pub slot: Option<String>,
     pub system_id: u64,
+    pub tli: Timeline,
+    /// Start of the segment with the end of its WAL: from there on it wants to be sent everything anew.
+    pub start: Lsn,
     /// End of the WAL the follower holds, and the record that ends there.
     pub end: Lsn,
     pub last: u64,
@@ -66,5 +89,13 @@ pub struct Follow {
 pub struct SourceInfo {
     pub system_id: u64,
     pub history: History,
-    pub checkpoint_tli: pgbaton_core::model::Timeline,
+    pub checkpoint_tli: Timeline,
+    pub recovery_ended_on: Option<Timeline>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Setting {
+    SynchronousCommit(SyncCommit),
+    /// `default_transaction_read_only`
+    ReadOnly(bool),
 }

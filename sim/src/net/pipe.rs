@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 struct Pipe {
     from: String,
     to: String,
+    /// Of the sending machine; after a loss of power it knows nothing of this connection.
+    life: u64,
     queue: Mutex<VecDeque<(Moment, Option<Packet>)>>,
     bell: Bell,
 }
@@ -40,6 +42,7 @@ impl End {
             Arc::new(Pipe {
                 from: from.to_string(),
                 to: to.to_string(),
+                life: net.life(from),
                 queue: Mutex::default(),
                 bell: Bell::default(),
             })
@@ -66,7 +69,7 @@ impl End {
     }
 
     fn push(&self, item: Option<Packet>) {
-        let arrival = self.net.fate().now() + self.net.latency();
+        let arrival = self.net.fate().now() + self.net.latency(&self.tx.from, &self.tx.to);
         {
             let mut queue = self.tx.queue.lock().unwrap();
             let in_order = queue.back().map_or(arrival, |(last, _)| arrival.max(*last));
@@ -85,7 +88,7 @@ impl End {
                 Look::Empty => self.rx.bell.past(seen).await,
                 Look::Later(at) => self.net.fate().sleep_until(at).await,
                 Look::Cut => {
-                    self.net.until_healed(&self.rx.from, &self.rx.to).await;
+                    self.net.until_heard(&self.rx.from, &self.rx.to).await;
                     self.delay_front();
                 }
             }
@@ -103,8 +106,11 @@ impl End {
         if *at > self.net.fate().now() {
             return Look::Later(*at);
         }
-        if self.net.is_cut(&self.rx.from, &self.rx.to) {
+        if self.net.is_silent(&self.rx.from, &self.rx.to) {
             return Look::Cut;
+        }
+        if self.net.life(&self.rx.from) != self.rx.life {
+            return Look::Closed;
         }
         match item {
             None => Look::Closed,
@@ -130,7 +136,8 @@ impl End {
     fn look_at_front(&self) -> Option<Option<()>> {
         let queue = self.rx.queue.lock().unwrap();
         let (at, item) = queue.front()?;
-        (*at <= self.net.fate().now()).then(|| item.as_ref().map(|_| ()))
+        let arrived = *at <= self.net.fate().now() && !self.net.is_silent(&self.rx.from, &self.rx.to);
+        arrived.then(|| item.as_ref().map(|_| ()))
     }
 
     pub fn close(&self) {

@@ -4,7 +4,7 @@ use crate::world::Fate;
 use pgbaton_core::model::Moment;
 use pgbaton_core::ports::Clock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// So many waits in a row for a moment that has passed already are a loop that goes nowhere. On a real
@@ -33,12 +33,23 @@ pub struct SimClock {
     fate: Fate,
     skew: Skew,
     spins: Arc<AtomicU64>,
+    /// How far somebody has moved the wall clock.
+    wall_moved_ms: Arc<AtomicI64>,
 }
 
 impl SimClock {
     pub fn new(fate: Fate, skew: Skew) -> SimClock {
         assert!(skew.rate > 0.0, "a clock goes forward");
-        SimClock { fate, skew, spins: Arc::default() }
+        SimClock { fate, skew, spins: Arc::default(), wall_moved_ms: Arc::default() }
+    }
+
+    /// The wall clock alone: what counts time doesn't notice.
+    pub fn move_wall(&self, by_ms: i64) {
+        self.wall_moved_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
+    pub fn wall_moved_ms(&self) -> i64 {
+        self.wall_moved_ms.load(Ordering::Relaxed)
     }
 }
 
@@ -49,7 +60,7 @@ impl Clock for SimClock {
     }
 
     fn wall_ms(&self) -> u64 {
-        WALL_BASE_MS + self.fate.now().0 / 1000
+        (WALL_BASE_MS + self.fate.now().0 / 1000).saturating_add_signed(self.wall_moved_ms())
     }
 
     async fn sleep_until(&self, until: Moment) {

@@ -30,7 +30,8 @@ impl SimPostgres {
 
     fn with_dir<T>(&self, work: impl FnOnce(&mut crate::postgres::DataDir) -> T) -> Result<T, PgError> {
         let mut pg = self.host.pg();
-        pg.dir.as_mut().map(work).ok_or_else(|| retry("there is no data directory"))
+        let dir = pg.dir.as_mut().filter(|dir| !dir.unlinked);
+        dir.map(work).ok_or_else(|| retry("there is no data directory"))
     }
 }
 
@@ -60,6 +61,7 @@ impl Postgres for SimPostgres {
             Some(Phase::Starting) => None,
             Some(Phase::Up) => Some(Ok(())),
             Some(Phase::Stopping) => Some(Err(retry("the server is shutting down"))),
+            Some(Phase::Orphaned) => Some(Err(retry("children of the last server are still there"))),
         };
         let started = self.host.bells.state.until(up).await;
         self.put_signal_back();
@@ -70,18 +72,20 @@ impl Postgres for SimPostgres {
         self.put_signal_back();
         match mode {
             StopMode::Fast => self.host.begin_stop(),
-            StopMode::Immediate => {
-                if self.host.pg().server.is_some() {
-                    self.host.kill_server();
-                }
-            }
+            StopMode::Immediate => self.host.begin_immediate_stop(),
         }
         self.host.until_stopped().await;
         Ok(())
     }
 
     async fn follow(&self, me: NodeId, upstream: Option<&Upstream>) -> Result<(), PgError> {
-        let conninfo = upstream.map(|u| Conninfo { me, host: u.host.clone(), port: u.port });
+        let name = me.standby_name();
+        let conninfo = upstream.map(|u| Conninfo {
+            application: name.clone(),
+            slot: Some(name),
+            host: u.host.clone(),
+            port: u.port,
+        });
         self.with_dir(|dir| dir.conninfo = conninfo)?;
         self.host.reload_conninfo();
         Ok(())
@@ -121,13 +125,12 @@ impl Postgres for SimPostgres {
         self.host.bells.wal.until(held).await
     }
 
-    async fn advance_slots(&self, _lsn: Lsn) -> Result<(), PgError> {
-        Ok(())
+    async fn advance_slots(&self, lsn: Lsn) -> Result<(), PgError> {
+        self.host.advance_slots(lsn).map_err(|e| retry(&e))
     }
 
     async fn promote(&self, timeline: Timeline) -> Result<(), PgError> {
-        self.with_dir(|dir| dir.reserve_timelines(timeline))?;
-        if !self.host.pg().is_open() && !self.host.begin_promotion() {
+        if !self.host.pg().is_open() && !self.host.begin_promotion(timeline) {
             return Err(retry("there is no standby to promote"));
         }
         let open = || match self.host.pg().server.as_ref() {
@@ -146,7 +149,8 @@ impl Postgres for SimPostgres {
     }
 
     async fn admit(&self, peers: &[Peer]) -> Result<(), PgError> {
-        self.with_dir(|dir| dir.admitted = peers.iter().map(|p| p.node).collect())
+        let wanted: Vec<String> = peers.iter().map(|peer| peer.node.standby_name()).collect();
+        self.host.admit(&wanted).map_err(|e| retry(&e))
     }
 
     async fn wal_past(&self, fork: Position) -> Result<Option<Lsn>, PgError> {
@@ -159,7 +163,11 @@ impl Postgres for SimPostgres {
     }
 
     async fn rewind(&self, source: &Source) -> Result<(), PgError> {
-        self.host.rewind(source).await
+        // Single-user recovery, which a crashed directory needs first, refuses the signal.
+        self.with_dir(|dir| dir.standby_signal = false)?;
+        let done = self.host.rewind(source).await;
+        self.put_signal_back();
+        done
     }
 
     async fn clone_from(&self, me: NodeId, source: &Source) -> Result<(), PgError> {

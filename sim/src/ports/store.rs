@@ -8,7 +8,7 @@ use pgbaton_core::model::{Epoch, KeeperRecord, NodeState, Seal};
 use pgbaton_core::ports::{Change, Snapshot, Store, StoreError};
 use pgbaton_core::shell::keeper::KEEPER;
 use pgbaton_core::wire;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -18,7 +18,9 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 #[derive(Debug)]
 pub struct SimStore {
     fate: Fate,
-    db: Mutex<Database>,
+    disk: Disk,
+    /// None after an I/O error: redb refuses everything from then on, so the file is opened anew.
+    db: Mutex<Option<Database>>,
     witness: Option<Witness>,
 }
 
@@ -60,7 +62,10 @@ fn damaged(e: impl std::fmt::Display) -> StoreError {
 pub fn open_database(disk: &Disk) -> Result<Database, StoreError> {
     let mut builder = Database::builder();
     builder.set_cache_size(1 << 20);
-    builder.create_with_backend(disk.open()).map_err(damaged)
+    builder.create_with_backend(disk.open()).map_err(|e| match e {
+        DatabaseError::Storage(StorageError::Io(e)) => io(e),
+        other => damaged(other),
+    })
 }
 
 pub fn load_from(db: &Database) -> Result<Snapshot, StoreError> {
@@ -106,8 +111,9 @@ pub fn commit_to(db: &Database, expected: u64, changes: &[Change]) -> Result<u64
 }
 
 impl SimStore {
-    pub fn open(fate: &Fate, disk: &Disk) -> Result<SimStore, StoreError> {
-        Ok(SimStore { fate: fate.clone(), db: Mutex::new(open_database(disk)?), witness: None })
+    /// The file itself is opened by the first who needs it.
+    pub fn open(fate: &Fate, disk: &Disk) -> SimStore {
+        SimStore { fate: fate.clone(), disk: disk.clone(), db: Mutex::default(), witness: None }
     }
 
     /// What a keeper stores goes into the chronicle.
@@ -116,17 +122,32 @@ impl SimStore {
         self.witness = Some(Witness { node, chronicle, told: Mutex::default() });
         self
     }
+
+    fn run<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut db = self.db.lock().unwrap();
+        let open = match db.take() {
+            Some(open) => open,
+            None => open_database(&self.disk)?,
+        };
+        let result = work(&open);
+        if !matches!(result, Err(StoreError::Io(_))) {
+            *db = Some(open);
+        }
+        result
+    }
 }
 
 impl Store for SimStore {
     async fn load(&self) -> Result<Snapshot, StoreError> {
-        load_from(&self.db.lock().unwrap())
+        self.disk.until_it_moves().await;
+        self.run(load_from)
     }
 
     async fn commit(&self, expected: u64, changes: Vec<Change>) -> Result<u64, StoreError> {
         // A process may die before the write reaches the disk, or after it and before it knows.
         self.fate.sleep(self.fate.draw_ms(1..2)).await;
-        let version = commit_to(&self.db.lock().unwrap(), expected, &changes)?;
+        self.disk.until_it_moves().await;
+        let version = self.run(|db| commit_to(db, expected, &changes))?;
         if let Some(witness) = &self.witness {
             witness.look(&changes);
         }
@@ -138,6 +159,8 @@ impl Store for SimStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Condition;
+    use crate::world::on_fresh_thread;
 
     fn put(key: &str, value: u8) -> Vec<Change> {
         vec![Change::Put(key.to_string(), vec![value; 3000])]
@@ -162,6 +185,24 @@ mod tests {
         disk.detach();
         drop(db);
         assert_eq!(load_from(&open_database(&disk).unwrap()).unwrap().version, 1);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_commits_and_a_free_one_takes_them_again() {
+        let run = on_fresh_thread(1, || async {
+            let disk = Disk::default();
+            let store = SimStore::open(&Fate::current(), &disk);
+            let write = |expected, value| store.commit(expected, put("a", value));
+            assert_eq!(write(0, 1).await, Ok(1));
+            disk.set(Condition::Full);
+            for _ in 0..2 {
+                assert!(matches!(write(1, 2).await, Err(StoreError::Io(_))));
+            }
+            disk.set(Condition::Fine);
+            assert_eq!(write(1, 3).await, Ok(2));
+            assert_eq!(store.load().await.unwrap().records["a"][0], 3);
+        });
+        assert_eq!(run, Ok(()));
     }
 
     /// Power is lost after each possible number of disk operations, with several fates for what was

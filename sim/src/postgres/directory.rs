@@ -1,13 +1,15 @@
 //! A data directory: all that survives the server.
 
-use super::wal::{Image, Kind, Wal};
-use pgbaton_core::model::{Control, ControlState, History, Lsn, NodeId, Position, Timeline};
+use super::slots::Slot;
+use super::wal::{Image, Kind, Record, Wal};
+use pgbaton_core::model::{Control, ControlState, History, Lsn, Moment, Position, Timeline};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `primary_conninfo` and `primary_slot_name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conninfo {
-    pub me: NodeId,
+    pub application: String,
+    pub slot: Option<String>,
     pub host: String,
     pub port: u16,
 }
@@ -16,44 +18,52 @@ pub struct Conninfo {
 pub struct DataDir {
     pub system_id: u64,
     pub wal: Wal,
-    /// How many records of the log are on disk; a crash loses the rest.
+    /// How many records of the log the kernel has; the death of the server loses the rest.
+    pub written: usize,
+    /// How many are on the medium; a loss of power spares no more than these.
     pub flushed: usize,
     /// Lineage of the end of the log.
     pub history: History,
-    /// The history files in `pg_wal`: the newest one decides the number of the next timeline.
+    /// The history files in `pg_wal`: they decide the number of the next timeline.
     pub histories: BTreeMap<Timeline, History>,
     pub state: ControlState,
     /// Where the latest checkpoint record starts. Its timeline is the one the control file shows: the
     /// old one until the first checkpoint after a promotion.
     pub checkpoint: Position,
+    /// The timeline of `minRecoveryPoint`: set by the end of a recovery, cleared by the checkpoint after it.
+    pub recovery_ended_on: Option<Timeline>,
     pub standby_signal: bool,
     pub conninfo: Option<Conninfo>,
     /// `synchronous_standby_names` as written; what a running server works under may differ.
     pub names: String,
-    /// Nodes with a slot and a line in `pg_hba.conf`.
-    pub admitted: BTreeSet<NodeId>,
+    pub slots: BTreeMap<String, Slot>,
     /// A rewind began and didn't end: such a directory must never be started.
     pub half_rewound: bool,
+    /// Somebody has removed it under a running server, whose open files are all that is left.
+    pub unlinked: bool,
 }
 
 impl DataDir {
     /// What initdb and a first, orderly shutdown leave.
-    pub fn new(system_id: u64) -> DataDir {
+    pub fn new(system_id: u64, now: Moment) -> DataDir {
         let mut dir = DataDir {
             system_id,
             wal: Wal::default(),
+            written: 0,
             flushed: 0,
             history: History::root(Timeline(1)),
             histories: BTreeMap::new(),
             state: ControlState::ShutDown,
             checkpoint: Position::new(1, 0),
+            recovery_ended_on: None,
             standby_signal: true,
             conninfo: None,
             names: String::new(),
-            admitted: BTreeSet::new(),
+            slots: BTreeMap::new(),
             half_rewound: false,
+            unlinked: false,
         };
-        dir.write_checkpoint(system_id ^ 1, Kind::Shutdown);
+        dir.write_checkpoint(system_id ^ 1, now, Kind::Shutdown);
         dir
     }
 
@@ -61,63 +71,71 @@ impl DataDir {
         Position { tli: self.history.tli, lsn: self.wal.end_of(self.flushed) }
     }
 
-    /// Writes a record on the current timeline; it is not on disk yet. Gives the number of records.
-    pub fn write(&mut self, uid: u64, kind: Kind) -> usize {
-        self.wal.write(uid, self.history.tli, kind);
+    /// Puts a record into the buffers, on the current timeline. Gives the number of records.
+    pub fn write(&mut self, uid: u64, now: Moment, kind: Kind) -> usize {
+        self.wal.write(uid, self.history.tli, now, kind);
         self.wal.len()
     }
 
     pub fn flush(&mut self) {
+        self.written = self.wal.len();
         self.flushed = self.wal.len();
     }
 
-    pub fn write_checkpoint(&mut self, uid: u64, kind: Kind) {
-        let lsn = self.wal.write(uid, self.history.tli, kind);
+    pub fn write_checkpoint(&mut self, uid: u64, now: Moment, kind: Kind) {
+        let lsn = self.wal.write(uid, self.history.tli, now, kind);
         self.flush();
         self.checkpoint = Position { tli: self.history.tli, lsn };
+        self.recovery_ended_on = None;
     }
 
-    /// What was not on disk is gone.
-    pub fn crash(&mut self) {
-        self.wal.truncate(self.flushed);
-        self.set_history_of_end();
-    }
-
-    /// The log may end on an ancestor of the newest timeline it was told of.
-    fn set_history_of_end(&mut self) {
+    /// Only the first `count` records are left of the log. Recovery syncs what it finds.
+    pub fn crash(&mut self, count: usize) {
+        self.wal.truncate(count);
+        self.flush();
         let tli = self.wal.tli_of(self.wal.len());
         self.history = prefix(&self.history, tli);
     }
 
     /// Takes over streamed records of a server with this lineage.
-    pub fn receive(&mut self, records: &[super::wal::Record], lineage: &History) {
+    pub fn receive(&mut self, records: &[Record], lineage: &History) {
         self.wal.append(records);
+        self.written = self.wal.len();
         self.history = prefix(lineage, self.wal.tli_of(self.wal.len()));
     }
 
-    /// The number a promotion gives the new timeline.
+    /// The number a promotion gives the new timeline. Postgres looks for history files one number after the
+    /// other and stops at the first that is missing.
     pub fn next_tli(&self) -> Timeline {
-        let newest = self.histories.keys().next_back().copied().unwrap_or(Timeline(1));
-        Timeline(newest.max(self.history.tli).0 + 1)
+        let newer = (self.history.tli.0 + 1..).map(Timeline);
+        newer.into_iter().find(|tli| !self.histories.contains_key(tli)).expect("numbers don't end")
     }
 
-    /// Takes every number below `least` for itself, with history files that nobody follows.
-    pub fn reserve_timelines(&mut self, least: Timeline) {
-        for number in self.next_tli().0..least.0 {
-            self.histories.insert(Timeline(number), History::root(Timeline(number)));
+    /// Takes all numbers below `minimum` by history files of timelines that never were.
+    pub fn reserve_below(&mut self, minimum: Timeline) {
+        for tli in (self.history.tli.0 + 1..minimum.0).map(Timeline) {
+            self.histories.entry(tli).or_insert_with(|| History::root(tli));
         }
     }
 
-    /// Ends recovery: a new timeline with its history file and first record. The control file keeps
-    /// the old timeline.
-    pub fn branch(&mut self, uid: u64) {
+    /// Ends recovery: a new timeline with its history file and first record. The checkpoint in the control file
+    /// stays on the old timeline.
+    pub fn branch(&mut self, uid: u64, now: Moment) {
         let tli = self.next_tli();
         self.history = self.history.branch(tli, self.wal.end());
         self.histories.insert(tli, self.history.clone());
-        self.write(uid, Kind::EndOfRecovery);
+        self.write(uid, now, Kind::EndOfRecovery);
         self.flush();
         self.state = ControlState::InProduction;
+        self.recovery_ended_on = Some(tli);
         self.standby_signal = false;
+    }
+
+    /// A restartpoint at the latest checkpoint record among the first `count`.
+    pub fn restartpoint(&mut self, count: usize) {
+        if let Some(checkpoint) = self.wal.last_checkpoint(count) {
+            self.checkpoint = checkpoint;
+        }
     }
 
     pub fn control(&self) -> Control {
@@ -138,33 +156,37 @@ impl DataDir {
             history: self.history.clone(),
             histories: self.histories.clone(),
             checkpoint: self.checkpoint,
+            standby_signal: self.standby_signal,
             names: self.names.clone(),
             conninfo: self.conninfo.clone(),
         }
     }
 
-    /// A finished base backup. Slots are not copied.
+    /// A copy of another server's directory. Slots are not copied.
     pub fn from_image(image: Image) -> DataDir {
-        let flushed = image.wal.len();
+        let count = image.wal.len();
         DataDir {
             system_id: image.system_id,
             wal: image.wal,
-            flushed,
+            written: count,
+            flushed: count,
             history: image.history,
             histories: image.histories,
             state: ControlState::InRecovery,
             checkpoint: image.checkpoint,
-            standby_signal: true,
+            recovery_ended_on: None,
+            standby_signal: image.standby_signal,
             conninfo: image.conninfo,
             names: image.names,
-            admitted: BTreeSet::new(),
+            slots: BTreeMap::new(),
             half_rewound: false,
+            unlinked: false,
         }
     }
 
     /// The end of the log on `fork`'s timeline, when there is a record past `fork`.
     pub fn wal_past(&self, fork: Position) -> Option<Lsn> {
-        let past = |r: &&super::wal::Record| r.tli == fork.tli && r.end > fork.lsn;
+        let past = |r: &&Record| r.tli == fork.tli && r.end > fork.lsn && self.wal.holds(r.start);
         self.wal.records()[..self.flushed].iter().rev().find(past).map(|r| r.end)
     }
 

@@ -1,15 +1,16 @@
 //! One machine's Postgres: its directory, its server while there is one, and those who wait for news of either.
 
-use super::directory::{Conninfo, DataDir};
-use super::sync::SyncNames;
-use super::wal::{Kind as WalKind, Record};
+use super::directory::DataDir;
+use super::knobs::Knobs;
+use super::server::{Phase, ServerState};
+use super::settings::Settings;
 use crate::net::Net;
+use crate::world::fate::either;
 use crate::world::{Bell, Chronicle, Fate};
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
 use pgbaton_core::check::Kind as Happened;
-use pgbaton_core::model::{Directory, Facts, Lsn, Moment, NodeId, Position, Receiver, Running, Sender, Server};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -34,8 +35,12 @@ pub struct Bells {
     pub acks: Bell,
     /// More WAL is replayed.
     pub replay: Bell,
-    /// The server or one of its connections changed.
+    /// A commit whose client waits for replay is replayed.
+    pub feedback: Bell,
+    /// The server, one of its connections or a knob changed.
     pub state: Bell,
+    /// An asynchronous commit is left to the WAL writer.
+    pub walwriter: Bell,
     /// The postmaster exited.
     pub exits: Bell,
 }
@@ -44,81 +49,12 @@ pub struct Bells {
 pub struct Pg {
     pub dir: Option<DataDir>,
     pub server: Option<ServerState>,
+    pub settings: Settings,
+    pub knobs: Knobs,
     /// What `keep_aside` has saved: how many records, by the place's name.
     pub kept: BTreeMap<String, usize>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    Starting,
-    Up,
-    Stopping,
-}
-
-#[derive(Debug)]
-pub struct ServerState {
-    pub phase: Phase,
-    pub in_recovery: bool,
-    pub promoting: bool,
-    /// How many records are replayed.
-    pub replayed: usize,
-    /// Until a receiver has streamed, nobody can ask the server how much WAL it holds.
-    pub received: bool,
-    /// What the backends work under.
-    pub names: SyncNames,
-    /// Reloads of the names asked for, and done.
-    pub names_asked: u64,
-    pub names_done: u64,
-    /// What the receiver works under, and how often that changed.
-    pub conninfo: Option<Conninfo>,
-    pub conninfo_changes: u64,
-    pub receiver: Option<ReceiverState>,
-    pub senders: BTreeMap<u64, SenderState>,
-    pub connections: u64,
-    /// Rows that are durable here and wait for standbys: no other session sees them yet.
-    pub waiting: BTreeSet<u64>,
-    /// Has promised to receive no more, and was told nothing else since.
-    pub sealed: bool,
-}
-
-#[derive(Debug, Clone)]
-pub struct ReceiverState {
-    pub streaming: bool,
-    pub last_message: Moment,
-}
-
-#[derive(Debug, Clone)]
-pub struct SenderState {
-    pub node: NodeId,
-    pub streaming: bool,
-    pub flushed: Lsn,
-    pub last_reply: Moment,
-}
-
-impl ServerState {
-    pub fn new(dir: &DataDir) -> ServerState {
-        ServerState {
-            phase: Phase::Starting,
-            in_recovery: dir.standby_signal,
-            promoting: false,
-            replayed: 0,
-            received: false,
-            names: SyncNames::read(&dir.names),
-            names_asked: 0,
-            names_done: 0,
-            conninfo: dir.conninfo.clone(),
-            conninfo_changes: 0,
-            receiver: None,
-            senders: BTreeMap::new(),
-            connections: 0,
-            waiting: BTreeSet::new(),
-            sealed: false,
-        }
-    }
-
-    pub fn is_open(&self) -> bool {
-        self.phase == Phase::Up && !self.in_recovery
-    }
+    /// Backends and WAL senders started so far: their numbers never come again.
+    backends: u64,
 }
 
 impl Pg {
@@ -131,6 +67,11 @@ impl Pg {
 
     pub fn is_open(&self) -> bool {
         self.server.as_ref().is_some_and(ServerState::is_open)
+    }
+
+    pub fn next_backend(&mut self) -> u64 {
+        self.backends += 1;
+        self.backends
     }
 }
 
@@ -166,132 +107,99 @@ impl PgHost {
         process.spawn(task);
     }
 
-    /// SIGKILL to the postmaster and all its children, or the power.
+    /// SIGKILL to the postmaster and all its children: what was handed to the kernel stays.
     pub fn kill_server(&self) {
-        if let Some(dir) = self.end_server() {
-            dir.crash();
-        }
-        self.bury();
+        self.end_server(|dir, _| dir.crash(dir.written));
+    }
+
+    /// The power goes: of what was not synced some may be on the medium all the same.
+    pub fn lose_power(&self) {
+        self.end_server(|dir, fate| {
+            let unsynced = dir.written.saturating_sub(dir.flushed) as u64;
+            dir.crash(dir.flushed + fate.below(unsynced + 1) as usize);
+        });
     }
 
     /// The last act of an orderly stop; may be called by a task of the dying process.
     pub fn exit_server(&self) {
-        self.end_server();
-        self.bury();
+        self.end_server(|_, _| {});
     }
 
-    fn end_server(&self) -> Option<DirGuard<'_>> {
+    fn end_server(&self, leave: impl FnOnce(&mut DataDir, &Fate)) {
+        let was = self.take_server(leave);
+        self.bury();
+        // Of a postmaster that died before its children this is no news.
+        if was != Some(Phase::Orphaned) {
+            self.bells.exits.ring();
+        }
+    }
+
+    /// The server is no more; `leave` says what becomes of its directory.
+    fn take_server(&self, leave: impl FnOnce(&mut DataDir, &Fate)) -> Option<Phase> {
         let mut pg = self.pg();
         let server = pg.server.take()?;
         if server.is_open() {
             self.chronicle.note(Happened::Closed { node: self.name.clone() });
         }
-        Some(DirGuard { pg })
+        let dir = pg.dir.as_mut().expect("a server ran on a directory");
+        leave(dir, &self.fate);
+        if dir.unlinked {
+            pg.dir = None;
+        }
+        Some(server.phase)
     }
 
     /// No task of the process runs again, and its connections end.
     fn bury(&self) {
         self.handle.kill(self.process);
         self.handle.restart(self.process);
-        let Bells { wal, acks, replay, state, exits } = &self.bells;
-        for bell in [wal, acks, replay, state, exits] {
+        let Bells { wal, acks, replay, feedback, walwriter, state, exits: _ } = &self.bells;
+        for bell in [wal, acks, replay, feedback, walwriter, state] {
             bell.ring();
         }
     }
 
-    pub fn facts(&self) -> Facts {
-        let mut pg = self.pg();
-        let now = self.fate.now();
-        let server = match pg.running() {
-            None => Server::Down,
-            Some((_, s)) if s.phase != Phase::Up => Server::Starting,
-            Some((dir, s)) => Server::Up(running(dir, s, now)),
-        };
-        let directory = match &pg.dir {
-            None => Directory::Absent,
-            Some(dir) => Directory::Present(dir.control()),
-        };
-        Facts { directory, server }
-    }
-
-    /// The latest rows a session on a primary sees.
-    pub fn latest_rows(&self, most: usize) -> BTreeSet<u64> {
-        let mut pg = self.pg();
-        let Some((dir, server)) = pg.running() else { return BTreeSet::new() };
-        let flushed = &dir.wal.records()[..dir.flushed];
-        let seen = |record: &Record| match record.kind {
-            WalKind::Insert(id) if !server.waiting.contains(&id) => Some(id),
-            _ => None,
-        };
-        flushed.iter().rev().filter_map(seen).take(most).collect()
-    }
-
-    /// What the backends of an open server work under.
-    pub fn note_names(&self) {
-        if let Some((_, server)) = self.pg().running()
-            && server.is_open()
-        {
-            let (k, of) = server.names.parts();
-            self.chronicle.note(Happened::Names { node: self.name.clone(), k, of });
+    /// SIGKILL to one child: the postmaster ends all others, and itself unless it is set to begin anew.
+    pub(super) fn crash(self: &Arc<Self>) {
+        let again = self.pg().settings.restart_after_crash;
+        if !again {
+            return self.kill_server();
         }
+        self.take_server(|dir, _| dir.crash(dir.written));
+        self.bury();
+        self.launch();
     }
 
-    /// How the server is configured, for the end of a run. `id` is the node's, which only its keeper knows.
-    pub fn configured(&self, id: NodeId) -> Option<Happened> {
-        let pg = self.pg();
-        let dir = pg.dir.as_ref()?;
-        Some(Happened::Configured {
-            node: self.name.clone(),
-            id,
-            system_id: dir.system_id,
-            names: SyncNames::read(&dir.names).parts().1,
-            slots: dir.admitted.clone(),
-            follows: dir.conninfo.as_ref().map(|c| c.host.clone()),
-        })
-    }
-
-    /// Ids of the rows a client could read.
-    pub fn visible_rows(&self) -> BTreeSet<u64> {
-        let pg = self.pg();
-        let count = match (&pg.server, &pg.dir) {
-            (Some(s), Some(_)) if s.in_recovery => s.replayed,
-            (_, Some(dir)) => dir.flushed,
-            _ => 0,
-        };
-        pg.dir.as_ref().map(|d| d.rows(count)).unwrap_or_default()
-    }
-}
-
-/// The directory of a server that has just ended, still locked.
-struct DirGuard<'a> {
-    pg: MutexGuard<'a, Pg>,
-}
-
-impl DirGuard<'_> {
-    fn crash(mut self) {
-        self.pg.dir.as_mut().expect("a server ran on a directory").crash();
+    /// SIGKILL to the postmaster alone. Idle children end at once, one that commits does so when it waits next.
+    pub fn kill_postmaster(self: &Arc<Self>) {
+        {
+            let mut pg = self.pg();
+            let Some(server) = pg.server.as_mut() else { return };
+            if server.is_open() {
+                self.chronicle.note(Happened::Closed { node: self.name.clone() });
+            }
+            server.phase = Phase::Orphaned;
+        }
+        for bell in [&self.bells.state, &self.bells.wal, &self.bells.exits] {
+            bell.ring();
+        }
+        let host = self.clone();
+        self.spawn(async move {
+            host.fate.sleep(host.fate.draw_ms(1..20)).await;
+            let gone = || host.pg().server.as_ref().is_none_or(|s| s.sessions == 0).then_some(());
+            host.bells.state.until(gone).await;
+            host.kill_server();
+        });
     }
 }
 
-fn running(dir: &DataDir, s: &ServerState, now: Moment) -> Running {
-    let replayed = dir.wal.end_of(s.replayed);
-    let position = match (s.in_recovery, s.received) {
-        (true, false) => Position { tli: dir.wal.tli_of(s.replayed), lsn: replayed },
-        _ => dir.end(),
-    };
-    let receiver = s.receiver.as_ref().map(|r| Receiver {
-        streaming: r.streaming,
-        tli: dir.history.tli,
-        last_message: now.since(r.last_message),
-    });
-    let senders = s.senders.values().map(|s| Sender { node: s.node, streaming: s.streaming, flushed: s.flushed });
-    Running {
-        in_recovery: s.in_recovery,
-        position,
-        replayed: if s.in_recovery { replayed } else { position.lsn },
-        checkpoint_tli: dir.checkpoint.tli,
-        receiver,
-        stranded: None,
-        senders: senders.collect(),
+/// Looks again after each ring of either bell until there is something to give back.
+pub(super) async fn until_either<T>(a: &Bell, b: &Bell, mut look: impl FnMut() -> Option<T>) -> T {
+    loop {
+        let (rings_a, rings_b) = (a.rings(), b.rings());
+        if let Some(found) = look() {
+            return found;
+        }
+        either(a.past(rings_a), b.past(rings_b)).await;
     }
 }

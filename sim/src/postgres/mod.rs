@@ -1,13 +1,24 @@
 //! A model of Postgres after spec/postgres.md. A data directory and a running server are different
 //! things: a kill destroys the second only. Where a duration isn't known it is drawn from a range.
 
+pub mod commit;
 pub mod directory;
 pub mod host;
-pub mod lifecycle;
+pub mod knobs;
+pub mod look;
+pub mod names;
+pub mod promotion;
 pub mod receiver;
 pub mod reload;
+pub mod replay;
+pub mod rewind;
 pub mod sender;
+pub mod server;
 pub mod session;
+pub mod settings;
+pub mod shutdown;
+pub mod slots;
+pub mod start;
 pub mod sync;
 pub mod tools;
 pub mod wal;
@@ -16,4 +27,8 @@ pub mod wal;
 mod facts;
 
 pub use directory::{Conninfo, DataDir};
-pub use host::{PgHost, Phase, ServerState};
+pub use host::PgHost;
+pub use knobs::PgDisk;
+pub use server::{Phase, ServerState};
+pub use settings::Settings;
+pub use sync::SyncCommit;

@@ -1,30 +1,33 @@
 //! The WAL receiver of a server in recovery.
 
 use super::directory::Conninfo;
-use super::host::{PgHost, ReceiverState};
+use super::host::{PgHost, until_either};
+use super::server::{ReceiverState, Refusal};
 use crate::net::{End, Follow, Packet};
 use crate::world::fate::either;
 use futures_util::future::Either;
 use pgbaton_core::check::Kind as Happened;
+use pgbaton_core::model::{Lsn, Stranded};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// `wal_receiver_timeout`, and the limit for a connection attempt.
 const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// `wal_retrieve_retry_interval`.
-const RETRY: Duration = Duration::from_millis(100);
+pub const RETRY: Duration = Duration::from_millis(100);
 
 impl PgHost {
     pub(super) async fn receive(self: Arc<Self>) {
         loop {
-            let (conninfo, changes) = self.bells.state.until(|| self.upstream()).await;
+            let exhausted = || self.upstream().filter(|_| self.has_replayed_all());
+            let (conninfo, changes) = until_either(&self.bells.state, &self.bells.replay, exhausted).await;
             let moved = || match self.upstream() {
                 Some((_, now)) if now == changes => None,
                 _ => Some(()),
             };
             let stream = self.stream_from(&conninfo);
             let ended = either(stream, self.bells.state.until(moved)).await;
-            self.end_receiver();
+            self.end_receiver().await;
             if matches!(ended, Either::Left(())) {
                 self.fate.sleep(RETRY).await;
             }
@@ -41,8 +44,16 @@ impl PgHost {
         Some((server.conninfo.clone()?, server.conninfo_changes))
     }
 
+    /// A receiver is asked for only when the log in the directory is read to its end.
+    fn has_replayed_all(&self) -> bool {
+        self.pg().running().is_some_and(|(dir, server)| server.replayed == dir.wal.len())
+    }
+
     /// A receiver that ends flushes what it has written.
-    fn end_receiver(&self) {
+    async fn end_receiver(&self) {
+        if self.disk_takes().await.is_err() {
+            return self.kill_server();
+        }
         if let Some((dir, server)) = self.pg().running() {
             server.receiver = None;
             dir.flush();
@@ -53,45 +64,82 @@ impl PgHost {
     }
 
     async fn stream_from(&self, from: &Conninfo) {
-        let now = self.fate.now();
-        if let Some((_, server)) = self.pg().running() {
-            server.receiver = Some(ReceiverState { streaming: false, last_message: now });
-        }
+        let ask = self.begin_to_receive(from);
         let connect = self.net.connect(&self.name, &from.host, from.port);
         let Some(Ok(end)) = self.fate.timeout(SILENCE_MAX, connect).await else {
             return;
         };
-        end.send(Packet::Follow(self.whereabouts(from)));
-        let Some(Some(Packet::Histories(histories))) = self.fate.timeout(SILENCE_MAX, end.recv()).await else {
-            return;
-        };
-        {
-            let mut pg = self.pg();
-            let Some((dir, server)) = pg.running() else { return };
-            dir.histories.extend(histories.into_iter().map(|h| (h.tli, h)));
-            server.received = true;
-            if let Some(receiver) = &mut server.receiver {
-                receiver.streaming = true;
-            }
-        }
-        self.bells.state.ring();
+        end.send(Packet::Follow(ask));
         self.heard();
         let mut first = true;
-        while let Some(Some(packet)) = self.fate.timeout(SILENCE_MAX, end.recv()).await {
-            self.heard();
-            let sealed = || self.pg().server.as_ref().is_some_and(|s| s.sealed);
-            if matches!(packet, Packet::Wal { .. }) && (std::mem::take(&mut first) || sealed()) {
-                let (node, from) = (self.name.clone(), from.host.clone());
-                self.chronicle.note(Happened::Received { node, from });
+        loop {
+            let replayed = self.bells.feedback.rings();
+            let news = self.fate.timeout(SILENCE_MAX, end.recv());
+            match either(news, self.bells.feedback.past(replayed)).await {
+                Either::Left(Some(Some(packet))) => {
+                    self.heard();
+                    if matches!(packet, Packet::Wal { .. }) {
+                        self.note_received(from, std::mem::take(&mut first));
+                    }
+                    if !self.take(&end, packet).await {
+                        return;
+                    }
+                }
+                Either::Left(_) => return,
+                Either::Right(()) => self.reply(&end),
             }
-            self.take(&end, packet).await;
         }
     }
 
-    fn whereabouts(&self, from: &Conninfo) -> Follow {
+    /// The first receiver of a server's life, or on a timeline, begins at the start of a segment: what is known
+    /// to be received falls back to it, whatever lies behind it in the log.
+    fn begin_to_receive(&self, from: &Conninfo) -> Follow {
+        let now = self.fate.now();
         let mut pg = self.pg();
-        let (dir, _) = pg.running().expect("tasks of a dead server don't run");
-        Follow { node: from.me, system_id: dir.system_id, end: dir.wal.end(), last: dir.wal.uid_of(dir.wal.len()) }
+        let segment = pg.settings.segment_bytes;
+        let (dir, server) = pg.running().expect("tasks of a dead server don't run");
+        let end = dir.wal.end();
+        let start = Lsn(end.0 / segment * segment);
+        if server.received.is_none_or(|(tli, _)| tli != dir.history.tli) {
+            server.received = Some((dir.history.tli, start));
+        }
+        server.receiver = Some(ReceiverState { streaming: false, last_message: now });
+        Follow {
+            application: from.application.clone(),
+            slot: from.slot.clone(),
+            system_id: dir.system_id,
+            tli: dir.history.tli,
+            start,
+            end,
+            last: dir.wal.uid_of(dir.wal.len()),
+        }
+    }
+
+    fn end_refused(&self, reason: String, stranded: Option<Stranded>) -> bool {
+        if let Some(server) = self.pg().server.as_mut() {
+            server.refusal = Some(Refusal { reason, stranded });
+        }
+        false
+    }
+
+    fn note_streaming(&self) {
+        let newly = {
+            let mut pg = self.pg();
+            let Some(server) = pg.server.as_mut() else { return };
+            server.refusal = None;
+            server.receiver.as_mut().is_some_and(|r| !std::mem::replace(&mut r.streaming, true))
+        };
+        if newly {
+            self.bells.state.ring();
+        }
+    }
+
+    /// Once for each connection, and whatever comes to a server that has promised to receive no more.
+    fn note_received(&self, from: &Conninfo, first: bool) {
+        let sealed = self.pg().server.as_ref().is_some_and(|s| s.sealed);
+        if first || sealed {
+            self.chronicle.note(Happened::Received { node: self.name.clone(), from: from.host.clone() });
+        }
     }
 
     fn heard(&self) {
@@ -101,25 +149,57 @@ impl PgHost {
         }
     }
 
-    async fn take(&self, end: &End, packet: Packet) {
+    /// False when the receiver ends by it.
+    async fn take(&self, end: &End, packet: Packet) -> bool {
         match packet {
+            Packet::Histories(histories) => {
+                if let Some((dir, _)) = self.pg().running() {
+                    dir.histories.extend(histories.into_iter().map(|h| (h.tli, h)));
+                }
+                return true;
+            }
+            // What it holds already is sent anew first, and moves nothing.
+            Packet::Wal { records, .. } if records.is_empty() => self.note_streaming(),
             Packet::Wal { records, history } => {
+                self.note_streaming();
                 if let Some((dir, _)) = self.pg().running() {
                     dir.receive(&records, &history);
                 }
-                let flush = Duration::from_micros(200)..Duration::from_millis(1);
-                self.fate.sleep(self.fate.draw(flush)).await;
-                if let Some((dir, _)) = self.pg().running() {
-                    dir.flush();
+                self.reply(end);
+                if self.flush_received().await.is_err() {
+                    self.kill_server();
+                    return false;
                 }
-                self.bells.wal.ring();
             }
             Packet::Keepalive => {}
+            Packet::Refused { reason } => return self.end_refused(reason, None),
+            Packet::Stranded { how, reason } => return self.end_refused(reason, Some(how)),
             other => panic!("{}: a WAL receiver was sent {other:?}", self.name),
         }
-        let flushed = self.pg().running().map(|(dir, _)| dir.end().lsn);
-        if let Some(lsn) = flushed {
-            end.send(Packet::Flushed(lsn));
+        self.reply(end);
+        true
+    }
+
+    async fn flush_received(&self) -> Result<(), super::knobs::NoDisk> {
+        let sync = Duration::from_micros(200)..Duration::from_millis(1);
+        self.fate.sleep(self.fate.draw(sync)).await;
+        self.disk_takes().await?;
+        if let Some((dir, server)) = self.pg().running() {
+            dir.flush();
+            server.received = Some((dir.history.tli, dir.wal.end()));
+        }
+        self.bells.wal.ring();
+        Ok(())
+    }
+
+    fn reply(&self, end: &End) {
+        let reply = self.pg().running().map(|(dir, server)| Packet::Reply {
+            written: dir.wal.end_of(dir.written),
+            flushed: dir.wal.end_of(dir.flushed),
+            applied: dir.wal.end_of(server.replayed),
+        });
+        if let Some(reply) = reply {
+            end.send(reply);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Settings of a running server change some time after they were written.
 
-use super::host::PgHost;
+use super::host::{PgHost, until_either};
 use super::sync::SyncNames;
 use pgbaton_core::model::Position;
 use std::sync::Arc;
@@ -17,7 +17,10 @@ impl PgHost {
         self.spawn(async move {
             host.fate.sleep(host.fate.draw_ms(1..50)).await;
             if let Some((dir, server)) = host.pg().running() {
-                server.names = SyncNames::read(&dir.names);
+                // What can't be read is said in the log, and all stays as it is.
+                if let Ok(names) = SyncNames::read(&dir.names) {
+                    server.use_names(names);
+                }
                 server.names_done += 1;
             }
             host.note_names();
@@ -62,12 +65,6 @@ impl PgHost {
             server.sealed = gone && server.replayed == dir.wal.len() && dir.flushed == dir.wal.len();
             server.sealed.then(|| Ok(dir.end()))
         };
-        loop {
-            let (replays, states) = (self.bells.replay.rings(), self.bells.state.rings());
-            if let Some(found) = sealed() {
-                return found;
-            }
-            crate::world::fate::either(self.bells.replay.past(replays), self.bells.state.past(states)).await;
-        }
+        until_either(&self.bells.replay, &self.bells.state, sealed).await
     }
 }

@@ -1,10 +1,12 @@
 //! A WAL sender: serves one follower for as long as their logs agree.
 
-use super::host::{PgHost, SenderState};
+use super::host::PgHost;
+use super::server::{Phase, SenderState};
+use super::slots::{missing, removed};
 use crate::net::{End, Follow, Packet};
 use crate::world::fate::either;
 use futures_util::future::Either;
-use pgbaton_core::model::History;
+use pgbaton_core::model::{History, Lsn, Stranded, Timeline};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,32 +16,55 @@ const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Records in one message.
 const BATCH: usize = 2000;
 
+/// How far a follower is served.
+struct Progress {
+    connection: u64,
+    /// Records sent; `None` until it was sent the segment it began at anew.
+    sent: Option<usize>,
+    follow: Follow,
+}
+
+enum Batch {
+    Send(Packet, usize),
+    /// All that is flushed here has been sent.
+    Nothing,
+    /// The WAL it needs is gone.
+    Removed(String),
+    /// This connection is no longer served.
+    Over,
+}
+
 impl PgHost {
     pub(super) async fn send_wal(self: Arc<Self>, end: Arc<End>, follow: Follow) {
-        let (connection, histories) = match self.admit_follower(&follow) {
-            Ok(admitted) => admitted,
+        match self.histories_for(&follow) {
+            Ok(histories) => end.send(Packet::Histories(histories)),
             Err(reason) => return end.send(Packet::Refused { reason }),
+        }
+        let connection = match self.admit_follower(&follow) {
+            Ok(connection) => connection,
+            Err(refused) => return end.send(refused),
         };
-        end.send(Packet::Histories(histories));
         self.bells.state.ring();
         self.spawn(self.clone().watch_follower(end.clone(), connection));
-        let mut sent = {
-            let pg = self.pg();
-            let dir = pg.dir.as_ref().expect("a server runs on a directory");
-            dir.wal.count_until(follow.end)
-        };
+        let mut progress = Progress { connection, sent: None, follow };
         loop {
             let rings = self.bells.wal.rings();
-            match self.next_batch(connection, sent) {
-                None => break,
-                Some(Some((packet, now_sent))) => {
-                    sent = now_sent;
+            match self.next_batch(&progress) {
+                Batch::Over => break,
+                Batch::Removed(reason) => {
+                    end.send(Packet::Stranded { how: Stranded::WalRemoved, reason });
+                    break;
+                }
+                Batch::Send(packet, sent) => {
+                    progress.sent = Some(sent);
                     end.send(packet);
                 }
-                Some(None) => self.mark_streaming(connection),
+                Batch::Nothing => self.mark_streaming(connection),
             }
             match either(end.recv(), self.bells.wal.past(rings)).await {
-                Either::Left(Some(Packet::Flushed(lsn))) => self.note_flushed(connection, lsn),
+                Either::Left(Some(Packet::Reply { written, flushed, applied })) => {
+                    self.note_reply(connection, [written, flushed, applied]);
+                }
                 Either::Left(_) => break,
                 Either::Right(()) => {}
             }
@@ -48,49 +73,77 @@ impl PgHost {
         end.close();
     }
 
-    /// What a server checks before it streams; the reasons are those Postgres gives.
-    fn admit_follower(&self, follow: &Follow) -> Result<(u64, Vec<History>), String> {
-        let now = self.fate.now();
+    /// What a follower fetches first: every history from its own timeline up to this server's.
+    fn histories_for(&self, follow: &Follow) -> Result<Vec<History>, String> {
         let mut pg = self.pg();
-        let (dir, server) = pg.running().expect("tasks of a dead server don't run");
-        if !dir.admitted.contains(&follow.node) {
-            return Err(format!("no pg_hba.conf entry and no slot for node {}", follow.node));
-        }
+        let (dir, _) = pg.running().expect("tasks of a dead server don't run");
         if dir.system_id != follow.system_id {
             return Err("database system identifier differs".into());
         }
-        if follow.end > dir.wal.end_of(dir.flushed) {
-            return Err("requested starting point is ahead of the WAL flush position of this server".into());
+        if follow.tli > dir.history.tli {
+            return Err(format!("timeline {} is behind recovery timeline {}", dir.history.tli, follow.tli));
+        }
+        let asked = (follow.tli.0 + 1..=dir.history.tli.0).map(Timeline);
+        let missing = |tli: Timeline| format!("could not receive timeline history file {tli}");
+        asked.map(|tli| dir.histories.get(&tli).cloned().ok_or_else(|| missing(tli))).collect()
+    }
+
+    /// What a server checks before it streams; the reasons are those Postgres gives.
+    fn admit_follower(&self, follow: &Follow) -> Result<u64, Packet> {
+        let refused = |reason: String| Packet::Refused { reason };
+        let now = self.fate.now();
+        let mut pg = self.pg();
+        let connection = pg.next_backend();
+        let (dir, server) = pg.running().expect("tasks of a dead server don't run");
+        if let Some(slot) = &follow.slot {
+            if !dir.slots.contains_key(slot) {
+                return Err(refused(missing(slot)));
+            }
+            if server.senders.values().any(|s| s.slot.as_ref() == Some(slot)) {
+                return Err(refused(format!("replication slot \"{slot}\" is active for another sender")));
+            }
+        }
+        if follow.end > dir.wal.end_of(dir.flushed) && follow.tli == dir.history.tli {
+            let reason = "requested starting point is ahead of the WAL flush position of this server";
+            return Err(refused(reason.into()));
         }
         let count = dir.wal.count_until(follow.end);
         if dir.wal.end_of(count) != follow.end || dir.wal.uid_of(count) != follow.last {
-            return Err("requested starting point is not in this server's history".into());
+            let reason = "requested starting point is not in this server's history".into();
+            return Err(Packet::Stranded { how: Stranded::Forked, reason });
         }
-        server.connections += 1;
-        let connection = server.connections;
-        // A receiver that comes again replaces its predecessor: the slot is active once only.
-        server.senders.retain(|_, s| s.node != follow.node);
-        server.senders.insert(
-            connection,
-            SenderState { node: follow.node, streaming: false, flushed: follow.end, last_reply: now },
-        );
-        Ok((connection, dir.histories.values().cloned().collect()))
+        let state = SenderState {
+            application: follow.application.clone(),
+            slot: follow.slot.clone(),
+            rank: server.names.rank(&follow.application),
+            streaming: false,
+            written: Lsn::ZERO,
+            flushed: Lsn::ZERO,
+            applied: Lsn::ZERO,
+            last_reply: now,
+        };
+        server.senders.insert(connection, state);
+        Ok(connection)
     }
 
-    /// `None` when this connection is no longer served, `Some(None)` when all is sent.
-    #[allow(clippy::option_option)]
-    fn next_batch(&self, connection: u64, sent: usize) -> Option<Option<(Packet, usize)>> {
+    fn next_batch(&self, progress: &Progress) -> Batch {
         let mut pg = self.pg();
-        let (dir, server) = pg.running()?;
-        if !server.senders.contains_key(&connection) {
-            return None;
+        let segment_bytes = pg.settings.segment_bytes;
+        let Some((dir, server)) = pg.running() else { return Batch::Over };
+        if server.phase == Phase::Orphaned || !server.senders.contains_key(&progress.connection) {
+            return Batch::Over;
         }
-        if sent >= dir.flushed {
-            return Some(None);
+        let (sent, next) = match progress.sent {
+            Some(sent) if sent >= dir.flushed => return Batch::Nothing,
+            Some(sent) => (sent, dir.wal.end_of(sent)),
+            None => (dir.wal.count_until(progress.follow.end), progress.follow.start),
+        };
+        if !dir.wal.holds(next) {
+            return Batch::Removed(removed(next, segment_bytes));
         }
         let until = dir.flushed.min(sent + BATCH);
-        let packet = Packet::Wal { records: dir.wal.records()[sent..until].to_vec(), history: dir.history.clone() };
-        Some(Some((packet, until)))
+        let records = dir.wal.records()[sent..until].to_vec();
+        Batch::Send(Packet::Wal { records, history: dir.history.clone() }, until)
     }
 
     /// Caught up once; from then on its acknowledgements count.
@@ -106,15 +159,20 @@ impl PgHost {
         }
     }
 
-    fn note_flushed(&self, connection: u64, lsn: pgbaton_core::model::Lsn) {
+    fn note_reply(&self, connection: u64, [written, flushed, applied]: [Lsn; 3]) {
         let now = self.fate.now();
         let news = {
             let mut pg = self.pg();
-            let sender = pg.server.as_mut().and_then(|s| s.senders.get_mut(&connection));
-            sender.is_some_and(|s| {
-                s.last_reply = now;
-                std::mem::replace(&mut s.flushed, lsn) != lsn
-            })
+            let version = pg.settings.version;
+            let Some((dir, server)) = pg.running() else { return };
+            let Some(s) = server.senders.get_mut(&connection) else { return };
+            s.last_reply = now;
+            let news = (s.written, s.flushed, s.applied) != (written, flushed, applied);
+            (s.written, s.flushed, s.applied) = (written, flushed, applied);
+            if let Some(slot) = &s.slot {
+                dir.confirm_slot(slot, flushed, version);
+            }
+            news
         };
         if news {
             self.bells.acks.ring();

@@ -1,108 +1,144 @@
-//! What the server does for a connection: answer a probe, commit for a client, or hand out its directory.
+//! What the server does for a connection: answer a probe, serve a client, or hand out its directory.
 
-use super::host::{PgHost, Phase};
-use super::wal::Kind;
+use super::host::PgHost;
+use super::server::{Interrupt, Phase};
+use super::slots::{missing, removed};
+use super::sync::SyncCommit;
+use crate::net::packet::Setting;
 use crate::net::{End, Packet, SourceInfo};
 use crate::world::fate::either;
 use futures_util::future::Either;
-use pgbaton_core::model::NodeId;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// One backend. Its end, also by the death of its task, takes it off the server's lists.
+pub(super) struct Session<'a> {
+    host: &'a PgHost,
+    pub backend: u64,
+    pub level: SyncCommit,
+    /// What the session has set for itself.
+    read_only: Option<bool>,
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if let Some(server) = self.host.pg().server.as_mut() {
+            server.commits.remove(&self.backend);
+            server.sessions = server.sessions.saturating_sub(1);
+        }
+        self.host.bells.state.ring();
+    }
+}
+
+impl Session<'_> {
+    /// Of the session or, as far as it has set nothing, of the server.
+    pub fn read_only(&self, default: bool) -> bool {
+        self.read_only.unwrap_or(default)
+    }
+}
 
 impl PgHost {
     pub(super) async fn session(self: Arc<Self>, end: Arc<End>) {
         let Some(first) = end.recv().await else { return };
-        if matches!(first, Packet::Ping) {
+        match first {
             // Even a server that is starting says something.
-            return end.send(Packet::Pong);
+            Packet::Ping => return end.send(Packet::Pong),
+            Packet::Interrupt { backend, terminate } => return self.interrupt(backend, terminate),
+            _ => {}
         }
         if let Some(reason) = self.closed_because() {
             return end.send(Packet::Refused { reason });
         }
         match first {
-            Packet::Hello => self.clone().serve_client(&end).await,
+            Packet::Hello => self.serve_client(&end).await,
             Packet::Follow(follow) => self.clone().send_wal(end, follow).await,
-            Packet::Copy { node, takes } => self.copy_out(&end, node, takes).await,
+            Packet::Copy { slot, takes } => self.copy_out(&end, slot, takes).await,
             other => panic!("{}: a connection began with {other:?}", self.name),
         }
     }
 
+    /// Why there are no new sessions.
     fn closed_because(&self) -> Option<String> {
         let pg = self.pg();
-        match pg.server.as_ref().map(|s| s.phase) {
-            Some(Phase::Up) => None,
-            Some(Phase::Starting) => Some("the database system is starting up".into()),
-            Some(Phase::Stopping) | None => Some("the database system is shutting down".into()),
+        match pg.server.as_ref().map(|s| (s.phase, s.smart_stop)) {
+            Some((Phase::Up, false)) => None,
+            Some((Phase::Starting, _)) => Some("the database system is starting up".into()),
+            _ => Some("the database system is shutting down".into()),
         }
     }
 
-    /// Ends when a shutdown begins: a fast one ends sessions first.
-    async fn until_stopping(&self) {
-        let stopping = || self.closed_because().map(|_| ());
-        self.bells.state.until(stopping).await;
+    /// A shutdown ends all sessions; the death of the postmaster ends those that wait for something.
+    async fn until_ended(&self, backend: u64) {
+        let ended = || {
+            let pg = self.pg();
+            let Some(server) = pg.server.as_ref() else { return Some(()) };
+            let waits = server.commits.get(&backend).is_none_or(|commit| commit.waits);
+            let over = server.phase == Phase::Stopping || (server.phase == Phase::Orphaned && waits);
+            over.then_some(())
+        };
+        self.bells.state.until(ended).await;
     }
 
-    async fn serve_client(self: Arc<Self>, end: &End) {
-        let read_only = !self.pg().is_open();
-        end.send(Packet::Welcome { read_only });
+    fn interrupt(&self, backend: u64, terminate: bool) {
+        let how = if terminate { Interrupt::Terminate } else { Interrupt::Cancel };
+        if let Some(commit) = self.pg().server.as_mut().and_then(|s| s.commits.get_mut(&backend)) {
+            commit.interrupt = Some(how);
+        }
+        self.bells.acks.ring();
+    }
+
+    fn open_session(&self) -> Option<(Session<'_>, bool)> {
+        let mut pg = self.pg();
+        let backend = pg.next_backend();
+        let level = pg.settings.synchronous_commit;
+        let server = pg.server.as_mut()?;
+        server.sessions += 1;
+        let read_only = server.in_recovery || server.read_only_default;
+        Some((Session { host: self, backend, level, read_only: None }, read_only))
+    }
+
+    async fn serve_client(&self, end: &End) {
+        let Some((mut session, read_only)) = self.open_session() else { return };
+        let backend = session.backend;
+        end.send(Packet::Welcome { read_only, backend });
         let talk = async {
             while let Some(packet) = end.recv().await {
                 let answer = match packet {
-                    Packet::Insert { id } => self.insert(id).await,
-                    Packet::Read { most } => Packet::Rows(self.latest_rows(most)),
-                    _ => break,
+                    Packet::Insert { id } => self.insert(&session, id).await,
+                    Packet::Select => Some(Packet::Rows(self.visible_rows())),
+                    Packet::Set(Setting::SynchronousCommit(level)) => {
+                        session.level = level;
+                        Some(Packet::Done)
+                    }
+                    Packet::Set(Setting::ReadOnly(read_only)) => {
+                        session.read_only = Some(read_only);
+                        Some(Packet::Done)
+                    }
+                    _ => None,
                 };
+                let Some(answer) = answer else { break };
                 end.send(answer);
             }
         };
-        either(talk, self.until_stopping()).await;
+        either(talk, self.until_ended(backend)).await;
+        end.close();
     }
 
-    /// Insert, flush here, then wait for the standbys: a crash while waiting leaves the row in the log.
-    async fn insert(&self, id: u64) -> Packet {
-        let count = {
-            let uid = self.fate.random();
-            let mut pg = self.pg();
-            match pg.running() {
-                Some((dir, server)) if server.is_open() => {
-                    server.waiting.insert(id);
-                    dir.write(uid, Kind::Insert(id))
-                }
-                _ => {
-                    return Packet::Refused { reason: "cannot execute INSERT in a read-only transaction".into() };
-                }
-            }
-        };
-        let flush = Duration::from_micros(200)..Duration::from_millis(1);
-        self.fate.sleep(self.fate.draw(flush)).await;
-        let lsn = {
-            let mut pg = self.pg();
-            let (dir, _) = pg.running().expect("tasks of a dead server don't run");
-            dir.flushed = dir.flushed.max(count);
-            dir.wal.end_of(count)
-        };
-        self.bells.wal.ring();
-        let confirmed = || {
-            let mut pg = self.pg();
-            let (_, server) = pg.running()?;
-            let satisfied = server.names.satisfied(lsn, &server.senders);
-            satisfied.then(|| server.waiting.remove(&id)).map(|_| ())
-        };
-        self.bells.acks.until(confirmed).await;
-        Packet::Committed { id }
-    }
-
-    /// The source's part in a rewind or a base backup.
-    async fn copy_out(&self, end: &End, node: Option<NodeId>, takes: Duration) {
+    /// The source's part in a rewind or a base backup; a base backup brings the slot of its node.
+    async fn copy_out(&self, end: &End, slot: Option<String>, takes: Duration) {
         let info = {
-            let pg = self.pg();
-            let dir = pg.dir.as_ref().expect("a server runs on a directory");
-            if node.is_some_and(|n| !dir.admitted.contains(&n)) {
-                drop(pg);
-                let reason = "no pg_hba.conf entry for replication connection".into();
+            let mut pg = self.pg();
+            let Some((dir, _)) = pg.running() else { return };
+            if let Some(name) = slot.as_ref().filter(|name| !dir.slots.contains_key(*name)) {
+                let reason = missing(name);
                 return end.send(Packet::Refused { reason });
             }
-            SourceInfo { system_id: dir.system_id, history: dir.history.clone(), checkpoint_tli: dir.checkpoint.tli }
+            SourceInfo {
+                system_id: dir.system_id,
+                history: dir.history.clone(),
+                checkpoint_tli: dir.checkpoint.tli,
+                recovery_ended_on: dir.recovery_ended_on,
+            }
         };
         end.send(Packet::Source(info));
         let copy = async {
@@ -110,14 +146,35 @@ impl PgHost {
             if !matches!(end.recv().await, Some(Packet::Keepalive)) {
                 return;
             }
+            if slot.is_some() && self.write_checkpoint().await.is_err() {
+                return self.kill_server();
+            }
+            let begin = self.pg().dir.as_ref().map(|dir| dir.checkpoint.lsn).unwrap_or_default();
             self.fate.sleep(takes).await;
-            let image = self.pg().dir.as_ref().map(|d| d.image());
-            end.send(Packet::Copied(Box::new(image.expect("a server runs on a directory"))));
+            // Reading comes to no end either.
+            let _full_is_no_trouble = self.disk_takes().await;
+            end.send(self.copied(begin, slot.as_deref()));
             // Until the reader has it all.
             end.recv().await;
         };
-        if let Either::Right(()) = either(copy, self.until_stopping()).await {
+        if let Either::Right(()) = either(copy, self.until_ended(0)).await {
             end.close();
         }
+    }
+
+    /// All WAL since the checkpoint at which a base backup began has to be there at its end.
+    fn copied(&self, begin: pgbaton_core::model::Lsn, slot: Option<&str>) -> Packet {
+        let mut pg = self.pg();
+        let (version, segment_bytes) = (pg.settings.version, pg.settings.segment_bytes);
+        let dir = pg.dir.as_mut().expect("a server runs on a directory");
+        if let Some(name) = slot {
+            if !dir.wal.holds(begin) {
+                return Packet::Refused { reason: removed(begin, segment_bytes) };
+            }
+            // What was streamed beside the copy needs to be kept no longer.
+            let end = dir.end().lsn;
+            dir.confirm_slot(name, end, version);
+        }
+        Packet::Copied(Box::new(dir.image()))
     }
 }

@@ -1,42 +1,63 @@
-//! `synchronous_standby_names`: whether a commit may be acknowledged.
+//! Whether a commit may be acknowledged.
 
-use super::host::SenderState;
+use super::names::{Method, Rule, parse};
+use super::server::SenderState;
 use pgbaton_core::model::{Lsn, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// `ANY k (nodes)`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SyncNames {
-    k: usize,
-    nodes: BTreeSet<NodeId>,
+/// `synchronous_commit`: how far a commit has to have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncCommit {
+    /// Not even flushed here.
+    Off,
+    Local,
+    /// Handed to the standby's kernel: it survives the death of processes there, not a loss of power.
+    RemoteWrite,
+    On,
+    RemoteApply,
 }
 
+/// `synchronous_standby_names` as the backends work under it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SyncNames(Option<Rule>);
+
 impl SyncNames {
-    /// # Panics
-    /// On what Postgres would refuse to load: pgbaton writes nothing but this form.
-    pub fn read(text: &str) -> SyncNames {
-        if text.is_empty() {
-            return SyncNames::default();
-        }
-        let parts = text.strip_prefix("ANY ").and_then(|rest| rest.strip_suffix(')')?.split_once(" ("));
-        let (k, names) = parts.unwrap_or_else(|| panic!("synchronous_standby_names can't be {text:?}"));
-        SyncNames {
-            k: k.parse().expect("ANY is followed by a number"),
-            nodes: names.split(", ").filter_map(|n| NodeId::from_standby_name(n.trim_matches('"'))).collect(),
-        }
+    pub fn read(text: &str) -> Result<SyncNames, String> {
+        parse(text).map(SyncNames)
     }
 
-    /// How many must have flushed, and who counts.
+    /// How many must have confirmed a commit, and which members count.
     pub fn parts(&self) -> (usize, BTreeSet<NodeId>) {
-        (self.k, self.nodes.clone())
+        let Some(rule) = &self.0 else { return (0, BTreeSet::new()) };
+        (rule.count, rule.names.iter().filter_map(|name| NodeId::from_standby_name(name)).collect())
     }
 
-    /// Only standbys that stream count; one that still catches up doesn't, whatever it has flushed.
-    pub fn satisfied(&self, lsn: Lsn, senders: &BTreeMap<u64, SenderState>) -> bool {
-        if self.k == 0 {
+    /// The place of an application in the list, when it has one.
+    pub fn rank(&self, application: &str) -> Option<usize> {
+        let names = &self.0.as_ref()?.names;
+        names.iter().position(|name| name == "*" || name.eq_ignore_ascii_case(application))
+    }
+
+    /// Only listed standbys that stream count; one that still catches up doesn't, whatever it has flushed. Each
+    /// connection counts for itself, also of two with the same name.
+    pub fn satisfied(&self, level: SyncCommit, lsn: Lsn, senders: &BTreeMap<u64, SenderState>) -> bool {
+        let (Some(rule), true) = (&self.0, level >= SyncCommit::RemoteWrite) else {
             return true;
+        };
+        let has = |s: &SenderState| match level {
+            SyncCommit::RemoteWrite => s.written >= lsn,
+            SyncCommit::RemoteApply => s.applied >= lsn,
+            _ => s.flushed >= lsn,
+        };
+        let streaming = senders.values().filter(|s| s.streaming && s.flushed > Lsn::ZERO);
+        let candidates = streaming.filter_map(|s| Some((s.rank?, s)));
+        match rule.method {
+            Method::Any => candidates.filter(|(_, s)| has(s)).count() >= rule.count,
+            Method::First => {
+                let mut best: Vec<(usize, &SenderState)> = candidates.collect();
+                best.sort_by_key(|(rank, _)| *rank);
+                best.len() >= rule.count && best[..rule.count].iter().all(|(_, s)| has(s))
+            }
         }
-        let flushed = senders.values().filter(|s| s.streaming && s.flushed >= lsn && self.nodes.contains(&s.node));
-        flushed.map(|s| s.node).collect::<BTreeSet<_>>().len() >= self.k
     }
 }

@@ -1,35 +1,39 @@
-//! initdb, pg_rewind and pg_basebackup. They run as children of the keeper and die with it.
+//! initdb and pg_basebackup, and what pg_rewind has in common with them. They run as children of the keeper and
+//! die with it.
 
 use super::directory::{Conninfo, DataDir};
 use super::host::PgHost;
-use super::wal::{Image, Kind};
+use super::wal::Image;
 use crate::net::{End, Packet, SourceInfo};
 use pgbaton_core::check::Kind as Happened;
-use pgbaton_core::model::{ControlState, Lsn, NodeId, Position};
+use pgbaton_core::model::{Lsn, NodeId, Position};
 use pgbaton_core::ports::{PgError, Source};
 use std::time::Duration;
 
 /// How long a tool waits for a word of its source.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn retry(what: impl Into<String>) -> PgError {
+pub(super) fn retry(what: impl Into<String>) -> PgError {
     PgError::Retry(what.into())
 }
 
 impl PgHost {
     pub async fn initdb(&self) -> Result<(), PgError> {
         self.fate.sleep(self.fate.draw_ms(300..800)).await;
-        let system_id = self.fate.random() >> 1;
+        if self.disk_takes().await.is_err() {
+            return Err(retry("initdb can't write"));
+        }
+        let (system_id, now) = (self.fate.random() >> 1, self.fate.now());
         let mut pg = self.pg();
         if pg.dir.is_some() {
             return Err(PgError::Operator("the data directory is not empty".into()));
         }
-        pg.dir = Some(DataDir::new(system_id));
+        pg.dir = Some(DataDir::new(system_id, now));
         Ok(())
     }
 
     /// The directory of a stopped server.
-    fn stopped<T>(&self, work: impl FnOnce(&mut DataDir) -> T) -> Result<T, PgError> {
+    pub(super) fn stopped<T>(&self, work: impl FnOnce(&mut DataDir) -> T) -> Result<T, PgError> {
         let mut pg = self.pg();
         if pg.server.is_some() {
             return Err(retry("the server is running"));
@@ -48,7 +52,7 @@ impl PgHost {
         Ok(place)
     }
 
-    async fn open_source(&self, source: &Source, copy: Packet) -> Result<(End, SourceInfo), PgError> {
+    pub(super) async fn open_source(&self, source: &Source, copy: Packet) -> Result<(End, SourceInfo), PgError> {
         let connect = self.net.connect(&self.name, &source.host, source.port);
         let end = match self.fate.timeout(PATIENCE, connect).await {
             Some(Ok(end)) => end,
@@ -63,57 +67,17 @@ impl PgHost {
         }
     }
 
-    async fn fetch(&self, end: End, takes: Duration) -> Result<Image, PgError> {
+    pub(super) async fn fetch(&self, end: End, takes: Duration) -> Result<Image, PgError> {
         end.send(Packet::Keepalive);
-        match self.fate.timeout(PATIENCE + takes, end.recv()).await {
-            Some(Some(Packet::Copied(image))) => Ok(*image),
-            _ => Err(retry("the source went away")),
+        let image = match self.fate.timeout(PATIENCE + takes, end.recv()).await {
+            Some(Some(Packet::Copied(image))) => image,
+            Some(Some(Packet::Refused { reason })) => return Err(retry(reason)),
+            _ => return Err(retry("the source went away")),
+        };
+        match self.disk_takes().await {
+            Ok(()) => Ok(*image),
+            Err(_) => Err(retry("the copy can't be written")),
         }
-    }
-
-    /// Compares what the control files say, and only that: against a source that was promoted and
-    /// has not written a checkpoint since, it finds nothing to do.
-    pub async fn rewind(&self, source: &Source) -> Result<(), PgError> {
-        let unclean =
-            self.stopped(|dir| !matches!(dir.state, ControlState::ShutDown | ControlState::ShutDownInRecovery))?;
-        if unclean {
-            self.recover_single_user().await?;
-        }
-        let takes = self.fate.draw_ms(200..600);
-        let (end, info) = self.open_source(source, Packet::Copy { node: None, takes }).await?;
-        let fork = self.stopped(|dir| {
-            if dir.system_id != info.system_id {
-                return Err(PgError::Operator("source and target are from different systems".into()));
-            }
-            if dir.checkpoint.tli == info.checkpoint_tli {
-                return Ok(None);
-            }
-            let fork = info.history.fork(&dir.history);
-            let fork = fork.ok_or_else(|| PgError::Condemned("no common ancestor timeline".into()))?;
-            // Nothing of its own past the fork: the directory can follow as it is.
-            Ok((dir.end().lsn > fork.lsn).then_some(fork))
-        })??;
-        if fork.is_none() {
-            return Ok(());
-        }
-        self.stopped(|dir| dir.half_rewound = true)?;
-        let image = self.fetch(end, takes).await?;
-        self.stopped(|dir| {
-            let admitted = std::mem::take(&mut dir.admitted);
-            let before = std::mem::replace(dir, DataDir::from_image(image));
-            dir.admitted = admitted;
-            self.note_rebuilt(&before, dir);
-        })
-    }
-
-    /// pg_rewind recovers an uncleanly stopped target in single-user mode, which writes WAL.
-    async fn recover_single_user(&self) -> Result<(), PgError> {
-        self.fate.sleep(self.fate.draw_ms(40..120)).await;
-        let uid = self.fate.random();
-        self.stopped(|dir| {
-            dir.write_checkpoint(uid, Kind::Shutdown);
-            dir.state = ControlState::ShutDown;
-        })
     }
 
     /// Into a staging directory: until it is complete the old directory stays as it is.
@@ -122,11 +86,14 @@ impl PgHost {
             return Err(retry("the server is running"));
         }
         let takes = self.fate.draw_ms(300..1000);
-        let ask = Packet::Copy { node: Some(me), takes };
+        let name = me.standby_name();
+        let ask = Packet::Copy { slot: Some(name.clone()), takes };
         let (end, _) = self.open_source(source, ask).await?;
         let image = self.fetch(end, takes).await?;
         let mut dir = DataDir::from_image(image);
-        dir.conninfo = Some(Conninfo { me, host: source.host.clone(), port: source.port });
+        dir.standby_signal = true;
+        let (host, port) = (source.host.clone(), source.port);
+        dir.conninfo = Some(Conninfo { application: name.clone(), slot: Some(name), host, port });
         let mut pg = self.pg();
         if let Some(before) = &pg.dir {
             self.note_rebuilt(before, &dir);
@@ -136,7 +103,7 @@ impl PgHost {
     }
 
     /// Which rows were in a directory and are not in the one that takes its place.
-    fn note_rebuilt(&self, before: &DataDir, after: &DataDir) {
+    pub(super) fn note_rebuilt(&self, before: &DataDir, after: &DataDir) {
         let rows = |dir: &DataDir| dir.rows(dir.flushed);
         let gone = rows(before).difference(&rows(after)).copied().collect();
         self.chronicle.note(Happened::Rebuilt { node: self.name.clone(), gone });

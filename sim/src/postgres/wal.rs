@@ -1,12 +1,16 @@
-//! The write-ahead log of one directory: the records it holds, oldest first, whatever their timeline.
+//! The write-ahead log of one directory: its records, oldest first, whatever their timeline.
 
 use super::directory::Conninfo;
-use pgbaton_core::model::{History, Lsn, Position, Timeline};
+use pgbaton_core::model::{History, Lsn, Moment, Position, Timeline};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    Insert(u64),
+    /// A row and its commit. `feedback` asks standbys to say so once they have replayed it.
+    Insert {
+        id: u64,
+        feedback: bool,
+    },
     Checkpoint,
     /// The checkpoint of an orderly shutdown.
     Shutdown,
@@ -22,12 +26,16 @@ pub struct Record {
     pub tli: Timeline,
     pub start: Lsn,
     pub end: Lsn,
+    /// The time in a commit record, by which a delayed standby goes.
+    pub at: Moment,
     pub kind: Kind,
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Wal {
     records: Vec<Record>,
+    /// Segments before this one are removed. Their records stay in the list: the tables are made of them.
+    held_from: Lsn,
 }
 
 /// Where the log of a new cluster starts.
@@ -73,16 +81,15 @@ impl Wal {
     }
 
     /// Writes a record and gives its start.
-    pub fn write(&mut self, uid: u64, tli: Timeline, kind: Kind) -> Lsn {
+    pub fn write(&mut self, uid: u64, tli: Timeline, at: Moment, kind: Kind) -> Lsn {
         let start = self.end();
         let size = match kind {
-            Kind::Insert(_) => 0xa8,
+            Kind::Insert { .. } => 0xa8,
             Kind::Checkpoint | Kind::Shutdown => 0x78,
             Kind::EndOfRecovery => 0x30,
         };
         let end = Lsn(start.0 + size);
-        let record = Record { uid, tli, start, end, kind };
-        self.records.push(record);
+        self.records.push(Record { uid, tli, start, end, at, kind });
         start
     }
 
@@ -106,6 +113,19 @@ impl Wal {
         self.records.partition_point(|r| r.end <= lsn)
     }
 
+    /// Whether the WAL from `lsn` on is still there.
+    pub fn holds(&self, lsn: Lsn) -> bool {
+        lsn >= self.held_from
+    }
+
+    pub fn held_from(&self) -> Lsn {
+        self.held_from
+    }
+
+    pub fn remove_before(&mut self, lsn: Lsn) {
+        self.held_from = self.held_from.max(lsn);
+    }
+
     /// The latest checkpoint among the first `count` records.
     pub fn last_checkpoint(&self, count: usize) -> Option<Position> {
         let is_one = |r: &&Record| matches!(r.kind, Kind::Checkpoint | Kind::Shutdown);
@@ -115,7 +135,7 @@ impl Wal {
 
     pub fn inserts(&self, count: usize) -> impl Iterator<Item = u64> + '_ {
         self.records[..count].iter().filter_map(|r| match r.kind {
-            Kind::Insert(id) => Some(id),
+            Kind::Insert { id, .. } => Some(id),
             _ => None,
         })
     }
@@ -129,6 +149,7 @@ pub struct Image {
     pub history: History,
     pub histories: BTreeMap<Timeline, History>,
     pub checkpoint: Position,
+    pub standby_signal: bool,
     pub names: String,
     pub conninfo: Option<Conninfo>,
 }

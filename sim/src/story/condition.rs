@@ -2,8 +2,10 @@
 
 use super::observer::Observer;
 use crate::clients::Clients;
+use crate::postgres::{PgHost, Phase};
+use crate::world::NodeMachine;
 use pgbaton_core::model::{Moment, NodeState};
-use pgbaton_core::scenario::format::Writable;
+use pgbaton_core::scenario::condition::{ServerIs, Writable};
 use pgbaton_core::scenario::{Cast, Condition, Unresolved};
 use std::time::Duration;
 
@@ -12,9 +14,12 @@ const QUIET: Duration = Duration::from_secs(1);
 
 pub struct Sight<'a> {
     pub nodes: &'a [String],
+    pub machines: &'a [NodeMachine],
     pub observer: &'a Observer,
     pub clients: Option<&'a Clients>,
     pub cast: &'a Cast,
+    /// When the clients began.
+    pub began: Moment,
     /// When the step began to wait: older writes prove nothing.
     pub since: Moment,
     pub now: Moment,
@@ -33,6 +38,16 @@ impl Sight<'_> {
                 let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
                 Ok(self.observer.row(&name).is_some_and(|r| r.assigned_group_state == *goal))
             }
+            Condition::Postgres { node, postgres } => {
+                let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
+                let machine = self.machines.iter().find(|m| m.name == name);
+                Ok(machine.is_some_and(|m| server_is(&m.pg, *postgres)))
+            }
+            Condition::Pending { pending } => {
+                let rows = self.observer.rows();
+                Ok(rows.iter().any(|r| r.pending.as_ref().is_some_and(|p| p.contains(pending))))
+            }
+            Condition::Event { text } => Ok(self.observer.told_since(self.began, text)),
             Condition::Writable { writable, except } => {
                 let goals = || self.observer.goals(self.nodes);
                 let except = except.as_ref().map(|s| self.cast.resolve(s, &goals())).transpose()?;
@@ -64,5 +79,16 @@ impl Sight<'_> {
                 r.current_group_state == r.assigned_group_state
                     && matches!(r.assigned_group_state, NodeState::Primary | NodeState::Single | NodeState::Secondary)
             })
+    }
+}
+
+fn server_is(pg: &PgHost, asked: ServerIs) -> bool {
+    let pg = pg.pg();
+    let up = pg.server.as_ref().filter(|s| s.phase == Phase::Up);
+    match asked {
+        ServerIs::Down => pg.server.is_none(),
+        ServerIs::Up => up.is_some(),
+        ServerIs::Standby => up.is_some_and(|s| s.in_recovery),
+        ServerIs::Open => pg.is_open(),
     }
 }

@@ -1,8 +1,8 @@
 //! Watches the monitor as an operator's screen would, through a link that no fault touches, and
 //! gathers its event log while it is written.
 
-use crate::ports::SimLink;
 use crate::ports::clock::WALL_BASE_MS;
+use crate::ports::{SimClock, SimLink};
 use crate::world::{Bell, Fate, MONITOR, OBSERVER, World};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::{Epoch, Moment, NodeId, NodeState};
@@ -39,24 +39,31 @@ impl Observer {
         let observer = Observer::default();
         let link = || SimLink::new(&world.net, OBSERVER, MONITOR);
         let (events, states) = (observer.clone(), observer.clone());
-        world.spawn(OBSERVER, events.watch_events(link(), world.fate.clone()));
+        let (clock, reborn) = (world.monitor.clock.clone(), world.monitor.reborn.clone());
+        world.spawn(OBSERVER, events.watch_events(link(), world.fate.clone(), clock, reborn));
         world.spawn(OBSERVER, states.watch_states(link(), world.fate.clone()));
         observer
     }
 
-    async fn watch_events(self, link: SimLink, fate: Fate) {
+    /// Events arrive when they happen, so whatever the monitor's wall clock was moved by is known and taken back.
+    /// With another store the monitor counts anew, and tells some of it twice.
+    async fn watch_events(self, link: SimLink, fate: Fate, clock: SimClock, reborn: Bell) {
+        let (mut last, mut store) = (0, reborn.rings());
         loop {
-            let last = self.seen.lock().unwrap().events.last().map(|e| e.eventid);
-            let request = Request::Events {
-                formation: None,
-                group: None,
-                after: Some(last.unwrap_or(0)),
-                count: 1000,
-                wait: true,
-            };
+            if reborn.rings() != store {
+                (last, store) = (0, reborn.rings());
+            }
+            let request = Request::Events { formation: None, group: None, after: Some(last), count: 1000, wait: true };
             match ask(&link, &request, LOOK_PERIOD * 30).await {
-                Ok(Answer::Events(rows)) if !rows.is_empty() => {
-                    self.seen.lock().unwrap().events.extend(rows);
+                Ok(Answer::Events(mut rows)) if !rows.is_empty() => {
+                    last = rows.last().map_or(last, |row| row.eventid);
+                    for row in &mut rows {
+                        row.eventtime = row.eventtime.saturating_add_signed(-clock.wall_moved_ms());
+                    }
+                    let mut seen = self.seen.lock().unwrap();
+                    rows.retain(|row| !seen.events.contains(row));
+                    seen.events.extend(rows);
+                    drop(seen);
                     self.bell.ring();
                 }
                 _ => fate.sleep(PAUSE).await,
@@ -100,6 +107,12 @@ impl Observer {
     pub fn goals(&self, nodes: &[String]) -> Vec<(String, NodeState)> {
         let of = |name: &String| Some((name.clone(), self.row(name)?.assigned_group_state));
         nodes.iter().filter_map(of).collect()
+    }
+
+    /// Whether the monitor told of this at or after a moment.
+    pub fn told_since(&self, since: Moment, text: &str) -> bool {
+        let seen = self.seen.lock().unwrap();
+        seen.events.iter().rev().take_while(|e| moment(e) >= since).any(|e| e.description.contains(text))
     }
 
     /// The event log as the trace wants it, in simulated time.

@@ -5,10 +5,11 @@ use super::observer::Observer;
 use super::outcome::Outcome;
 use super::verb;
 use crate::clients::Clients;
-use crate::world::World;
+use crate::world::{NodeMachine, World};
 use pgbaton_core::check::{Kind, Sense};
-use pgbaton_core::model::{Moment, NodeId};
+use pgbaton_core::model::{FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect, fault};
+use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
 use std::time::Duration;
 
 /// Two nodes that are made and joined need no more than this.
@@ -19,6 +20,9 @@ const WITHIN: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(5);
 /// What clients are given to end the write they are at: more than a statement may take.
 const LAST_WRITES: Duration = Duration::from_millis(2500);
+
+/// Every monitor has it.
+const DEFAULT_FORMATION: &str = "default";
 
 /// This world is an open book.
 const SENSES: [Sense; 9] = [
@@ -72,19 +76,49 @@ impl Play {
     /// The monitor, then one node after the other, until all is well.
     async fn boot(&mut self) -> bool {
         self.world.monitor.start();
-        for i in 0..self.world.nodes.len() {
-            self.world.nodes[i].start_keeper();
+        if let Err(why) = self.create_formation().await {
+            self.unmet.push(format!("the formation was not created: {why}"));
+            return false;
+        }
+        let joins = |node: &&NodeMachine| self.scenario.cluster.options(&node.name).join;
+        for (i, node) in self.world.nodes.iter().filter(joins).enumerate() {
+            node.start_keeper();
             let joined = i + 1;
             let limit = self.now() + BOOT_LIMIT;
             while !(self.observer.rows().len() == joined && self.settled()) {
                 if self.now() > limit {
-                    self.complain_about_nodes(&format!("node {joined} did not join"));
+                    let what = format!("{} did not join", node.name);
+                    self.complain_about_nodes(&what);
                     return false;
                 }
                 self.world.fate.sleep(TICK).await;
             }
         }
         true
+    }
+
+    /// The monitor is born with a formation of the usual kind; what is unusual is said before a node registers.
+    async fn create_formation(&self) -> Result<(), String> {
+        let cluster = &self.scenario.cluster;
+        if cluster.settings == FormationSettings::default() {
+            return Ok(());
+        }
+        let (formation, settings) = (cluster.formation.clone(), cluster.settings.clone());
+        let command = match formation.as_str() {
+            DEFAULT_FORMATION => {
+                let change = FormationChange {
+                    number_sync_standbys: Some(settings.number_sync_standbys),
+                    durability: settings.durability,
+                    secondary: Some(settings.secondary),
+                };
+                Command::SetFormation { formation, change }
+            }
+            _ => Command::CreateFormation { formation, settings },
+        };
+        match verb::ask_as_operator(&self.world, &Request::Command(command)).await? {
+            Answer::Accepted { .. } => Ok(()),
+            other => Err(format!("answered with {other:?}")),
+        }
     }
 
     fn settled(&self) -> bool {
@@ -94,9 +128,11 @@ impl Play {
     fn sight(&self, since: Moment) -> Sight<'_> {
         Sight {
             nodes: &self.scenario.cluster.nodes,
+            machines: &self.world.nodes,
             observer: &self.observer,
             clients: self.clients.as_ref(),
             cast: &self.cast,
+            began: self.began,
             since,
             now: self.now(),
         }
@@ -147,8 +183,8 @@ impl Play {
         let text = [&[verb.describe().to_string()], &names[..]].concat().join(" ");
         self.world.chronicle.note(Kind::Step { text });
         self.world.chronicle.note(fault::event(verb, &names));
-        let formation = self.scenario.cluster.formation.clone();
-        let done = verb::perform(&self.world, &formation, verb, name).await;
+        let formation = &self.scenario.cluster.formation;
+        let done = verb::perform(&self.world, formation, verb, &names, name).await;
         done.map_err(|why| format!("{} {}: {why}", verb.describe(), names.join(" ")))
     }
 
@@ -157,14 +193,22 @@ impl Play {
         self.world.net.heal_all();
         self.world.chronicle.note(Kind::Healed);
         let within = self.scenario.finally.converge;
-        let settled = self.wait_for(&Condition::Settled, within).await;
-        if !settled && self.scenario.finally.stalled.is_none() {
+        if let Some(pending) = self.scenario.finally.stalled.clone() {
+            // All the time it has to settle, to see that it doesn't.
+            self.world.fate.sleep(within).await;
+            let waits = self.sight(self.now()).holds(&Condition::Pending { pending }).unwrap_or(false);
+            if self.settled() || !waits {
+                self.complain_about_nodes("the group was to wait, and doesn't, or for another reason");
+            }
+            return;
+        }
+        if !self.wait_for(&Condition::Settled, within).await {
             self.complain_about_nodes("the group did not settle");
         }
     }
 
     fn complain_about_nodes(&mut self, what: &str) {
-        let of = |node: &crate::world::NodeMachine| {
+        let of = |node: &NodeMachine| {
             let state = match self.observer.row(&node.name) {
                 Some(r) => format!(
                     "{} -> {}{}",

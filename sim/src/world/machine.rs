@@ -1,17 +1,17 @@
-//! Machines and the processes that can be killed and paused on them.
+//! The machines of nodes, and the processes that can be killed and paused on them.
 
 use super::{Bell, Chronicle, Fate, MONITOR};
 use crate::disk::Disk;
 use crate::net::Net;
 use crate::ports::clock::Skew;
-use crate::ports::{SimClock, SimDoor, SimLink, SimPostgres, SimStore};
+use crate::ports::{SimClock, SimLink, SimPostgres, SimStore};
 use crate::postgres::PgHost;
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
-use pgbaton_core::model::{KeeperSettings, MonitorSettings};
+use pgbaton_core::model::KeeperSettings;
 use pgbaton_core::scenario::Scenario;
 use pgbaton_core::shell::keeper::load;
-use pgbaton_core::shell::{KeeperExit, KeeperPorts, StopRequest, ensure_registered, run_keeper, run_monitor};
+use pgbaton_core::shell::{KeeperExit, KeeperPorts, StopRequest, ensure_registered, run_keeper};
 use pgbaton_core::wire::Register;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -20,25 +20,25 @@ pub const POSTGRES_PORT: u16 = 5432;
 
 /// A process of madsim's that is killed and started again.
 #[derive(Debug, Clone)]
-struct Process {
+pub(super) struct Process {
     handle: Handle,
     id: ProcessId,
 }
 
 impl Process {
-    fn new(name: &str) -> Process {
+    pub(super) fn new(name: &str) -> Process {
         let handle = Handle::current();
         let id = handle.create_node().name(name).build().id();
         Process { handle, id }
     }
 
     /// Always both: a restart alone leaves the old tasks half alive, and nothing runs on a killed one.
-    fn kill(&self) {
+    pub(super) fn kill(&self) {
         self.handle.kill(self.id);
         self.handle.restart(self.id);
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let node = self.handle.get_node(self.id);
         node.expect("processes are never removed").spawn(task);
     }
@@ -50,8 +50,9 @@ pub struct NodeMachine {
     pub pg: Arc<PgHost>,
     pub keeper: Arc<KeeperState>,
     process: Process,
-    disk: Disk,
-    clock: SimClock,
+    /// The keeper's; the one of the data directory is part of the Postgres.
+    pub disk: Disk,
+    pub clock: SimClock,
     fate: Fate,
     net: Net,
     chronicle: Chronicle,
@@ -112,6 +113,7 @@ impl KeeperState {
 
 impl NodeMachine {
     pub fn new(name: &str, scenario: &Scenario, net: &Net, chronicle: &Chronicle, skew: Skew) -> NodeMachine {
+        let options = scenario.cluster.options(name);
         NodeMachine {
             name: name.to_string(),
             pg: PgHost::new(name, POSTGRES_PORT, net, chronicle),
@@ -129,22 +131,22 @@ impl NodeMachine {
                 name: name.to_string(),
                 host: name.to_string(),
                 port: POSTGRES_PORT,
-                candidate_priority: 50,
-                replication_quorum: true,
+                candidate_priority: options.candidate_priority,
+                replication_quorum: options.replication_quorum,
                 system_id: None,
                 again: None,
             },
         }
     }
 
-    /// Starts the keeper, unless it runs.
+    /// Starts the keeper, unless it runs; a machine without power gets it back.
     pub fn start_keeper(&self) {
+        self.net.power_on(&self.name);
         if self.keeper.is_running() {
             return;
         }
         self.keeper.set(Service { running: true, ..Service::default() });
-        let store = SimStore::open(&self.fate, &self.disk).expect("a store opens after any kill");
-        let store = store.witnessed(&self.name, &self.chronicle);
+        let store = SimStore::open(&self.fate, &self.disk).witnessed(&self.name, &self.chronicle);
         let ports = KeeperPorts {
             clock: self.clock.clone(),
             link: SimLink::new(&self.net, &self.name, MONITOR),
@@ -163,9 +165,21 @@ impl NodeMachine {
     }
 
     pub fn kill_keeper(&self) {
-        self.disk.detach();
+        if self.disk.takes_tear() {
+            self.disk.crash(|| self.fate.random());
+        } else {
+            self.disk.detach();
+        }
         self.process.kill();
         self.keeper.set(Service::default());
+    }
+
+    /// Everything is gone at one instant, with whatever wasn't synced, and nobody hears of it.
+    pub fn power_off(&self) {
+        self.net.power_off(&self.name);
+        self.disk.tear_at_death();
+        self.kill_keeper();
+        self.pg.kill_server();
     }
 
     /// SIGSTOP to everything: the kernel goes on accepting connections.
@@ -208,48 +222,5 @@ impl Keeper {
             self.chronicle.complain(format!("the keeper of {} gave up: {why}", self.name));
         }
         self.state.set(Service { exit: Some(exit), ..Service::default() });
-    }
-}
-
-/// The machine of the monitor.
-pub struct MonitorMachine {
-    process: Process,
-    disk: Disk,
-    net: Net,
-    chronicle: Chronicle,
-    settings: MonitorSettings,
-    running: Mutex<bool>,
-}
-
-impl MonitorMachine {
-    pub fn new(net: &Net, chronicle: &Chronicle, settings: MonitorSettings) -> MonitorMachine {
-        MonitorMachine {
-            process: Process::new(MONITOR),
-            disk: Disk::default(),
-            net: net.clone(),
-            chronicle: chronicle.clone(),
-            settings,
-            running: Mutex::new(false),
-        }
-    }
-
-    pub fn start(&self) {
-        if std::mem::replace(&mut *self.running.lock().unwrap(), true) {
-            return;
-        }
-        let store = SimStore::open(self.net.fate(), &self.disk).expect("a store opens after any kill");
-        let clock = SimClock::new(self.net.fate().clone(), Skew::default());
-        let (net, settings, chronicle) = (self.net.clone(), self.settings.clone(), self.chronicle.clone());
-        self.process.spawn(async move {
-            let door = SimDoor::open(&net, MONITOR);
-            let exit = run_monitor(clock, door, store, settings).await;
-            chronicle.complain(format!("the monitor gave up: {exit}"));
-        });
-    }
-
-    pub fn kill(&self) {
-        self.disk.detach();
-        self.process.kill();
-        *self.running.lock().unwrap() = false;
     }
 }

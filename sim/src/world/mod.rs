@@ -4,12 +4,14 @@ pub mod bell;
 pub mod chronicle;
 pub mod fate;
 pub mod machine;
+pub mod monitor;
 pub mod run;
 
 pub use bell::Bell;
 pub use chronicle::Chronicle;
 pub use fate::Fate;
-pub use machine::{MonitorMachine, NodeMachine};
+pub use machine::NodeMachine;
+pub use monitor::MonitorMachine;
 pub use run::on_fresh_thread;
 
 use crate::net::Net;
@@ -48,7 +50,7 @@ impl World {
         let helper = |name: &'static str| (name, handle.create_node().name(name).build().id());
         let nodes = scenario.cluster.nodes.iter();
         let world = World {
-            monitor: MonitorMachine::new(&net, &chronicle, scenario.monitor.clone()),
+            monitor: MonitorMachine::new(&net, &chronicle, scenario),
             nodes: nodes.map(|name| NodeMachine::new(name, scenario, &net, &chronicle, Skew::default())).collect(),
             processes: [helper(CLIENTS), helper(OBSERVER)].into(),
             handle,

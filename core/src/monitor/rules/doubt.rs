@@ -14,10 +14,14 @@ pub fn adopt(v: &View) -> Option<Verdict> {
     let told = |n: &&NodeRecord| !n.doubted && n.reported.is_writable() && v.is_heard(n.id) && v.is_open(n.id);
     let epoch = |id: NodeId| v.report(id).map(|r| r.epoch);
     let primary = v.record.nodes.values().filter(told).max_by_key(|n| (epoch(n.id), std::cmp::Reverse(n.id)))?;
+    let contract = v.report(primary.id).and_then(|r| r.contract.as_ref());
+    let is_member = |id| contract.is_some_and(|c| c.members.contains(&id));
     let mut edits = vec![Edit::Adopt(primary.id)];
     for node in v.record.nodes.values().filter(|n| n.id != primary.id) {
+        // What it is may not be known yet; a member is what a member should be.
         let goal = match node.goal() {
-            goal if goal.is_writable() => Demoted,
+            goal if goal.is_writable() && is_member(node.id) => Secondary,
+            goal if goal.is_writable() => Catchingup,
             DemoteTimeout => Demoted,
             ReportLsn => Catchingup,
             goal => goal,
@@ -25,4 +29,53 @@ pub fn adopt(v: &View) -> Option<Verdict> {
         edits.push(Edit::Assign(node.id, goal));
     }
     Some((edits, format!("{} is open and of the highest epoch: it is the primary", primary.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Contract, ContractId, Epoch, NodeState};
+    use crate::monitor::rules::testing::*;
+
+    /// The monitor was put back to a copy in which a is primary; since then b has taken over in epoch 5.
+    fn restored() -> Pair {
+        let mut p = Pair::settled();
+        p.monitor_restarts();
+        let contract = Contract::any(ContractId(9), 1, [A].into());
+        p.tells(B, NodeState::Primary, primary_with(Some(A)), |r| {
+            (r.epoch, r.serial, r.contract, r.applied) = (Epoch(5), 40, Some(contract.clone()), Some(contract.id));
+        });
+        p
+    }
+
+    #[test]
+    fn a_restored_monitor_takes_the_primary_for_what_it_is_and_rises_past_its_epoch() {
+        let p = restored();
+        assert!(!p.record().in_doubt);
+        assert_eq!(p.goal(B), Primary);
+        assert_ne!(p.goal(A), Primary, "two would be told to write");
+        assert!(p.record().epoch > Epoch(5));
+        assert!(p.record().contract().unwrap().id > ContractId(9));
+        assert!(p.record().in_force.may_acknowledge_alone(), "until it confirms, nothing is known for sure");
+    }
+
+    #[test]
+    fn nobody_is_promoted_before_the_primary_is_found() {
+        let mut p = Pair::settled();
+        p.tells(B, Secondary, standby(), |r| r.epoch = Epoch(5));
+        assert!(p.record().in_doubt);
+        p.dies(A);
+        assert_eq!(p.goal(B), Secondary);
+        assert!(p.stall().unwrap().starts_with("waits for nodes: "));
+        p.tells(A, Primary, primary_with(Some(B)), |r| (r.session, r.epoch) = (2, Epoch(5)));
+        assert!(!p.record().in_doubt);
+        assert_eq!((p.goal(A), p.goal(B)), (Primary, Secondary));
+    }
+
+    #[test]
+    fn of_two_that_are_open_the_one_of_the_higher_epoch_is_the_primary() {
+        let mut p = restored();
+        p.tells(A, Primary, primary_with(None), |r| r.epoch = Epoch(1));
+        assert_eq!((p.goal(A).is_writable(), p.goal(B).is_writable()), (false, true));
+    }
 }

@@ -103,8 +103,8 @@ pub fn start_over(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref()?;
     let winner = v.record.nodes.get(&transfer.candidate?).filter(|n| n.goal().is_being_promoted())?;
     let others = || v.voters(transfer.old).any(|n| n.id != winner.id && v.is_heard(n.id));
-    let stuck_since = v.pulse(winner.id).and_then(|p| p.moved).max(v.transfer_since);
-    let stuck = stuck_since.is_none_or(|since| v.now.since(since) >= v.settings.fetch_timeout);
+    let still = v.pulse(winner.id).and_then(|p| p.moved).is_none_or(|at| v.now.since(at) >= v.settings.fetch_timeout);
+    let stuck = still && v.transfer_lasts(v.settings.fetch_timeout);
     let source_lost = transfer.fetch.is_some_and(|(source, _)| matches!(v.life(source), Life::Lost(_) | Life::Ill(_)));
     let abandoned = transfer.kind == TransferKind::Failover && transfer.waiver.is_none();
     let short = || abandoned && winner.settled_in(StopReplication) && v.vote(winner).is_some_and(|p| !v.proves(p.lsn));
@@ -129,9 +129,166 @@ pub fn start_over(v: &View) -> Option<Verdict> {
 pub fn return_of_the_old(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref().filter(|t| t.candidate.is_none())?;
     let old = v.record.nodes.get(&transfer.old)?;
-    let late = v.transfer_since.is_some_and(|since| v.now.since(since) >= v.settings.drain_timeout);
+    let late = v.transfer_lasts(v.settings.drain_timeout);
     if (v.election_could_succeed(old.id) && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) {
         return None;
     }
     Some((give_back(v, old), format!("{} is back before an election could be won: it keeps the role", old.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ControlState, NodeState};
+    use crate::monitor::rules::testing::*;
+    use crate::wire::Answer;
+    use std::time::Duration;
+
+    fn trio() -> Pair {
+        Pair::of(3, 1)
+    }
+
+    #[test]
+    fn both_votes_of_any_one_of_two_are_needed_and_the_most_advanced_wins() {
+        let mut p = trio();
+        p.dies(A);
+        assert_eq!((p.goal(A), p.goal(B), p.goal(C)), (Draining, ReportLsn, ReportLsn));
+        p.votes(B, 1000);
+        assert_eq!(p.goal(B), ReportLsn, "c alone may have acknowledged a commit");
+        p.votes(C, 1100);
+        assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, StopReplication));
+        p.vows(C, NodeState::StopReplication, 1100);
+        assert_eq!((p.goal(A), p.goal(B), p.goal(C)), (Demoted, Secondary, WaitPrimary));
+        let contract = p.record().contract().unwrap().clone();
+        assert_eq!((contract.k, contract.members), (1, [B].into()), "a strict one never acknowledges alone");
+        assert!(p.record().degraded.is_none());
+    }
+
+    #[test]
+    fn a_node_of_higher_priority_is_waited_for_and_fetches_what_it_lacks() {
+        let mut p = trio();
+        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 90;
+        p.dies(A);
+        p.votes(C, 1100);
+        p.votes(B, 1000);
+        assert_eq!(p.goal(B), FastForward);
+        assert_eq!(p.record().nodes[&B].assignment.fetch, Some(crate::model::Lsn(1100)));
+        assert_eq!(p.record().nodes[&B].assignment.upstream.as_ref().unwrap().node, C);
+        p.vows(B, NodeState::FastForward, 1100);
+        assert_eq!(p.goal(B), StopReplication);
+    }
+
+    #[test]
+    fn a_source_that_dies_makes_the_election_begin_anew_without_a_hang() {
+        let mut p = Pair::of(4, 1);
+        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 90;
+        p.dies(A);
+        for (node, lsn) in [(D, 1100), (C, 1050), (B, 1000)] {
+            p.votes(node, lsn);
+        }
+        assert_eq!(p.goal(B), FastForward);
+        let epoch = p.record().epoch;
+        p.dies(D);
+        assert_eq!((p.goal(B), p.record().epoch), (ReportLsn, epoch.next()));
+        assert!(p.stall().unwrap().starts_with("waits for nodes: "), "d may hold what nobody else does");
+        p.votes(B, 1000);
+        p.votes(C, 1050);
+        assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, ReportLsn));
+    }
+
+    #[test]
+    fn the_vote_of_a_node_that_died_since_counts_when_the_winner_holds_as_much() {
+        let mut p = trio();
+        p.dies(A);
+        p.votes(B, 1000);
+        p.dies(B);
+        p.votes(C, 1000);
+        assert_eq!(p.goal(C), StopReplication);
+
+        let mut p = trio();
+        p.dies(A);
+        p.votes(B, 1100);
+        p.dies(B);
+        p.votes(C, 1000);
+        assert_eq!(p.goal(C), ReportLsn, "b held more");
+    }
+
+    #[test]
+    fn n_minus_k_plus_one_votes_are_enough_and_fewer_are_not() {
+        let mut p = Pair::of(5, 2);
+        p.dies(A);
+        p.dies(E);
+        p.votes(B, 1000);
+        p.votes(C, 1000);
+        assert_eq!(p.goal(B), ReportLsn);
+        p.votes(D, 1000);
+        assert_eq!(p.goal(B), StopReplication);
+        let mut p = Pair::of(5, 2);
+        p.hangs_up(D);
+        p.hangs_up(E);
+        p.dies(A);
+        assert_eq!(p.goal(B), Secondary);
+        let stall = p.stall().unwrap();
+        assert!(stall.starts_with("waits for nodes: ") && stall.contains("d, e"), "{stall}");
+    }
+
+    #[test]
+    fn with_every_priority_zero_the_operator_chooses() {
+        let mut p = trio();
+        for node in [B, C] {
+            p.record_mut().nodes.get_mut(&node).unwrap().candidate_priority = 0;
+        }
+        p.dies(A);
+        assert_eq!(p.goal(B), Secondary);
+        assert!(p.stall().unwrap().starts_with("waits for the operator: "));
+        assert!(matches!(p.ordered_failover(Some("c"), false), Answer::Accepted { .. }));
+        p.votes(B, 1000);
+        p.votes(C, 1000);
+        assert_eq!(p.goal(C), StopReplication);
+    }
+
+    #[test]
+    fn the_old_primary_that_comes_back_before_an_election_can_be_won_keeps_the_role() {
+        let mut p = trio();
+        p.dies(A);
+        p.votes(B, 1000);
+        p.dies(C);
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!((p.goal(A), p.goal(B)), (Primary, Secondary));
+        assert!(p.record().transfer.is_none());
+    }
+
+    #[test]
+    fn a_loss_needs_consent_and_is_told_with_its_range() {
+        let mut p = trio();
+        p.dies(A);
+        p.dies(C);
+        p.votes(B, 1000);
+        assert_eq!(p.goal(B), ReportLsn);
+        p.ordered_failover(None, true);
+        assert_eq!(p.goal(B), StopReplication);
+        p.passes(Duration::from_millis(1));
+        let epoch = p.record().epoch;
+        let seal = Some(crate::model::Seal { epoch, position: crate::model::Position::new(1, 1000) });
+        let effects = p.tells(B, NodeState::StopReplication, cut_off_standby(), |r| r.seal = seal);
+        assert_eq!(p.goal(B), WaitPrimary);
+        let told = effects.events.iter().any(|e| e.description.contains("by the operator's consent what a may have"));
+        assert!(told, "{:?}", effects.events);
+    }
+
+    #[test]
+    fn two_standbys_lost_one_after_the_other_leave_a_group_that_can_still_elect() {
+        let mut p = Pair::of(4, 1);
+        let confirm = |p: &mut Pair, standbys: &[NodeId]| {
+            let id = p.record().contract().map(|c| c.id);
+            p.tells(A, Primary, primary_of(standbys), |r| r.applied = id);
+        };
+        p.dies(D);
+        confirm(&mut p, &[B, C]);
+        p.dies(C);
+        confirm(&mut p, &[B]);
+        assert_eq!(p.record().contract().unwrap().members, [B].into());
+        p.dies(A);
+        assert_eq!(p.goal(B), PreparePromotion, "nobody else could win, and nobody else is needed");
+    }
 }

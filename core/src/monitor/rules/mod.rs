@@ -25,7 +25,9 @@ pub type Verdict = (Vec<Edit>, String);
 pub struct Rule {
     pub number: u16,
     pub name: &'static str,
-    pub fire: fn(&View) -> Option<Verdict>,
+    /// When it fires, and what it does.
+    pub says: &'static str,
+    pub fire: Fire,
 }
 
 impl std::fmt::Debug for Rule {
@@ -34,8 +36,10 @@ impl std::fmt::Debug for Rule {
     }
 }
 
-const fn rule(number: u16, name: &'static str, fire: fn(&View) -> Option<Verdict>) -> Rule {
-    Rule { number, name, fire }
+type Fire = fn(&View) -> Option<Verdict>;
+
+const fn rule(number: u16, name: &'static str, says: &'static str, fire: Fire) -> Rule {
+    Rule { number, name, says, fire }
 }
 
 /// Number of the rule that ends a transfer; its events tell where the time went.
@@ -45,37 +49,127 @@ pub const OPENED: u16 = 211;
 pub const ADOPT: u16 = 109;
 
 pub const RULES: &[Rule] = &[
-    rule(ADOPT, "adopt", doubt::adopt),
-    rule(101, "forget_dropped", joining::forget_dropped),
-    rule(103, "left_alone", joining::left_alone),
-    rule(221, "elect", election::elect),
-    rule(223, "fetched", election::fetched),
-    rule(201, "call_off", transfer::call_off),
-    rule(225, "start_over", election::start_over),
-    rule(227, "return_of_the_old", election::return_of_the_old),
-    rule(203, "old_primary_died", transfer::old_primary_died),
-    rule(205, "drained", transfer::drained),
-    rule(207, "seal", transfer::seal),
-    rule(209, "open", transfer::open),
-    rule(OPENED, "opened", transfer::opened),
-    rule(213, "hand_over", transfer::hand_over),
-    rule(215, "fail_over", election::fail_over),
-    rule(217, "lineage", transfer::lineage),
-    rule(401, "confirmed", contracts::confirmed),
-    rule(403, "degrade", contracts::degrade),
-    rule(405, "reopen_alone", contracts::reopen_alone),
-    rule(407, "synchronous", contracts::synchronous),
-    rule(409, "kept", contracts::kept),
-    rule(411, "asynchronous", contracts::asynchronous),
-    rule(105, "make_room", joining::make_room),
-    rule(107, "clone", joining::clone),
-    rule(301, "demote", standbys::demote),
-    rule(303, "rejoin", standbys::rejoin),
-    rule(305, "caught_up", standbys::caught_up),
-    rule(307, "fell_behind", standbys::fell_behind),
-    rule(309, "maintain", standbys::maintain),
-    rule(311, "left_over", standbys::left_over),
-    rule(313, "let_go_of_wal", standbys::let_go_of_wal),
+    rule(
+        ADOPT,
+        "adopt",
+        "the group is in doubt, and a node that is open has the highest epoch: it is the primary",
+        doubt::adopt,
+    ),
+    rule(
+        101,
+        "forget_dropped",
+        "a dropped node has stopped, or nobody waits for it, and no contract counts on it: it is forgotten",
+        joining::forget_dropped,
+    ),
+    rule(103, "left_alone", "the last node of a group acknowledges alone for good: it is single", joining::left_alone),
+    rule(
+        221,
+        "elect",
+        "the sealed votes prove a winner: it takes over, or first fetches the WAL it lacks",
+        election::elect,
+    ),
+    rule(223, "fetched", "the winner holds what it lacked: it takes over", election::fetched),
+    rule(
+        201,
+        "call_off",
+        "the candidate can't take over and the old primary can: the role goes back",
+        transfer::call_off,
+    ),
+    rule(
+        225,
+        "start_over",
+        "the winner is lost or doesn't get on, and others are there: all votes are taken again",
+        election::start_over,
+    ),
+    rule(
+        227,
+        "return_of_the_old",
+        "no election can be won, and the old primary is back: it keeps the role",
+        election::return_of_the_old,
+    ),
+    rule(
+        203,
+        "old_primary_died",
+        "the old primary of a handover can't be waited for any more: go on as after a failure",
+        transfer::old_primary_died,
+    ),
+    rule(
+        205,
+        "drained",
+        "the old primary has stopped in order: the candidate is sealed once it holds the last record",
+        transfer::drained,
+    ),
+    rule(207, "seal", "after a failure the candidate is ready: it stops receiving", transfer::seal),
+    rule(
+        209,
+        "open",
+        "the candidate is sealed and holds every acknowledged commit, or somebody answers for the rest: it opens",
+        transfer::open,
+    ),
+    rule(OPENED, "opened", "the new primary is open: the transfer is over", transfer::opened),
+    rule(213, "hand_over", "the primary's service is being stopped: it hands over to a standby", transfer::hand_over),
+    rule(
+        215,
+        "fail_over",
+        "the primary is lost and enough standbys are there: one takes over, or they elect one",
+        election::fail_over,
+    ),
+    rule(
+        217,
+        "lineage",
+        "the primary is on another timeline than known: it is what all are compared with",
+        transfer::lineage,
+    ),
+    rule(
+        401,
+        "confirmed",
+        "every process of the primary runs under the newest contract: the older ones are moot",
+        contracts::confirmed,
+    ),
+    rule(
+        403,
+        "degrade",
+        "too few members are left and the formation prefers to go on: recorded first, then told",
+        contracts::degrade,
+    ),
+    rule(405, "reopen_alone", "the closed primary has no members left: it opens again, alone", contracts::reopen_alone),
+    rule(
+        407,
+        "synchronous",
+        "standbys have caught up, or can't be counted on any more: the contract changes",
+        contracts::synchronous,
+    ),
+    rule(409, "kept", "the members of a new primary have come over to it: it is primary", contracts::kept),
+    rule(
+        411,
+        "asynchronous",
+        "the group is async: primary with a standby, wait_primary without",
+        contracts::asynchronous,
+    ),
+    rule(105, "make_room", "a new standby waits and the primary is single: it makes room", joining::make_room),
+    rule(107, "clone", "a new standby waits and the primary can be cloned", joining::clone),
+    rule(301, "demote", "a node gave the role up and another holds it: it is demoted", standbys::demote),
+    rule(303, "rejoin", "a demoted node is heard and the primary can be followed", standbys::rejoin),
+    rule(305, "caught_up", "both sides say that a standby streams and is close: it is secondary", standbys::caught_up),
+    rule(
+        307,
+        "fell_behind",
+        "a secondary that no contract counts on is away: it has to catch up again",
+        standbys::fell_behind,
+    ),
+    rule(309, "maintain", "no contract counts on a standby that goes to maintenance: it is let go", standbys::maintain),
+    rule(
+        311,
+        "left_over",
+        "a vote or a candidacy is left over from an earlier transfer: the node follows the primary",
+        standbys::left_over,
+    ),
+    rule(
+        313,
+        "let_go_of_wal",
+        "every node is past a WAL segment: the slots of standbys may let go of it",
+        standbys::let_go_of_wal,
+    ),
 ];
 
 #[cfg(test)]

@@ -4,12 +4,15 @@ use crate::model::*;
 use crate::monitor::health::Pulse;
 use crate::monitor::state::{Effects, Group, Input, Monitor, MonitorRecord};
 use crate::ports::Probe;
-use crate::wire::Command;
+use crate::wire::{Answer, Command};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub const A: NodeId = NodeId(1);
 pub const B: NodeId = NodeId(2);
+pub const C: NodeId = NodeId(3);
+pub const D: NodeId = NodeId(4);
+pub const E: NodeId = NodeId(5);
 
 /// A report of node 1 with this number, its Postgres up in recovery.
 pub fn report(seq: u64) -> Report {
@@ -61,8 +64,12 @@ pub fn cut_off_standby() -> Facts {
 }
 
 pub fn primary_with(standby: Option<NodeId>) -> Facts {
-    let senders = standby.map(|node| Sender { node, streaming: true, flushed: Lsn(1000) });
-    Facts { directory: control(ControlState::InProduction), server: up(false, None, senders.into_iter().collect()) }
+    primary_of(standby.as_slice())
+}
+
+pub fn primary_of(standbys: &[NodeId]) -> Facts {
+    let senders = standbys.iter().map(|node| Sender { node: *node, streaming: true, flushed: Lsn(1000) });
+    Facts { directory: control(ControlState::InProduction), server: up(false, None, senders.collect()) }
 }
 
 pub fn stopped(state: ControlState) -> Facts {
@@ -82,11 +89,20 @@ fn key() -> GroupKey {
 
 impl Pair {
     pub fn settled() -> Pair {
+        Pair::of(2, 0)
+    }
+
+    /// A group of so many, all of its standbys in the contract, with this `number_sync_standbys`.
+    pub fn of(count: u32, number: u32) -> Pair {
         let mut record = GroupRecord::new(key());
         record.epoch = Epoch(1);
-        record.in_force = InForce::only(Contract::any(record.new_contract_id(), 1, BTreeSet::from([B])));
+        let members: BTreeSet<NodeId> = (2..=count).map(NodeId).collect();
+        record.in_force = InForce::only(Contract::any(record.new_contract_id(), number.max(1), members));
         record.history = Some(History::root(Timeline(1)));
-        for (id, name, state) in [(A, "a", NodeState::Primary), (B, "b", NodeState::Secondary)] {
+        let names = ["a", "b", "c", "d", "e"];
+        for id in (1..=count).map(NodeId) {
+            let name = names[id.0 as usize - 1];
+            let state = if id == A { NodeState::Primary } else { NodeState::Secondary };
             let assignment = Assignment { serial: 1, ..Assignment::new(Epoch(1), state) };
             let node = NodeRecord {
                 id,
@@ -108,9 +124,12 @@ impl Pair {
         }
         let record_of_monitor = MonitorRecord {
             identity: 1,
-            next_node: 3,
+            next_node: count + 1,
             replication_password: String::new(),
-            formations: BTreeMap::new(),
+            formations: BTreeMap::from([(
+                "default".to_string(),
+                FormationSettings { number_sync_standbys: number, ..FormationSettings::default() },
+            )]),
         };
         let monitor = Monitor {
             settings: MonitorSettings::default(),
@@ -120,9 +139,45 @@ impl Pair {
             next_event: 1,
         };
         let mut pair = Pair { monitor, now: Moment::ZERO, seq: 0 };
-        pair.says(A, NodeState::Primary, primary_with(Some(B)));
-        pair.says(B, NodeState::Secondary, standby());
+        let standbys: Vec<NodeId> = (2..=count).map(NodeId).collect();
+        pair.says(A, NodeState::Primary, primary_of(&standbys));
+        for standby in standbys {
+            pair.says(standby, NodeState::Secondary, self::standby());
+        }
         pair
+    }
+
+    /// What it has heard is gone, what it has stored stays.
+    pub fn monitor_restarts(&mut self) {
+        let record = self.record().clone();
+        self.monitor.groups.insert(key(), Group::new(record, self.now));
+    }
+
+    pub fn goal(&self, node: NodeId) -> NodeState {
+        self.record().nodes[&node].goal()
+    }
+
+    pub fn stall(&self) -> Option<String> {
+        self.monitor.view(&self.monitor.groups[&key()], self.now).stall()
+    }
+
+    pub fn orders(&mut self, command: Command) -> Answer {
+        self.feed(Input::Command(command)).answer.expect("every order is answered")
+    }
+
+    pub fn ordered_failover(&mut self, to: Option<&str>, allow_data_loss: bool) -> Answer {
+        self.orders(Command::Failover { key: key(), to: to.map(str::to_string), allow_data_loss })
+    }
+
+    /// The node has given its vote of this epoch and waits.
+    pub fn votes(&mut self, node: NodeId, lsn: u64) {
+        self.vows(node, NodeState::ReportLsn, lsn);
+    }
+
+    pub fn vows(&mut self, node: NodeId, state: NodeState, lsn: u64) {
+        let epoch = self.record().epoch;
+        let seal = Some(Seal { epoch, position: Position::new(1, lsn) });
+        self.tells(node, state, cut_off_standby(), |r| r.seal = seal);
     }
 
     pub fn record(&self) -> &GroupRecord {
@@ -187,9 +242,6 @@ impl Pair {
     }
 
     pub fn sealed(&mut self, lsn: u64) {
-        let epoch = self.record().epoch;
-        self.tells(B, NodeState::StopReplication, cut_off_standby(), |r| {
-            r.seal = Some(Seal { epoch, position: Position::new(1, lsn) });
-        });
+        self.vows(B, NodeState::StopReplication, lsn);
     }
 }

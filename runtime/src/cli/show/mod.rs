@@ -2,9 +2,10 @@
 
 mod events;
 mod file;
-mod settings;
+pub mod settings;
 pub mod state;
 mod systemd;
+mod timeline;
 mod uri;
 
 use super::failure::Failure;
@@ -18,6 +19,8 @@ pub enum Show {
     Events(events::ShowEvents),
     /// Replication settings of a formation.
     Settings(settings::ShowSettings),
+    /// The lineage of a group, and which nodes are on it.
+    Timeline(timeline::ShowTimeline),
     /// Connection strings for clients.
     Uri(uri::ShowUri),
     /// The primary's synchronous_standby_names.
@@ -34,6 +37,7 @@ impl Show {
             Show::State(show) => show.run(json).await,
             Show::Events(show) => show.run(json).await,
             Show::Settings(show) => show.run(json).await,
+            Show::Timeline(show) => show.run(json).await,
             Show::Uri(show) => show.run(json).await,
             Show::StandbyNames(show) => show.run(json).await,
             Show::File(show) => show.run(json).await,

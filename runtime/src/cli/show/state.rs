@@ -84,11 +84,11 @@ fn reasons(rows: &[StateRow]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod testing {
     use super::*;
     use pgbaton_core::model::{Lsn, NodeState, Timeline};
 
-    fn row(name: &str, host: &str, node_id: u32, tli: u32, lsn: u64, states: [NodeState; 2]) -> StateRow {
+    pub fn row(name: &str, host: &str, node_id: u32, tli: u32, lsn: u64, states: [NodeState; 2]) -> StateRow {
         StateRow {
             formation_kind: "pgsql".into(),
             formation: "fotest".into(),
@@ -108,6 +108,13 @@ mod tests {
             pending: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::row;
+    use super::*;
+    use pgbaton_core::model::NodeState;
 
     /// The tables of the operations note the project started from, with our column after them.
     #[test]

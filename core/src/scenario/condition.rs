@@ -1,0 +1,97 @@
+//! What a step can wait for.
+
+use super::resolve::Selector;
+use crate::model::NodeState;
+use serde::Deserialize;
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Fields")]
+pub enum Condition {
+    /// A node has reported a state and has no other goal.
+    State { node: Selector, state: NodeState },
+    /// A node is told to be something, whatever it is yet.
+    Goal { node: Selector, goal: NodeState },
+    /// What the server of a node is, whatever its keeper says.
+    Postgres { node: Selector, postgres: ServerIs },
+    /// The clients' latest writes are acknowledged, by a node that isn't `except`; or none are.
+    Writable { writable: Writable, except: Option<Selector> },
+    /// Some node waits for something, and the reason it gives contains this.
+    Pending { pending: String },
+    /// Since the clients began there was an event whose description contains this.
+    Event { text: String },
+    /// Every node has reached its goal, one is primary (or single), the rest are secondary.
+    Settled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Writable {
+    One,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerIs {
+    Down,
+    /// It takes connections, in whatever role.
+    Up,
+    Standby,
+    /// Out of recovery: it takes writes.
+    Open,
+}
+
+/// What a condition may hold; one table instead of an untagged enum, so that errors name the key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    node: Option<Selector>,
+    state: Option<NodeState>,
+    goal: Option<NodeState>,
+    postgres: Option<ServerIs>,
+    writable: Option<Writable>,
+    except: Option<Selector>,
+    pending: Option<String>,
+    events: Option<String>,
+    settled: Option<bool>,
+}
+
+const FORMS: &str = "a condition is { node, state }, { node, goal }, { node, postgres }, { writable } with or without \
+                     except, { pending }, { events } or { settled = true }";
+
+impl TryFrom<Fields> for Condition {
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Condition, &'static str> {
+        let Fields { node, state, goal, postgres, writable, except, pending, events, settled } = fields;
+        let of_node = (node, state, goal, postgres);
+        match (of_node, writable, except, pending, events, settled) {
+            ((Some(node), Some(state), None, None), None, None, None, None, None) => {
+                Ok(Condition::State { node, state })
+            }
+            ((Some(node), None, Some(goal), None), None, None, None, None, None) => Ok(Condition::Goal { node, goal }),
+            ((Some(node), None, None, Some(postgres)), None, None, None, None, None) => {
+                Ok(Condition::Postgres { node, postgres })
+            }
+            ((None, None, None, None), Some(writable), except, None, None, None) => {
+                Ok(Condition::Writable { writable, except })
+            }
+            ((None, None, None, None), None, None, Some(pending), None, None) => Ok(Condition::Pending { pending }),
+            ((None, None, None, None), None, None, None, Some(text), None) => Ok(Condition::Event { text }),
+            ((None, None, None, None), None, None, None, None, Some(true)) => Ok(Condition::Settled),
+            _ => Err(FORMS),
+        }
+    }
+}
+
+impl Condition {
+    pub fn selector(&self) -> Option<&Selector> {
+        match self {
+            Condition::State { node, .. } | Condition::Goal { node, .. } | Condition::Postgres { node, .. } => {
+                Some(node)
+            }
+            Condition::Writable { except, .. } => except.as_ref(),
+            Condition::Pending { .. } | Condition::Event { .. } | Condition::Settled => None,
+        }
+    }
+}

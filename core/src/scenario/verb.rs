@@ -1,0 +1,439 @@
+//! What a step can do to the world, and what the rest of the program must know of each verb: whom it is
+//! about, what it is called, and whether live runs have a hand for it.
+
+use super::resolve::Selector;
+use crate::model::Durability;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// SIGTERM to the keeper, as `systemctl stop` sends it; ends when the keeper has exited.
+    StopService(Selector),
+    /// Starts the keeper of a node, whatever ended it; a machine without power gets it back first.
+    StartService(Selector),
+    /// SIGKILL to the keeper alone; its Postgres goes on.
+    KillKeeper(Selector),
+    /// SIGKILL to the postmaster; the keeper goes on.
+    KillPostgres(Selector),
+    /// SIGKILL to everything on the node.
+    KillNode(Selector),
+    /// SIGKILL to everything on several nodes at one instant.
+    KillGroup(Vec<Selector>),
+    /// The machine goes dark: what wasn't synced is lost, and nobody is told that its connections ended.
+    PowerOff(Selector),
+    /// SIGSTOP to everything on the node.
+    Pause(Selector),
+    Resume(Selector),
+
+    KillMonitor(Nothing),
+    StartMonitor(Nothing),
+    /// Puts a copy of the monitor's store aside.
+    SaveMonitor(Nothing),
+    /// Ends the monitor and starts it again with the copy.
+    RestoreMonitor(Nothing),
+    /// Ends the monitor and starts another one, with an empty store, at the same address.
+    ReplaceMonitor(Nothing),
+
+    /// Cuts the link between two, both ways: packets vanish. `monitor` and `clients` are names too.
+    Cut([Selector; 2]),
+    /// Packets from the first to the second vanish; the other way they arrive.
+    CutOneWay([Selector; 2]),
+    /// Connections from the first to the second are made and requests arrive, but no answer comes back.
+    HalfOpen([Selector; 2]),
+    /// Cuts every link of a node but the one to its clients.
+    Isolate(Selector),
+    /// Each packet between the two takes that much longer.
+    Slow(Slow),
+    /// Part of the packets between the two are lost and sent again.
+    Lose(Lossy),
+    /// Part of the calls between the two arrive twice, as behind a proxy that tries again.
+    Repeat(Lossy),
+    /// Cuts links one by one and mends them in another order, over a few seconds.
+    Swizzle(Nothing),
+    /// Mends all links.
+    Heal(Nothing),
+
+    /// Asks the monitor to hand the role over.
+    Switchover(Ask),
+    /// The same, perhaps with consent to lose data.
+    Failover(Failover),
+    Promote(Promote),
+    Maintenance(Maintenance),
+    SetNode(SetNode),
+    SetFormation(SetFormation),
+    Drop(DropNode),
+    AcceptTimeline(AcceptTimeline),
+
+    /// Writes find no space left.
+    FillDisk(OnDisk),
+    /// Writes don't end.
+    StallDisk(OnDisk),
+    FreeDisk(OnDisk),
+    /// The next death of the keeper takes what its store had not synced, as a loss of power does.
+    TearStore(Selector),
+    /// Moves the wall clock of a machine; its monotonic clock goes on as before.
+    ClockStep(ClockStep),
+
+    /// Somebody runs `pg_ctl promote` behind the keeper's back.
+    RoguePromote(Selector),
+    /// Somebody starts the server behind the keeper's back, or in its absence.
+    RogueStart(Selector),
+    /// A backend crashes; the postmaster starts all others anew.
+    CrashBackend(Selector),
+    /// SIGSTOP to one client backend.
+    StopBackend(Selector),
+    ContinueBackend(Selector),
+    /// `archive_command` doesn't end.
+    HangArchiver(Selector),
+    FreeArchiver(Selector),
+    SlowCheckpoint(Delay),
+    /// `recovery_min_apply_delay`.
+    ApplyDelay(Delay),
+    /// Clients cancel commits that wait for a standby.
+    CancelWaiters(Selector),
+    /// Somebody terminates the backends of commits that wait for a standby.
+    TerminateWaiters(Selector),
+    /// The data directory vanishes under the server.
+    LoseDirectory(Selector),
+    /// `pg_ctl stop -m smart` by hand: sessions that are open go on.
+    SmartStop(Selector),
+    /// `pg_ctl stop` by hand.
+    StopPostgresByHand(Selector),
+    /// `pg_ctl restart` by hand.
+    RestartPostgresByHand(Selector),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slow {
+    pub between: [Selector; 2],
+    #[serde(with = "crate::model::time::duration")]
+    pub by: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lossy {
+    pub between: [Selector; 2],
+    /// The part of them, above 0 and below 1.
+    #[serde(deserialize_with = "part")]
+    pub rate: f64,
+}
+
+/// Answers an order may get beyond being taken.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ask {
+    /// The request must be refused with a reason that contains this.
+    pub refused: Option<String>,
+    /// The story is a race: taken and refused are both right, what follows is judged.
+    pub may_be_refused: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Failover {
+    pub allow_data_loss: bool,
+    pub refused: Option<String>,
+    pub may_be_refused: bool,
+}
+
+/// `"node"`, or a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promote {
+    pub node: Selector,
+    pub allow_data_loss: bool,
+    pub refused: Option<String>,
+    pub may_be_refused: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Maintenance {
+    pub node: Selector,
+    pub on: bool,
+    #[serde(default)]
+    pub allow_failover: bool,
+    #[serde(default)]
+    pub refused: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetNode {
+    pub node: Selector,
+    #[serde(default)]
+    pub candidate_priority: Option<u8>,
+    #[serde(default)]
+    pub replication_quorum: Option<bool>,
+    #[serde(default)]
+    pub refused: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SetFormation {
+    pub number_sync_standbys: Option<u32>,
+    pub durability: Option<Durability>,
+    pub secondary: Option<bool>,
+    pub refused: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropNode {
+    pub node: Selector,
+    #[serde(default)]
+    pub force: bool,
+    #[serde(default)]
+    pub refused: Option<String>,
+    #[serde(default)]
+    pub may_be_refused: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptTimeline {
+    pub tli: u32,
+    pub reason: String,
+    #[serde(default)]
+    pub refused: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whose {
+    /// The data directory of a node.
+    Postgres,
+    /// The store of a node's keeper.
+    Keeper,
+    Monitor,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnDisk {
+    /// The monitor's disk needs none.
+    #[serde(default)]
+    pub node: Option<Selector>,
+    pub whose: Whose,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delay {
+    pub node: Selector,
+    #[serde(with = "crate::model::time::duration")]
+    pub by: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockStep {
+    /// `monitor` has a clock too.
+    pub node: Selector,
+    /// `-5m` is backwards.
+    #[serde(rename = "by", deserialize_with = "signed_ms")]
+    pub by_ms: i64,
+}
+
+fn part<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    let part = f64::deserialize(d)?;
+    let complaint = || D::Error::custom(format!("{part} is not a part; write a number above 0 and below 1, as 0.3"));
+    (part > 0.0 && part < 1.0).then_some(part).ok_or_else(complaint)
+}
+
+fn signed_ms<'de, D: Deserializer<'de>>(d: D) -> Result<i64, D::Error> {
+    let text = String::deserialize(d)?;
+    let (sign, length) = text.strip_prefix('-').map_or((1, text.as_str()), |rest| (-1, rest));
+    let length = crate::model::time::duration::parse(length).map_err(D::Error::custom)?;
+    Ok(sign * i64::try_from(length.as_millis()).map_err(D::Error::custom)?)
+}
+
+impl<'de> Deserialize<'de> for Promote {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Promote, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            node: Selector,
+            #[serde(default)]
+            allow_data_loss: bool,
+            #[serde(default)]
+            refused: Option<String>,
+            #[serde(default)]
+            may_be_refused: bool,
+        }
+        struct Both;
+        impl<'de> Visitor<'de> for Both {
+            type Value = Promote;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a node, or a table { node, allow_data_loss, refused }")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Promote, E> {
+                let node = Selector::read(text).map_err(E::custom)?;
+                Ok(Promote { node, allow_data_loss: false, refused: None, may_be_refused: false })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Promote, A::Error> {
+                let Table { node, allow_data_loss, refused, may_be_refused } =
+                    Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Promote { node, allow_data_loss, refused, may_be_refused })
+            }
+        }
+        d.deserialize_any(Both)
+    }
+}
+
+impl Verb {
+    /// All nodes a verb names; the first is the one that `as` binds.
+    pub fn selectors(&self) -> Vec<&Selector> {
+        match self {
+            Verb::Cut([a, b]) | Verb::CutOneWay([a, b]) | Verb::HalfOpen([a, b]) => vec![a, b],
+            Verb::Slow(Slow { between: [a, b], .. })
+            | Verb::Lose(Lossy { between: [a, b], .. })
+            | Verb::Repeat(Lossy { between: [a, b], .. }) => vec![a, b],
+            Verb::KillGroup(nodes) => nodes.iter().collect(),
+            other => other.subject().into_iter().collect(),
+        }
+    }
+
+    /// The one node a verb is about.
+    pub fn subject(&self) -> Option<&Selector> {
+        match self {
+            Verb::StopService(n)
+            | Verb::StartService(n)
+            | Verb::KillKeeper(n)
+            | Verb::KillPostgres(n)
+            | Verb::KillNode(n)
+            | Verb::PowerOff(n)
+            | Verb::Pause(n)
+            | Verb::Resume(n)
+            | Verb::Isolate(n)
+            | Verb::TearStore(n)
+            | Verb::RoguePromote(n)
+            | Verb::RogueStart(n)
+            | Verb::CrashBackend(n)
+            | Verb::StopBackend(n)
+            | Verb::ContinueBackend(n)
+            | Verb::HangArchiver(n)
+            | Verb::FreeArchiver(n)
+            | Verb::CancelWaiters(n)
+            | Verb::TerminateWaiters(n)
+            | Verb::LoseDirectory(n)
+            | Verb::SmartStop(n)
+            | Verb::StopPostgresByHand(n)
+            | Verb::RestartPostgresByHand(n) => Some(n),
+            Verb::SlowCheckpoint(d) | Verb::ApplyDelay(d) => Some(&d.node),
+            Verb::FillDisk(d) | Verb::StallDisk(d) | Verb::FreeDisk(d) => d.node.as_ref(),
+            Verb::ClockStep(c) => Some(&c.node),
+            Verb::Promote(p) => Some(&p.node),
+            Verb::Maintenance(m) => Some(&m.node),
+            Verb::SetNode(s) => Some(&s.node),
+            Verb::Drop(d) => Some(&d.node),
+            Verb::KillGroup(_)
+            | Verb::KillMonitor(_)
+            | Verb::StartMonitor(_)
+            | Verb::SaveMonitor(_)
+            | Verb::RestoreMonitor(_)
+            | Verb::ReplaceMonitor(_)
+            | Verb::Cut(_)
+            | Verb::CutOneWay(_)
+            | Verb::HalfOpen(_)
+            | Verb::Slow(_)
+            | Verb::Lose(_)
+            | Verb::Repeat(_)
+            | Verb::Swizzle(_)
+            | Verb::Heal(_)
+            | Verb::Switchover(_)
+            | Verb::Failover(_)
+            | Verb::SetFormation(_)
+            | Verb::AcceptTimeline(_) => None,
+        }
+    }
+
+    /// Live runs have a hand on processes, on the network and on Postgres, and can give orders; power, disks and
+    /// clocks are out of their reach, and what a network does to single packets.
+    pub fn exists_live(&self) -> bool {
+        !matches!(
+            self,
+            Verb::PowerOff(_)
+                | Verb::Slow(_)
+                | Verb::Lose(_)
+                | Verb::Repeat(_)
+                | Verb::Swizzle(_)
+                | Verb::FillDisk(_)
+                | Verb::StallDisk(_)
+                | Verb::FreeDisk(_)
+                | Verb::TearStore(_)
+                | Verb::ClockStep(_)
+                | Verb::HangArchiver(_)
+                | Verb::FreeArchiver(_)
+                | Verb::SlowCheckpoint(_)
+        )
+    }
+
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Verb::StopService(_) => "stop the service of",
+            Verb::StartService(_) => "start the service of",
+            Verb::KillKeeper(_) => "kill the keeper of",
+            Verb::KillPostgres(_) => "kill the postmaster of",
+            Verb::KillNode(_) | Verb::KillGroup(_) => "kill everything on",
+            Verb::PowerOff(_) => "cut the power of",
+            Verb::Pause(_) => "pause",
+            Verb::Resume(_) => "resume",
+            Verb::KillMonitor(_) => "kill the monitor",
+            Verb::StartMonitor(_) => "start the monitor",
+            Verb::SaveMonitor(_) => "save the monitor's store",
+            Verb::RestoreMonitor(_) => "restore the monitor's store",
+            Verb::ReplaceMonitor(_) => "replace the monitor by an empty one",
+            Verb::Cut(_) => "cut the link between",
+            Verb::CutOneWay(_) => "cut one way the link from, to",
+            Verb::HalfOpen(_) => "lose all answers on the link from, to",
+            Verb::Isolate(_) => "cut every link of",
+            Verb::Slow(_) => "slow the link between",
+            Verb::Lose(_) => "lose packets between",
+            Verb::Repeat(_) => "repeat calls between",
+            Verb::Swizzle(_) => "cut and mend links at random",
+            Verb::Heal(_) => "mend all links",
+            Verb::Switchover(_) => "switch over",
+            Verb::Failover(Failover { allow_data_loss: true, .. }) => "fail over, data loss allowed",
+            Verb::Failover(_) => "fail over",
+            Verb::Promote(_) => "promote",
+            Verb::Maintenance(Maintenance { on: true, .. }) => "begin the maintenance of",
+            Verb::Maintenance(_) => "end the maintenance of",
+            Verb::SetNode(_) => "change the settings of",
+            Verb::SetFormation(_) => "change the settings of the formation",
+            Verb::Drop(_) => "drop",
+            Verb::AcceptTimeline(_) => "accept another timeline",
+            Verb::FillDisk(_) => "fill a disk of",
+            Verb::StallDisk(_) => "stall a disk of",
+            Verb::FreeDisk(_) => "free a disk of",
+            Verb::TearStore(_) => "let the next death tear the store of",
+            Verb::ClockStep(_) => "move the wall clock of",
+            Verb::RoguePromote(_) => "promote by hand",
+            Verb::RogueStart(_) => "start by hand the server of",
+            Verb::CrashBackend(_) => "crash a backend of",
+            Verb::StopBackend(_) => "freeze a backend of",
+            Verb::ContinueBackend(_) => "thaw the backend of",
+            Verb::HangArchiver(_) => "hang the archiver of",
+            Verb::FreeArchiver(_) => "free the archiver of",
+            Verb::SlowCheckpoint(_) => "slow the checkpoints of",
+            Verb::ApplyDelay(_) => "delay the replay of",
+            Verb::CancelWaiters(_) => "cancel the waiting commits of",
+            Verb::TerminateWaiters(_) => "terminate the waiting commits of",
+            Verb::LoseDirectory(_) => "lose the data directory of",
+            Verb::SmartStop(_) => "stop by hand, smart, the server of",
+            Verb::StopPostgresByHand(_) => "stop by hand the server of",
+            Verb::RestartPostgresByHand(_) => "restart by hand the server of",
+        }
+    }
+}

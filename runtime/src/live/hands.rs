@@ -1,0 +1,135 @@
+//! What somebody does to a node's Postgres behind its keeper's back.
+
+use super::cluster::Cluster;
+use super::procs;
+use crate::postgres::{ProcessWatch, find_installation};
+use crate::service::postmaster;
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+use tokio::process::Command;
+use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
+
+/// By then a stop or a start by hand has ended, or something is wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Past the proxy and the keeper, as somebody who is logged in on the machine. The first column of each row.
+pub async fn sql(server: SocketAddrV4, text: &str) -> Result<Vec<String>> {
+    let mut config = Config::new();
+    config.host(server.ip().to_string()).port(server.port()).user("postgres").dbname("postgres");
+    config.connect_timeout(Duration::from_secs(1)).application_name("by hand");
+    let asked = async {
+        let (client, connection) = config.connect(NoTls).await?;
+        let carried = tokio::spawn(connection);
+        let answer = client.simple_query(text).await;
+        carried.abort();
+        anyhow::Ok(answer?)
+    };
+    let messages = tokio::time::timeout(Duration::from_secs(5), asked).await.context("no answer within 5 s")??;
+    let first = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_string),
+        _ => None,
+    };
+    Ok(messages.iter().filter_map(first).collect())
+}
+
+/// As the server's own user, without any of the keeper's settings.
+pub async fn pg_ctl(cluster: &Cluster, name: &str, arguments: &[&str]) -> Result<()> {
+    let node = cluster.node(name)?;
+    let mut command = Command::new(find_installation(None)?.bin_dir.join("pg_ctl"));
+    command.args(arguments).arg("-D").arg(&node.pgdata).current_dir(node.home());
+    if let Some(user) = cluster.postgres_user() {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+    let done = tokio::time::timeout(PATIENCE, cluster.output(command)).await;
+    let output = done.with_context(|| format!("pg_ctl {} didn't end", arguments.join(" ")))??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "pg_ctl {}: {}", arguments.join(" "), said.trim());
+    Ok(())
+}
+
+pub async fn start(cluster: &Cluster, name: &str) -> Result<()> {
+    let log = cluster.node(name)?.home().join("by-hand.log");
+    pg_ctl(cluster, name, &["start", "-W", "-l", &log.to_string_lossy()]).await
+}
+
+/// Ends when the server has. `pg_ctl` itself would wait for as long as the keeper's next server runs.
+pub async fn stop(cluster: &Cluster, name: &str) -> Result<()> {
+    let postmaster = postmaster::find(&cluster.node(name)?.pgdata);
+    let postmaster = postmaster.with_context(|| format!("Postgres of {name} isn't running"))?;
+    let process = ProcessWatch::new(i32::try_from(postmaster.pid)?)?;
+    pg_ctl(cluster, name, &["stop", "-W", "-m", "fast"]).await?;
+    let ended = tokio::time::timeout(PATIENCE, process.ended()).await;
+    Ok(ended.with_context(|| format!("Postgres of {name} doesn't stop"))??)
+}
+
+/// The keeper may be the faster of the two; then there is nothing left to start.
+pub async fn restart(cluster: &Cluster, name: &str) -> Result<()> {
+    stop(cluster, name).await?;
+    match start(cluster, name).await {
+        Err(_) if postmaster::find(&cluster.node(name)?.pgdata).is_some() => Ok(()),
+        started => started,
+    }
+}
+
+/// One of the sessions that clients have there.
+async fn client_backend(cluster: &Cluster, name: &str) -> Result<u32> {
+    const QUERY: &str = "SELECT pid FROM pg_stat_activity WHERE application_name = 'pgbaton-live' ORDER BY pid LIMIT 1";
+    let found = sql(cluster.server(name)?, QUERY).await?;
+    let pid = found.first().with_context(|| format!("no client has a session on {name}"))?;
+    Ok(pid.parse()?)
+}
+
+pub async fn crash_backend(cluster: &Cluster, name: &str) -> Result<()> {
+    procs::signal_all(&[client_backend(cluster, name).await?], Signal::SIGKILL);
+    Ok(())
+}
+
+pub async fn stop_backend(cluster: &mut Cluster, name: &str) -> Result<()> {
+    let pid = client_backend(cluster, name).await?;
+    procs::signal_all(&[pid], Signal::SIGSTOP);
+    cluster.frozen(name)?.push(pid);
+    Ok(())
+}
+
+pub fn continue_backend(cluster: &mut Cluster, name: &str) -> Result<()> {
+    let frozen = std::mem::take(cluster.frozen(name)?);
+    ensure!(!frozen.is_empty(), "no backend of {name} is frozen");
+    procs::signal_all(&frozen, Signal::SIGCONT);
+    Ok(())
+}
+
+/// `function` is what is done to each session whose commit waits for a standby.
+pub async fn to_waiters(cluster: &Cluster, name: &str, function: &str) -> Result<()> {
+    let text = format!("SELECT {function}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+    let done = sql(cluster.server(name)?, &text).await?;
+    ensure!(!done.is_empty(), "no commit on {name} waits for a standby");
+    Ok(())
+}
+
+pub async fn delay_apply(cluster: &Cluster, name: &str, by: Duration) -> Result<()> {
+    let server = cluster.server(name)?;
+    let set = match by.is_zero() {
+        true => "ALTER SYSTEM RESET recovery_min_apply_delay".to_string(),
+        false => format!("ALTER SYSTEM SET recovery_min_apply_delay = {}", by.as_millis()),
+    };
+    sql(server, &set).await?;
+    sql(server, "SELECT pg_reload_conf()").await.map(drop)
+}
+
+/// A server goes on making files while they are removed, so a removal may find a directory filled again.
+pub fn lose_directory(cluster: &Cluster, name: &str) -> Result<()> {
+    let pgdata = &cluster.node(name)?.pgdata;
+    for _ in 0..20 {
+        match std::fs::remove_dir_all(pgdata) {
+            Ok(()) => return Ok(()),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::NotFound) => {}
+            Err(e) => return Err(e).with_context(|| format!("can't remove {}", pgdata.display())),
+        }
+        if !pgdata.exists() {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("{} is filled faster than it can be removed", pgdata.display())
+}

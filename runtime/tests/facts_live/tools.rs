@@ -1,0 +1,225 @@
+//! pg_rewind and pg_basebackup: what they find to do, what they refuse, what they leave.
+
+use super::harness::{Lab, Proxy, Server, fact, until};
+use std::fs;
+
+const FIRST_TIMELINE: &str = "Latest checkpoint's TimeLineID";
+
+/// `b` was promoted while `a` went on; `a` is stopped with a commit of its own.
+async fn forked(lab: &Lab) -> (Server, Server) {
+    let (a, b) = promoted_apart(lab).await;
+    b.run("CHECKPOINT").await;
+    a.stop_fast().await;
+    (a, b)
+}
+
+/// Both are open, and there was no checkpoint on `b` yet.
+async fn promoted_apart(lab: &Lab) -> (Server, Server) {
+    let (a, b) = lab.pair().await;
+    a.run("INSERT INTO t VALUES (1)").await;
+    b.until_replayed(&a).await;
+    b.set_now("primary_conninfo", "").await;
+    b.until("NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver')").await;
+    b.promote().await;
+    a.run("INSERT INTO t VALUES (2)").await;
+    b.run("INSERT INTO t VALUES (3)").await;
+    (a, b)
+}
+
+async fn rows(server: &Server) -> String {
+    server.ask("SELECT string_agg(n::text, ' ' ORDER BY n) FROM t").await
+}
+
+#[test]
+fn a_rewind_from_a_source_without_a_checkpoint_finds_nothing_to_do() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        // Its checkpoint is asked for by the promotion, and comes when it comes.
+        let checkpointer = b.freeze("checkpointer").await;
+        b.set_now("primary_conninfo", "").await;
+        b.promote().await;
+        a.run("INSERT INTO t VALUES (2)").await;
+        a.stop_fast().await;
+        assert_eq!(b.control(FIRST_TIMELINE).await, "1");
+        let rewound = lab.rewind(&a, b.port).await;
+        assert!(rewound.success, "{}", rewound.text);
+        let nothing_to_do = rewound.text.contains("no rewind required");
+        assert_eq!(nothing_to_do, lab.version.major < 16, "{}", rewound.text);
+        drop(checkpointer);
+        b.run("CHECKPOINT").await;
+        assert_eq!(b.control(FIRST_TIMELINE).await, "2");
+        if nothing_to_do {
+            let rewound = lab.rewind(&a, b.port).await;
+            assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
+        }
+        a.write_settings();
+        a.follow(b.port);
+        a.start().await;
+        b.until_streams("a").await;
+        assert_eq!(a.count().await, 0);
+    });
+}
+
+#[test]
+fn a_rewind_brings_a_diverged_server_back() {
+    fact(async |lab: &Lab| {
+        let (a, b) = forked(lab).await;
+        let rewound = lab.rewind(&a, b.port).await;
+        assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
+        a.write_settings();
+        a.follow(b.port);
+        a.start().await;
+        b.until_streams("a").await;
+        a.until_replayed(&b).await;
+        assert_eq!(rows(&a).await, "1 3");
+        a.until("(SELECT received_tli FROM pg_stat_wal_receiver) = 2").await;
+    });
+}
+
+#[test]
+fn a_rewind_of_the_same_timeline_finds_nothing_to_do() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        let c = lab.standby("c", &a).await;
+        c.promote().await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        b.until_replayed(&a).await;
+        b.promote().await;
+        for server in [&b, &c] {
+            server.run("CHECKPOINT").await;
+            assert_eq!(server.control(FIRST_TIMELINE).await, "2");
+        }
+        c.run("INSERT INTO t VALUES (2)").await;
+        c.stop_fast().await;
+        let rewound = lab.rewind(&c, b.port).await;
+        assert!(rewound.success && rewound.text.contains("no rewind required"), "{}", rewound.text);
+        c.start().await;
+        assert_eq!((rows(&b).await.as_str(), rows(&c).await.as_str()), ("1", "2"));
+    });
+}
+
+#[test]
+fn a_rewind_needs_a_stopped_target() {
+    fact(async |lab: &Lab| {
+        let (a, b) = promoted_apart(lab).await;
+        b.run("CHECKPOINT").await;
+        let refused = lab.rewind(&a, b.port).await;
+        assert!(!refused.success, "{}", refused.text);
+        assert!(refused.text.contains("lock file \"postmaster.pid\" already exists"), "{}", refused.text);
+        assert_eq!(rows(&a).await, "1 2");
+    });
+}
+
+#[test]
+fn a_rewind_needs_the_same_system() {
+    fact(async |lab: &Lab| {
+        let a = lab.server("a");
+        let b = lab.server("b");
+        fs::remove_dir_all(&b.pgdata).unwrap();
+        let made =
+            lab.run("initdb", &["-D", b.pgdata_text(), "-U", "postgres", "-A", "trust", "--wal-segsize=1"]).await;
+        assert!(made.success, "{}", made.text);
+        b.set("unix_socket_directories", "");
+        b.start().await;
+        let refused = lab.rewind(&a, b.port).await;
+        assert!(!refused.success);
+        assert!(refused.text.contains("source and target clusters are from different systems"), "{}", refused.text);
+    });
+}
+
+#[test]
+fn a_source_that_dies_leaves_a_half_rewound_directory() {
+    fact(async |lab: &Lab| {
+        let (a, b) = forked(lab).await;
+        // New to the target, so all of it is copied.
+        b.run("CREATE TABLE bulk AS SELECT repeat('x', 900) FROM generate_series(1, 20000)").await;
+        b.run("CHECKPOINT").await;
+        let network = Proxy::to(b.port).await;
+        network.let_down(8 << 20);
+        let death = async {
+            until("the rewind is in the middle", async || network.is_used_up()).await;
+            network.break_connections();
+        };
+        let (rewound, ()) = tokio::join!(lab.rewind(&a, network.port), death);
+        assert!(!rewound.success, "{}", rewound.text);
+        assert_eq!(a.control("Database cluster state").await, "shut down", "nothing says what happened to it");
+        assert!(!a.pgdata.join("backup_label").exists());
+        assert_eq!(fs::read_to_string(a.pgdata.join("pg_hba.conf")).unwrap(), "", "not yet copied");
+        // Even where the configuration lies elsewhere.
+        for name in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
+            a.put_file(name, &fs::read_to_string(b.pgdata.join(name)).unwrap());
+        }
+        a.write_settings();
+        a.launch();
+        a.until_ended().await;
+        assert!(a.log().contains("could not locate a valid checkpoint record"), "its WAL is half the source's");
+    });
+}
+
+#[test]
+fn a_base_backup_that_loses_its_source_leaves_nothing_usable() {
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        a.run("CREATE TABLE bulk AS SELECT repeat('x', 900) FROM generate_series(1, 20000)").await;
+        let b = lab.server("b");
+        for keep in [false, true] {
+            fs::remove_dir_all(&b.pgdata).unwrap();
+            let network = Proxy::to(a.port).await;
+            network.let_down(8 << 20);
+            let port = network.port.to_string();
+            let mut arguments =
+                vec!["-D", b.pgdata_text(), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast"];
+            // As a killed pg_basebackup leaves it.
+            arguments.extend(keep.then_some("--no-clean"));
+            let death = async {
+                until("the backup is in the middle", async || network.is_used_up()).await;
+                network.break_connections();
+            };
+            let (cloned, ()) = tokio::join!(lab.run("pg_basebackup", &arguments), death);
+            assert!(!cloned.success, "{}", cloned.text);
+            assert_eq!(b.pgdata.join("PG_VERSION").exists(), keep, "{}", cloned.text);
+            assert!(!b.pgdata.join("global/pg_control").exists(), "it comes last");
+            fs::create_dir_all(&b.pgdata).unwrap();
+        }
+        b.write_settings();
+        b.launch();
+        b.until_ended().await;
+        assert!(b.log().contains("could not find the database system"), "{}", b.log());
+    });
+}
+
+#[test]
+fn a_base_backup_carries_no_slots() {
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        a.run("SELECT pg_create_physical_replication_slot('c', true)").await;
+        let b = lab.server("b");
+        fs::remove_dir_all(&b.pgdata).unwrap();
+        let port = a.port.to_string();
+        let arguments = ["-D", b.pgdata_text(), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast"];
+        let cloned = lab.run("pg_basebackup", &arguments).await;
+        assert!(cloned.success, "{}", cloned.text);
+        b.write_settings();
+        b.follow(a.port);
+        b.start().await;
+        a.until_streams("b").await;
+        assert_eq!(b.ask("SELECT count(*) FROM pg_replication_slots").await, "0");
+        assert_eq!(a.ask("SELECT count(*) FROM pg_replication_slots").await, "1");
+    });
+}
+
+#[test]
+fn a_rewind_copies_the_configuration_of_its_source() {
+    fact(async |lab: &Lab| {
+        let (a, b) = forked(lab).await;
+        a.put_file("mine.conf", "only here");
+        b.put_file("theirs.conf", "only there");
+        b.set("work_mem", "7MB");
+        let rewound = lab.rewind(&a, b.port).await;
+        assert!(rewound.success, "{}", rewound.text);
+        let copied = fs::read_to_string(a.pgdata.join("postgresql.auto.conf")).unwrap();
+        assert!(copied.contains("work_mem = '7MB'") && copied.contains(&format!("port = '{}'", b.port)), "{copied}");
+        assert!(a.pgdata.join("theirs.conf").exists());
+        assert!(!a.pgdata.join("mine.conf").exists(), "what the source hasn't got is removed");
+    });
+}

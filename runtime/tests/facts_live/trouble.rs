@@ -1,0 +1,82 @@
+//! Disks that fail in their own ways, and clients that don't know what happened to their server.
+
+use super::harness::{Lab, SmallDisk, StallingDisk, fact, refusal, until};
+
+#[test]
+fn a_full_disk_on_wal_ends_the_server() {
+    fact(async |lab: &Lab| {
+        let Some(disk) = SmallDisk::new(lab, 8) else { return };
+        let a = lab.server("a");
+        a.put_wal_on(disk.path());
+        a.set("min_wal_size", "2MB");
+        a.start().await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        let filling = a.session().await.begin("INSERT INTO t SELECT generate_series(1, 1000000)");
+        let refused = filling.answer().await.unwrap_err();
+        assert!(a.log().contains("PANIC:  could not write to file"), "{refused}");
+        assert!(a.log().contains("No space left on device"), "{refused}");
+        eprintln!("    {}: {refused}", lab.version.full);
+        a.until_ended().await;
+        a.launch();
+        a.until_ended().await;
+        disk.grow(64);
+        a.start().await;
+        assert_eq!(a.count().await, 1);
+    });
+}
+
+#[test]
+fn a_stalled_disk_answers_reads_and_hangs_commits() {
+    fact(async |lab: &Lab| {
+        let Some(disk) = StallingDisk::new(lab) else { return };
+        let a = lab.server("a");
+        a.put_wal_on(disk.path());
+        a.set("fsync", "on");
+        a.start().await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        let stalled = disk.stall();
+        let commit = a.session().await.begin("INSERT INTO t VALUES (2)");
+        let waits = format!("SELECT lower(wait_event) FROM pg_stat_activity WHERE pid = {}", commit.pid);
+        until("the commit waits for the disk", async || a.ask(&waits).await == "walsync").await;
+        assert_eq!(a.try_ask("SELECT count(*) FROM t").await.as_deref(), Ok("1"), "a new session, at once");
+        assert!(!commit.is_answered());
+        drop(stalled);
+        assert_eq!(commit.answer().await, Ok(vec![]));
+    });
+}
+
+#[test]
+fn a_read_only_default_is_no_fence() {
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        a.set_now("default_transaction_read_only", "on").await;
+        let session = a.session().await;
+        let refused = session.batch_execute("INSERT INTO t VALUES (1)").await.unwrap_err();
+        assert!(refusal(&refused).starts_with("25006"), "{refused}");
+        session.run("SET default_transaction_read_only = off").await;
+        session.run("INSERT INTO t VALUES (1)").await;
+        assert_eq!(a.count().await, 1);
+    });
+}
+
+#[test]
+fn a_client_keeps_its_connection_to_a_server_that_lost_its_role() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        let client = a.session().await;
+        b.promote().await;
+        client.run("INSERT INTO t VALUES (1)").await;
+        assert_eq!((a.count().await, b.count().await), (1, 0), "nobody told the client, nor its server");
+        a.put_signal();
+        a.stop_fast().await;
+        a.start().await;
+        let error = client.batch_execute("INSERT INTO t VALUES (2)").await.unwrap_err();
+        assert!(client.is_closed(), "{error}");
+        // It comes again to where it was.
+        let client = a.session().await;
+        let refused = client.batch_execute("INSERT INTO t VALUES (2)").await.unwrap_err();
+        assert!(refusal(&refused).starts_with("25006"), "{refused}");
+        assert!(!client.is_closed(), "and it stays");
+        assert_eq!(client.ask("SELECT count(*) FROM t").await.unwrap(), "1");
+    });
+}

@@ -1,0 +1,187 @@
+//! What is wrong with the links at this moment. Everything is kept per direction.
+
+use super::Net;
+use crate::world::OBSERVER;
+use pgbaton_core::model::Moment;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A lost segment is sent again after waits that double, from the first to the last of these.
+const RETRANSMIT_FIRST: Duration = Duration::from_millis(200);
+const RETRANSMIT_MAX: Duration = Duration::from_secs(3);
+
+type Direction = (String, String);
+
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    cut_since: BTreeMap<Direction, Moment>,
+    /// Connections are made, but what was said in this direction never arrives.
+    mute_since: BTreeMap<Direction, Moment>,
+    last_cut: BTreeMap<Direction, Duration>,
+    slower: BTreeMap<Direction, Duration>,
+    lossy: BTreeMap<Direction, f64>,
+    repeating: BTreeMap<Direction, f64>,
+    /// Machines without power.
+    dark: BTreeSet<String>,
+    /// How often each machine has lost its power: connections of an earlier life are unknown to it.
+    lives: BTreeMap<String, u64>,
+}
+
+fn direction(from: &str, to: &str) -> Direction {
+    (from.to_string(), to.to_string())
+}
+
+impl Links {
+    fn is_dark(&self, from: &str, to: &str) -> bool {
+        !self.dark.is_empty() && (self.dark.contains(from) || self.dark.contains(to))
+    }
+
+    // A key is only built when some link has such a fault: this is asked for every packet.
+    fn has<T: Copy>(faults: &BTreeMap<Direction, T>, from: &str, to: &str) -> Option<T> {
+        (!faults.is_empty()).then(|| faults.get(&direction(from, to)).copied()).flatten()
+    }
+}
+
+impl Net {
+    /// Packets from one to the other vanish from now on. A machine always reaches itself.
+    pub fn cut_one_way(&self, from: &str, to: &str) {
+        if from != to {
+            let since = self.0.fate.now();
+            self.0.links.lock().unwrap().cut_since.entry(direction(from, to)).or_insert(since);
+        }
+    }
+
+    pub fn cut(&self, a: &str, b: &str) {
+        self.cut_one_way(a, b);
+        self.cut_one_way(b, a);
+    }
+
+    /// Connections are still made, as through a box in between that has forgotten one way of them.
+    pub fn mute(&self, from: &str, to: &str) {
+        let since = self.0.fate.now();
+        self.0.links.lock().unwrap().mute_since.entry(direction(from, to)).or_insert(since);
+    }
+
+    pub fn slow(&self, a: &str, b: &str, by: Duration) {
+        let mut links = self.0.links.lock().unwrap();
+        links.slower.insert(direction(a, b), by);
+        links.slower.insert(direction(b, a), by);
+    }
+
+    /// `rate` is the part of the packets that is lost, each time it is sent.
+    pub fn lose(&self, a: &str, b: &str, rate: f64) {
+        let mut links = self.0.links.lock().unwrap();
+        links.lossy.insert(direction(a, b), rate);
+        links.lossy.insert(direction(b, a), rate);
+    }
+
+    /// `rate` is the part of the calls that arrives twice.
+    pub fn repeat(&self, a: &str, b: &str, rate: f64) {
+        let mut links = self.0.links.lock().unwrap();
+        links.repeating.insert(direction(a, b), rate);
+        links.repeating.insert(direction(b, a), rate);
+    }
+
+    /// One link, both ways.
+    pub fn mend(&self, a: &str, b: &str) {
+        let now = self.0.fate.now();
+        {
+            let mut links = self.0.links.lock().unwrap();
+            for direction in [direction(a, b), direction(b, a)] {
+                if let Some(since) = links.cut_since.remove(&direction) {
+                    links.last_cut.insert(direction, now.since(since));
+                }
+            }
+        }
+        self.0.healed.ring();
+    }
+
+    /// All links are as good as new. Power is another matter.
+    pub fn heal_all(&self) {
+        let now = self.0.fate.now();
+        {
+            let mut links = self.0.links.lock().unwrap();
+            let muted = std::mem::take(&mut links.mute_since);
+            for (direction, since) in std::mem::take(&mut links.cut_since).into_iter().chain(muted) {
+                links.last_cut.insert(direction, now.since(since));
+            }
+            links.slower.clear();
+            links.lossy.clear();
+            links.repeating.clear();
+        }
+        self.0.healed.ring();
+    }
+
+    /// Nothing comes from this machine any more, not even the news that its processes are dead.
+    pub fn power_off(&self, host: &str) {
+        let mut links = self.0.links.lock().unwrap();
+        if links.dark.insert(host.to_string()) {
+            *links.lives.entry(host.to_string()).or_default() += 1;
+        }
+    }
+
+    /// Its kernel answers again, and knows of no connection.
+    pub fn power_on(&self, host: &str) {
+        let was_dark = self.0.links.lock().unwrap().dark.remove(host);
+        if was_dark {
+            self.0.healed.ring();
+        }
+    }
+
+    pub(super) fn life(&self, host: &str) -> u64 {
+        self.0.links.lock().unwrap().lives.get(host).copied().unwrap_or_default()
+    }
+
+    /// Whether new connections can't be made.
+    pub(super) fn is_cut(&self, from: &str, to: &str) -> bool {
+        let links = self.0.links.lock().unwrap();
+        from != OBSERVER
+            && to != OBSERVER
+            && (links.is_dark(from, to) || Links::has(&links.cut_since, from, to).is_some())
+    }
+
+    /// Whether packets of a connection that was made don't arrive.
+    pub(super) fn is_silent(&self, from: &str, to: &str) -> bool {
+        self.is_cut(from, to) || Links::has(&self.0.links.lock().unwrap().mute_since, from, to).is_some()
+    }
+
+    /// How long a packet is under way, retransmissions included.
+    pub(super) fn latency(&self, from: &str, to: &str) -> Duration {
+        let (slower, rate) = {
+            let links = self.0.links.lock().unwrap();
+            (Links::has(&links.slower, from, to), Links::has(&links.lossy, from, to))
+        };
+        let mut takes = self.0.fate.draw(self.0.latency.clone()) + slower.unwrap_or_default();
+        let mut wait = RETRANSMIT_FIRST;
+        while rate.is_some_and(|rate| self.happens(rate)) {
+            takes += wait;
+            wait = (wait * 2).min(RETRANSMIT_MAX);
+        }
+        takes
+    }
+
+    /// Whether the next call arrives twice.
+    pub fn repeats(&self, from: &str, to: &str) -> bool {
+        let rate = Links::has(&self.0.links.lock().unwrap().repeating, from, to);
+        rate.is_some_and(|rate| self.happens(rate))
+    }
+
+    fn happens(&self, rate: f64) -> bool {
+        self.0.fate.below(1_000_000) < (rate * 1e6) as u64
+    }
+
+    pub(super) async fn until_heard(&self, from: &str, to: &str) {
+        self.0.healed.until(|| (!self.is_silent(from, to)).then_some(())).await;
+    }
+
+    pub(super) async fn until_healed(&self, from: &str, to: &str) {
+        self.0.healed.until(|| (!self.is_cut(from, to)).then_some(())).await;
+    }
+
+    /// How long after the heal a segment that was lost in the cut arrives: the longer the cut, the
+    /// longer the sender's back-off has become.
+    pub(super) fn retransmit_delay(&self, from: &str, to: &str) -> Duration {
+        let lasted = self.0.links.lock().unwrap().last_cut.get(&direction(from, to)).copied();
+        self.0.fate.draw(Duration::ZERO..lasted.unwrap_or_default().min(RETRANSMIT_MAX))
+    }
+}

@@ -1,0 +1,178 @@
+//! Promotions, timelines and who follows whom.
+
+use super::*;
+use pgbaton_core::model::Stranded;
+use pgbaton_core::ports::StopMode;
+
+#[test]
+fn a_promotion_takes_the_next_number_and_leaves_the_control_file_behind() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        assert!(lab.client("a").await.commits(1).await);
+        lab.seal_b().await;
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        let look = async || lab.pb.look().await.running().unwrap().clone();
+        let first = look().await;
+        assert!(!first.in_recovery);
+        assert_eq!((first.position.tli, first.checkpoint_tli), (Timeline(2), Timeline(1)));
+        let directory = || lab.b.pg().dir.clone().unwrap();
+        assert_eq!(directory().recovery_ended_on, Some(Timeline(2)), "that is what newer tools look at");
+        assert!(directory().standby_signal, "the port puts it back");
+        lab.until("the checkpoint comes", || directory().checkpoint.tli == Timeline(2)).await;
+        assert_eq!(look().await.checkpoint_tli, Timeline(2));
+    });
+}
+
+#[test]
+fn two_servers_promoted_apart_choose_the_same_number() {
+    fact(|| async {
+        let lab = Lab::trio().await;
+        lab.c.rogue_promote().unwrap();
+        lab.until("c is open", || lab.c.pg().is_open()).await;
+        assert!(lab.client("a").await.commits(1).await);
+        lab.until("b has it", || flushed(&lab.b, 1)).await;
+        lab.seal_b().await;
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        let history = |host: &PgHost| host.pg().dir.as_ref().unwrap().history.clone();
+        let (of_b, of_c) = (history(&lab.b), history(&lab.c));
+        assert_eq!((of_b.tli, of_c.tli), (Timeline(2), Timeline(2)));
+        assert_ne!(of_b.ancestors, of_c.ancestors, "other histories of the same number");
+        assert_eq!(of_b.fork(&of_c).unwrap().tli, Timeline(1));
+    });
+}
+
+#[test]
+fn a_history_file_in_the_directory_takes_a_number() {
+    fact(|| async {
+        let lab = Lab::chain().await;
+        let put = |host: &PgHost, tli: u32| {
+            let tli = Timeline(tli);
+            host.pg().dir.as_mut().unwrap().histories.insert(tli, History::root(tli));
+        };
+        lab.seal_b().await;
+        put(&lab.b, 2);
+        // Behind a gap nobody looks.
+        put(&lab.b, 7);
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        assert_eq!(timeline(&lab.b), Timeline(3));
+        assert!(lab.client("b").await.commits(1).await);
+        lab.until("c follows there", || lab.c.visible_rows().contains(&1)).await;
+        assert_eq!(timeline(&lab.c), Timeline(3));
+        lab.pc.follow(C, None).await.unwrap();
+        lab.pc.seal().await.unwrap();
+        lab.pc.promote(Timeline(6)).await.unwrap();
+        assert_eq!(timeline(&lab.c), Timeline(6));
+        // It is no child of what another directory holds, which doesn't start beside it.
+        lab.pa.stop(StopMode::Fast).await.unwrap();
+        put(&lab.a, 2);
+        assert!(lab.pa.start(StartAs::Standby).await.is_err());
+        lab.a.pg().dir.as_mut().unwrap().histories.clear();
+        lab.pa.start(StartAs::Standby).await.unwrap();
+    });
+}
+
+#[test]
+fn a_promotion_replays_all_it_has_received_first() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.b.set_apply_delay(LONG);
+        assert!(lab.client("a").await.commits(1).await);
+        lab.until("b has it", || flushed(&lab.b, 1)).await;
+        assert!(lab.b.visible_rows().is_empty());
+        let end = held(&lab.b);
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        assert_eq!(lab.client("b").await.rows().await, [1].into());
+        assert_eq!(lab.b.pg().dir.as_ref().unwrap().history.ancestors[0].at, end);
+    });
+}
+
+#[test]
+fn an_apply_delay_holds_replay_back_but_not_receiving() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.set_names("pgbaton_standby_2").await;
+        lab.b.set_apply_delay(LONG);
+        let before = lab.fate.now();
+        assert!(lab.client("a").await.commits(1).await);
+        assert!(lab.fate.now().since(before) < BRIEF && lab.b.visible_rows().is_empty());
+        lab.until("in the end", || lab.b.visible_rows().contains(&1)).await;
+        assert!(lab.fate.now().since(before) >= LONG);
+        assert!(lab.client("a").await.commits(2).await);
+        let asked = lab.fate.now();
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        assert!(lab.fate.now().since(asked) < BRIEF, "a promotion doesn't wait for the delay");
+        assert!(lab.b.visible_rows().contains(&2));
+    });
+}
+
+#[test]
+fn after_a_seal_nothing_arrives_although_the_receiver_outlived_the_reload() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.set_names("pgbaton_standby_2").await;
+        let client = lab.client("a").await;
+        lab.pb.follow(B, None).await.unwrap();
+        client.begin(1);
+        let acknowledged = lab.fate.timeout(BRIEF, client.end.recv()).await.is_some();
+        let sealed = lab.pb.seal().await.unwrap();
+        assert!(!acknowledged || lab.b.visible_rows().contains(&1), "what was acknowledged is held");
+        if acknowledged {
+            client.begin(2);
+        }
+        lab.fate.sleep(LONG).await;
+        assert_eq!(lab.pb.look().await.running().unwrap().position, sealed);
+        assert!(!lab.b.visible_rows().contains(&2));
+    });
+}
+
+#[test]
+fn a_follower_behind_the_switch_follows_to_the_new_timeline() {
+    fact(|| async {
+        let lab = Lab::trio().await;
+        lab.pc.follow(C, None).await.unwrap();
+        lab.pc.seal().await.unwrap();
+        assert!(lab.client("a").await.commits(1).await);
+        lab.until("b has it", || flushed(&lab.b, 1)).await;
+        lab.seal_b().await;
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        lab.pb.admit(&peers(&[A, C])).await.unwrap();
+        assert!(lab.client("b").await.commits(2).await);
+        lab.pc.follow(C, Some(&source("b"))).await.unwrap();
+        lab.until("c has both", || lab.c.visible_rows() == [1, 2].into()).await;
+        assert_eq!(lab.pc.look().await.running().unwrap().position.tli, Timeline(2));
+    });
+}
+
+#[test]
+fn a_forked_follower_is_refused_for_ever() {
+    fact(|| async {
+        let lab = Lab::forked().await;
+        lab.pa.follow(A, Some(&source("b"))).await.unwrap();
+        lab.pa.start(StartAs::Standby).await.unwrap();
+        let client = lab.client("b").await;
+        assert!(client.commits(3).await && client.commits(4).await);
+        lab.until("it is told", || refusal(&lab.a).contains("is not in this server's history")).await;
+        lab.fate.sleep(LONG).await;
+        let facts = lab.pa.look().await;
+        let running = facts.running().unwrap();
+        assert_eq!(running.stranded, Some(Stranded::Forked));
+        assert!(!running.receiver.as_ref().is_some_and(|r| r.streaming));
+        assert!(lab.b.pg().server.as_ref().unwrap().senders.is_empty());
+        assert_eq!((running.in_recovery, lab.a.visible_rows()), (true, [1].into()));
+    });
+}
+
+#[test]
+fn a_primary_that_changed_its_names_keeps_its_followers() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let connections = || lab.a.pg().server.as_ref().unwrap().senders.keys().copied().collect::<Vec<_>>();
+        let before = connections();
+        for names in ["pgbaton_standby_2", "ANY 1 (pgbaton_standby_2, pgbaton_standby_3)", "ANY (", ""] {
+            lab.set_names(names).await;
+        }
+        assert!(lab.client("a").await.commits(1).await);
+        lab.until("b has it", || flushed(&lab.b, 1)).await;
+        assert_eq!((connections(), before.len()), (before, 1));
+    });
+}

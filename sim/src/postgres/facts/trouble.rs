@@ -1,0 +1,85 @@
+//! Disks that fail in their own ways, and clients that don't know what happened to their server.
+
+use super::*;
+use crate::postgres::PgDisk;
+use pgbaton_core::ports::StopMode;
+
+#[test]
+fn a_full_disk_on_wal_ends_the_server() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let client = lab.client("a").await;
+        assert!(client.commits(1).await);
+        lab.a.set_disk(PgDisk::Full);
+        assert_eq!(client.rows().await, [1].into());
+        client.begin(2);
+        assert!(client.answer().await.is_none());
+        assert!(lab.a.pg().server.is_none());
+        assert!(lab.pa.start(StartAs::Primary).await.is_err());
+        lab.a.set_disk(PgDisk::Ok);
+        lab.pa.start(StartAs::Primary).await.unwrap();
+        assert_eq!(lab.client("a").await.rows().await, [1].into());
+        // A standby ends as well, and so does a server whose file system turned read-only.
+        lab.until_streams(&lab.b).await;
+        lab.b.set_disk(PgDisk::ReadOnly);
+        assert!(lab.client("a").await.commits(3).await);
+        lab.until("b ends", || lab.b.pg().server.is_none()).await;
+    });
+}
+
+#[test]
+fn a_stalled_disk_answers_reads_and_hangs_commits() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let client = lab.client("a").await;
+        assert!(client.commits(1).await);
+        lab.a.set_disk(PgDisk::Stalled);
+        client.begin(2);
+        lab.fate.sleep(LONG).await;
+        assert!(!flushed(&lab.a, 2));
+        assert_eq!(lab.client("a").await.rows().await, [1].into(), "a new session, at once");
+        assert!(lab.pa.look().await.is_open());
+        assert!(lab.fate.timeout(BRIEF, lab.a.disk_takes()).await.is_none(), "a probe that writes hangs");
+        lab.a.set_disk(PgDisk::Ok);
+        assert!(matches!(client.answer().await, Some(Packet::Committed { id: 2, warning: false })));
+        // Not even a kill ends a process in the middle of I/O.
+        lab.a.set_disk(PgDisk::Stalled);
+        assert!(lab.fate.timeout(LONG, lab.pa.stop(StopMode::Immediate)).await.is_none());
+        lab.a.set_disk(PgDisk::Ok);
+        lab.pa.stop(StopMode::Immediate).await.unwrap();
+    });
+}
+
+#[test]
+fn a_read_only_default_is_no_fence() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let client = lab.client("a").await;
+        lab.a.configure(|settings| settings.default_transaction_read_only = true);
+        assert!(lab.client("a").await.read_only);
+        assert_eq!(client.refusal(1).await, "cannot execute INSERT in a read-only transaction");
+        client.set(Setting::ReadOnly(false)).await;
+        assert!(client.commits(2).await);
+        assert_eq!(client.rows().await, [2].into());
+    });
+}
+
+#[test]
+fn a_client_keeps_its_connection_to_a_server_that_lost_its_role() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let client = lab.client("a").await;
+        lab.b.rogue_promote().unwrap();
+        lab.until("b is open", || lab.b.pg().is_open()).await;
+        assert!(client.commits(1).await, "nobody told the client, nor its server");
+        assert!(lab.b.visible_rows().is_empty());
+        lab.pa.stop(StopMode::Fast).await.unwrap();
+        assert!(client.is_ended().await);
+        lab.pa.start(StartAs::Standby).await.unwrap();
+        // It comes again to where it was.
+        let client = lab.client("a").await;
+        assert_eq!(client.refusal(2).await, "cannot execute INSERT in a read-only transaction");
+        lab.until("all is replayed", || lab.a.visible_rows().contains(&1)).await;
+        assert_eq!(client.rows().await, [1].into(), "and it stays");
+    });
+}

@@ -1,0 +1,80 @@
+//! pg_rewind: brings a stopped directory back to where its log leaves that of a running source.
+
+use super::directory::DataDir;
+use super::host::PgHost;
+use super::tools::retry;
+use super::wal::Kind;
+use crate::net::{Packet, SourceInfo};
+use pgbaton_core::model::{ControlState, Position};
+use pgbaton_core::ports::{PgError, Source};
+
+/// From this major version on it looks at where recovery has ended as well, not only at the last checkpoint.
+const SEES_END_OF_RECOVERY: u32 = 16;
+
+impl PgHost {
+    pub async fn rewind(&self, source: &Source) -> Result<(), PgError> {
+        let unclean =
+            self.stopped(|dir| !matches!(dir.state, ControlState::ShutDown | ControlState::ShutDownInRecovery))?;
+        if unclean {
+            self.recover_single_user().await?;
+        }
+        let takes = self.fate.draw_ms(200..600);
+        let (end, info) = self.open_source(source, Packet::Copy { slot: None, takes }).await?;
+        let version = self.pg().settings.version;
+        if self.stopped(|dir| fork_of(dir, &info, version))??.is_none() {
+            return Ok(());
+        }
+        self.stopped(|dir| dir.half_rewound = true)?;
+        // Whatever goes wrong from here on, the directory is neither the old one nor the new one.
+        let image = self.fetch(end, takes).await.map_err(|e| PgError::Condemned(e.to_string()))?;
+        self.stopped(|dir| {
+            let slots = std::mem::take(&mut dir.slots);
+            let before = std::mem::replace(dir, DataDir::from_image(image));
+            dir.slots = slots;
+            self.note_rebuilt(&before, dir);
+        })
+    }
+
+    /// pg_rewind recovers an uncleanly stopped target in single-user mode, which writes WAL.
+    pub(super) async fn recover_single_user(&self) -> Result<(), PgError> {
+        if self.stopped(|dir| dir.standby_signal)? {
+            return Err(PgError::Condemned("standby mode is not supported by single-user servers".into()));
+        }
+        self.fate.sleep(self.fate.draw_ms(40..120)).await;
+        if self.disk_takes().await.is_err() {
+            return Err(retry("single-user mode can't write"));
+        }
+        let (uid, now) = (self.fate.random(), self.fate.now());
+        self.stopped(|dir| {
+            dir.write_checkpoint(uid, now, Kind::Shutdown);
+            dir.state = ControlState::ShutDown;
+        })
+    }
+}
+
+/// Where to go back to; `None` when there is nothing to do. Numbers of timelines are all it compares at first:
+/// two histories under one number are the same to it.
+fn fork_of(dir: &DataDir, info: &SourceInfo, version: u32) -> Result<Option<Position>, PgError> {
+    if dir.system_id != info.system_id {
+        return Err(PgError::Operator("source and target are from different systems".into()));
+    }
+    let (mut here, mut there) = (dir.checkpoint.tli, info.checkpoint_tli);
+    if version >= SEES_END_OF_RECOVERY {
+        here = here.max(dir.recovery_ended_on.unwrap_or(here));
+        there = there.max(info.recovery_ended_on.unwrap_or(there));
+    }
+    if here == there {
+        return Ok(None);
+    }
+    let fork = info.history.fork(&dir.history);
+    let fork = fork.ok_or_else(|| PgError::Condemned("no common ancestor timeline".into()))?;
+    if dir.end().lsn <= fork.lsn {
+        // Nothing of its own past the fork: the directory can follow as it is.
+        return Ok(None);
+    }
+    let common = dir.wal.last_checkpoint(dir.wal.count_until(fork.lsn));
+    if !common.is_some_and(|common| dir.wal.holds(common.lsn)) {
+        return Err(PgError::Condemned("could not find previous WAL record before the fork".into()));
+    }
+    Ok(Some(fork))
+}

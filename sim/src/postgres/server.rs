@@ -1,0 +1,136 @@
+//! What a running server knows and a crash destroys.
+
+use super::directory::{Conninfo, DataDir};
+use super::settings::Settings;
+use super::sync::{SyncCommit, SyncNames};
+use pgbaton_core::model::{Lsn, Moment, Stranded, Timeline};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Starting,
+    Up,
+    Stopping,
+    /// The postmaster is dead, and its children are about to notice.
+    Orphaned,
+}
+
+#[derive(Debug)]
+pub struct ServerState {
+    pub phase: Phase,
+    pub in_recovery: bool,
+    pub promoting: bool,
+    /// Sessions may go on, and new ones are refused; when the last one has ended the server stops.
+    pub smart_stop: bool,
+    /// How many records are replayed.
+    pub replayed: usize,
+    /// How far this life's receivers came, and on which timeline.
+    pub received: Option<(Timeline, Lsn)>,
+    /// What the backends work under.
+    pub names: SyncNames,
+    /// Reloads of the names asked for, and done.
+    pub names_asked: u64,
+    pub names_done: u64,
+    pub read_only_default: bool,
+    /// What the receiver works under, and how often that changed.
+    pub conninfo: Option<Conninfo>,
+    pub conninfo_changes: u64,
+    pub receiver: Option<ReceiverState>,
+    /// Why an upstream let the receiver go last.
+    pub refusal: Option<Refusal>,
+    pub senders: BTreeMap<u64, SenderState>,
+    /// Open sessions of clients.
+    pub sessions: usize,
+    /// Commits under way, by their backend: in the log, and hidden from all other sessions.
+    pub commits: BTreeMap<u64, Commit>,
+    /// The WAL writer is about to flush what asynchronous commits have left.
+    pub walwriter_due: bool,
+    /// Has promised to receive no more, and was told nothing else since.
+    pub sealed: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Commit {
+    pub id: u64,
+    /// Flushed here, and waiting for standbys.
+    pub waits: bool,
+    pub interrupt: Option<Interrupt>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    Cancel,
+    Terminate,
+}
+
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub reason: String,
+    /// Whether it is for good.
+    pub stranded: Option<Stranded>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ReceiverState {
+    pub streaming: bool,
+    pub last_message: Moment,
+}
+
+#[derive(Debug, Clone)]
+pub struct SenderState {
+    pub application: String,
+    pub slot: Option<String>,
+    /// Its place in the names in force.
+    pub rank: Option<usize>,
+    pub streaming: bool,
+    /// As the follower says; zero until it has said something.
+    pub written: Lsn,
+    pub flushed: Lsn,
+    pub applied: Lsn,
+    pub last_reply: Moment,
+}
+
+impl ServerState {
+    /// The error is why a server would not start.
+    pub fn new(dir: &DataDir, settings: &Settings) -> Result<ServerState, String> {
+        Ok(ServerState {
+            phase: Phase::Starting,
+            in_recovery: dir.standby_signal,
+            promoting: false,
+            smart_stop: false,
+            replayed: 0,
+            received: None,
+            names: SyncNames::read(&dir.names)?,
+            names_asked: 0,
+            names_done: 0,
+            read_only_default: settings.default_transaction_read_only,
+            conninfo: dir.conninfo.clone(),
+            conninfo_changes: 0,
+            receiver: None,
+            refusal: None,
+            senders: BTreeMap::new(),
+            sessions: 0,
+            commits: BTreeMap::new(),
+            walwriter_due: false,
+            sealed: false,
+        })
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Up && !self.in_recovery
+    }
+
+    pub fn use_names(&mut self, names: SyncNames) {
+        for sender in self.senders.values_mut() {
+            sender.rank = names.rank(&sender.application);
+        }
+        self.names = names;
+    }
+
+    /// Whether the commit of this backend may be answered, and what broke its wait off.
+    pub fn verdict(&self, backend: u64, level: SyncCommit, lsn: Lsn) -> Option<Option<Interrupt>> {
+        let interrupt = self.commits.get(&backend).and_then(|commit| commit.interrupt);
+        let done = interrupt.is_some() || self.names.satisfied(level, lsn, &self.senders);
+        done.then_some(interrupt)
+    }
+}

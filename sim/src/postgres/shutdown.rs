@@ -1,0 +1,112 @@
+//! The ways a server is stopped.
+
+use super::host::PgHost;
+use super::knobs::PgDisk;
+use super::server::Phase;
+use super::wal::Kind;
+use futures_util::future::join;
+use pgbaton_core::check::Kind as Happened;
+use pgbaton_core::model::ControlState;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `wal_sender_timeout`: how long a shutdown waits for a standby that doesn't confirm.
+const SHIP_LIMIT: Duration = Duration::from_secs(5);
+
+impl PgHost {
+    /// *Smart*: no new sessions; once the last one has ended of itself, the rest is as in a fast stop.
+    pub fn begin_smart_stop(self: &Arc<Self>) {
+        match self.pg().server.as_mut() {
+            Some(server) if server.phase == Phase::Up => server.smart_stop = true,
+            _ => return,
+        }
+        let host = self.clone();
+        self.spawn(async move {
+            let alone = || host.pg().server.as_ref().is_some_and(|s| s.sessions == 0).then_some(());
+            host.bells.state.until(alone).await;
+            host.begin_stop();
+        });
+    }
+
+    /// *Fast*: begins an orderly shutdown; the server goes on with it whatever becomes of the caller.
+    pub fn begin_stop(self: &Arc<Self>) {
+        if self.close() {
+            self.spawn(self.clone().shut_down());
+        }
+    }
+
+    /// *Immediate*: a crash. A process that is in the middle of I/O dies when that ends, not before.
+    pub fn begin_immediate_stop(self: &Arc<Self>) {
+        if self.pg().server.is_none() {
+            return;
+        }
+        if self.pg().knobs.disk != PgDisk::Stalled {
+            return self.kill_server();
+        }
+        self.close();
+        let host = self.clone();
+        self.spawn(async move {
+            let thawed = || (host.pg().knobs.disk != PgDisk::Stalled).then_some(());
+            host.bells.state.until(thawed).await;
+            host.kill_server();
+        });
+    }
+
+    /// Sessions end first. False when that has been done already, or nothing runs.
+    fn close(&self) -> bool {
+        {
+            let mut pg = self.pg();
+            let Some(server) = pg.server.as_mut() else { return false };
+            if matches!(server.phase, Phase::Stopping | Phase::Orphaned) {
+                return false;
+            }
+            if server.is_open() {
+                self.chronicle.note(Happened::Closed { node: self.name.clone() });
+            }
+            server.phase = Phase::Stopping;
+        }
+        self.bells.state.ring();
+        true
+    }
+
+    async fn shut_down(self: Arc<Self>) {
+        let backends_gone = || (!self.pg().knobs.backend_stopped).then_some(());
+        self.bells.state.until(backends_gone).await;
+        let takes = self.pg().knobs.checkpoint_takes;
+        self.fate.sleep(self.fate.draw_ms(10..40) + takes).await;
+        if self.disk_takes().await.is_err() {
+            return self.kill_server();
+        }
+        self.write_shutdown_checkpoint();
+        self.bells.wal.ring();
+        let shipped = self.bells.acks.until(|| {
+            let mut pg = self.pg();
+            let (dir, server) = pg.running()?;
+            let end = dir.wal.end();
+            server.senders.values().all(|s| s.flushed >= end).then_some(())
+        });
+        let archived = self.bells.state.until(|| (!self.pg().knobs.archiver_hangs).then_some(()));
+        join(self.fate.timeout(SHIP_LIMIT, shipped), archived).await;
+        self.fate.sleep(self.fate.draw_ms(10..50)).await;
+        self.exit_server();
+    }
+
+    fn write_shutdown_checkpoint(&self) {
+        let (uid, now) = (self.fate.random(), self.fate.now());
+        let mut pg = self.pg();
+        let (dir, server) = pg.running().expect("tasks of a dead server don't run");
+        dir.flush();
+        if server.in_recovery {
+            dir.restartpoint(server.replayed);
+            dir.state = ControlState::ShutDownInRecovery;
+        } else {
+            dir.write_checkpoint(uid, now, Kind::Shutdown);
+            dir.state = ControlState::ShutDown;
+        }
+    }
+
+    pub async fn until_stopped(&self) {
+        let gone = || self.pg().server.is_none().then_some(());
+        self.bells.state.until(gone).await;
+    }
+}

@@ -1,0 +1,177 @@
+//! Start of a server, and its checkpoints.
+
+use super::host::PgHost;
+use super::knobs::NoDisk;
+use super::server::{Phase, ServerState};
+use super::wal::Kind;
+use crate::world::fate::either;
+use futures_util::future::Either;
+use pgbaton_core::check::Kind as Happened;
+use pgbaton_core::model::{ControlState, History, Timeline};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `checkpoint_timeout`.
+const CHECKPOINT_PERIOD: Duration = Duration::from_secs(300);
+/// What redo of one record takes.
+const REDO: Duration = Duration::from_micros(20);
+
+impl PgHost {
+    /// Starts the postmaster; what it becomes is decided by `standby.signal`.
+    ///
+    /// # Panics
+    /// When the directory is one that must never be started: the keeper's marker should have stopped it.
+    pub fn launch(self: &Arc<Self>) {
+        let started = {
+            let mut pg = self.pg();
+            let dir = pg.dir.as_ref().expect("a server needs a directory");
+            assert!(!dir.half_rewound, "{}: a half rewound directory was started", self.name);
+            assert!(pg.server.is_none(), "{}: one server per directory", self.name);
+            let state = ServerState::new(dir, &pg.settings);
+            state.map(|state| pg.server = Some(state)).is_ok()
+        };
+        if started {
+            self.spawn(self.clone().postmaster());
+            self.spawn(self.clone().recover());
+        } else {
+            self.bells.exits.ring();
+        }
+        self.bells.state.ring();
+    }
+
+    async fn postmaster(self: Arc<Self>) {
+        let listener = self.net.listen(&self.name, self.port);
+        let serve = async {
+            loop {
+                let end = listener.accept().await;
+                self.spawn(self.clone().session(Arc::new(end)));
+            }
+        };
+        let orphaned = || {
+            let pg = self.pg();
+            pg.server.as_ref().is_none_or(|s| s.phase == Phase::Orphaned).then_some(())
+        };
+        either(serve, self.bells.state.until(orphaned)).await;
+    }
+
+    /// Crash recovery takes time in proportion to the WAL since the last checkpoint.
+    async fn recover(self: Arc<Self>) {
+        // The lock file is the first thing a postmaster writes.
+        if self.disk_takes().await.is_err() {
+            return self.exit_server();
+        }
+        if self.requests_a_foreign_timeline() {
+            return self.exit_server();
+        }
+        let (backlog, again) = {
+            let mut pg = self.pg();
+            let again = pg.knobs.checkpoint_takes;
+            let (dir, _) = pg.running().expect("the server was just launched");
+            let crashed = !dir.standby_signal && dir.state != ControlState::ShutDown;
+            (dir.wal.len() - dir.wal.count_until(dir.checkpoint.lsn), if crashed { again } else { Duration::ZERO })
+        };
+        let redo = REDO * u32::try_from(backlog).unwrap_or(u32::MAX);
+        self.fate.sleep(self.fate.draw_ms(20..60) + redo + again).await;
+        if self.disk_takes().await.is_err() {
+            return self.exit_server();
+        }
+        let in_recovery = self.open_up();
+        self.spawn(self.clone().write_behind());
+        self.bells.wal.ring();
+        self.bells.state.ring();
+        if in_recovery {
+            self.spawn(self.clone().replay());
+            self.spawn(self.clone().receive());
+        } else {
+            self.note_open();
+        }
+        self.checkpoint_now_and_then().await;
+    }
+
+    /// Recovery aims at the newest timeline whose history file it finds, and ends at once when that is no child of
+    /// what is in the directory.
+    fn requests_a_foreign_timeline(&self) -> bool {
+        let mut pg = self.pg();
+        let Some((dir, _)) = pg.running().filter(|(_, server)| server.in_recovery) else { return false };
+        let newest = Timeline(dir.next_tli().0 - 1);
+        let foreign = |history: &History| !history.contains(dir.checkpoint);
+        newest != dir.history.tli && dir.histories.get(&newest).is_some_and(foreign)
+    }
+
+    fn open_up(&self) -> bool {
+        let (uid, now) = (self.fate.random(), self.fate.now());
+        let mut pg = self.pg();
+        let (dir, server) = pg.running().expect("tasks of a dead server don't run");
+        if server.in_recovery {
+            dir.state = ControlState::InRecovery;
+            // Consistent, and about to replay the last of it.
+            server.replayed = dir.flushed.saturating_sub(self.fate.below(5) as usize);
+        } else {
+            if dir.state != ControlState::ShutDown {
+                dir.write_checkpoint(uid, now, Kind::Checkpoint);
+            }
+            dir.state = ControlState::InProduction;
+            server.replayed = dir.flushed;
+        }
+        if server.phase == Phase::Starting {
+            server.phase = Phase::Up;
+        }
+        server.in_recovery
+    }
+
+    pub(super) fn note_open(&self) {
+        let tli = self.pg().running().filter(|(_, server)| server.is_open()).map(|(dir, _)| dir.history.tli);
+        if let Some(tli) = tli {
+            self.note_names();
+            self.chronicle.note(Happened::Opened { node: self.name.clone(), tli });
+        }
+    }
+
+    async fn checkpoint_now_and_then(&self) {
+        loop {
+            self.fate.sleep(CHECKPOINT_PERIOD).await;
+            if self.write_checkpoint().await.is_err() {
+                return self.kill_server();
+            }
+        }
+    }
+
+    /// A checkpoint, or on a standby a restartpoint; then WAL that nothing asks for is removed.
+    pub(super) async fn write_checkpoint(&self) -> Result<(), NoDisk> {
+        let takes = self.pg().knobs.checkpoint_takes;
+        if !takes.is_zero() {
+            self.fate.sleep(takes).await;
+        }
+        self.disk_takes().await?;
+        let (uid, now) = (self.fate.random(), self.fate.now());
+        {
+            let mut pg = self.pg();
+            let settings = pg.settings.clone();
+            let Some((dir, server)) = pg.running() else { return Ok(()) };
+            match (server.phase, server.in_recovery) {
+                (Phase::Up, false) => dir.write_checkpoint(uid, now, Kind::Checkpoint),
+                (Phase::Up, true) => dir.restartpoint(server.replayed),
+                _ => return Ok(()),
+            }
+            let lost = dir.recycle(&settings);
+            // Who uses a slot that is lost is terminated.
+            server.senders.retain(|_, s| !s.slot.as_ref().is_some_and(|slot| lost.contains(slot)));
+        }
+        self.bells.wal.ring();
+        Ok(())
+    }
+
+    /// `CHECKPOINT` by the keeper. False when no server answers.
+    pub async fn checkpoint(&self) -> bool {
+        let exits = self.bells.exits.rings();
+        let work = async {
+            self.fate.sleep(self.fate.draw_ms(5..20)).await;
+            self.write_checkpoint().await
+        };
+        match either(work, self.bells.exits.past(exits)).await {
+            Either::Left(Err(NoDisk)) => self.kill_server(),
+            Either::Left(Ok(())) | Either::Right(()) => {}
+        }
+        self.pg().server.as_ref().is_some_and(|s| s.phase == Phase::Up)
+    }
+}

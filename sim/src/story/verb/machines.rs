@@ -1,0 +1,78 @@
+//! Services, power, clocks, and the disks of keepers and of the monitor.
+
+use super::Done;
+use crate::disk::{Condition, Disk};
+use crate::postgres::PgDisk;
+use crate::world::{MONITOR, World};
+use pgbaton_core::scenario::Verb;
+use pgbaton_core::scenario::verb::Whose;
+use pgbaton_core::shell::StopRequest;
+use std::time::Duration;
+
+/// A service manager kills what hasn't stopped by then.
+const STOP_LIMIT: Duration = Duration::from_secs(90);
+
+pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Done {
+    let node = || world.node(names.first().map_or("", String::as_str));
+    match verb {
+        Verb::StopService(_) => stop_service(world, &names[0]).await?,
+        Verb::StartService(_) => node()?.start_keeper(),
+        Verb::KillKeeper(_) => node()?.kill_keeper(),
+        Verb::KillPostgres(_) => node()?.pg.kill_server(),
+        Verb::KillNode(_) => {
+            let node = node()?;
+            node.kill_keeper();
+            // Processes die one after the other: a look at the machine in between finds some of them alive.
+            world.fate.sleep(world.fate.draw_ms(0..20)).await;
+            node.pg.kill_server();
+        }
+        Verb::KillGroup(_) => {
+            for name in names {
+                let node = world.node(name)?;
+                node.kill_keeper();
+                node.pg.kill_server();
+            }
+        }
+        Verb::PowerOff(_) if names[0] == MONITOR => world.monitor.power_off(),
+        Verb::PowerOff(_) => node()?.power_off(),
+        Verb::Pause(_) => node()?.pause(),
+        Verb::Resume(_) => node()?.resume(),
+        Verb::KillMonitor(_) => world.monitor.kill(),
+        Verb::StartMonitor(_) => world.monitor.start(),
+        Verb::SaveMonitor(_) => world.monitor.save(),
+        Verb::RestoreMonitor(_) => world.monitor.restore()?,
+        Verb::ReplaceMonitor(_) => world.monitor.replace(),
+        Verb::TearStore(_) => node()?.disk.tear_at_death(),
+        Verb::ClockStep(step) if names[0] == MONITOR => world.monitor.clock.move_wall(step.by_ms),
+        Verb::ClockStep(step) => node()?.clock.move_wall(step.by_ms),
+        Verb::FillDisk(disk) => set_disk(world, disk.whose, names, PgDisk::Full, Condition::Full)?,
+        Verb::StallDisk(disk) => set_disk(world, disk.whose, names, PgDisk::Stalled, Condition::Stalled)?,
+        Verb::FreeDisk(disk) => set_disk(world, disk.whose, names, PgDisk::Ok, Condition::Fine)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+async fn stop_service(world: &World, name: &str) -> Result<(), String> {
+    let node = world.node(name)?;
+    if !node.keeper.is_running() {
+        return Ok(());
+    }
+    node.keeper.ask_to_stop(StopRequest::HandOver);
+    let stopped = world.fate.timeout(STOP_LIMIT, node.keeper.until_gone()).await;
+    stopped.ok_or_else(|| format!("the keeper of {name} did not stop within {}s", STOP_LIMIT.as_secs()))
+}
+
+fn set_disk(world: &World, whose: Whose, names: &[String], data: PgDisk, store: Condition) -> Result<(), String> {
+    let node = || world.node(names.first().map_or("", String::as_str));
+    let disk: &Disk = match whose {
+        Whose::Postgres => {
+            node()?.pg.set_disk(data);
+            return Ok(());
+        }
+        Whose::Keeper => &node()?.disk,
+        Whose::Monitor => &world.monitor.disk,
+    };
+    disk.set(store);
+    Ok(())
+}

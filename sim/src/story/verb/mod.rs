@@ -1,0 +1,49 @@
+//! Carries out what a step says: a chapter for machines, one for links, one for Postgres. Orders go to the monitor.
+
+mod links;
+mod machines;
+mod postgres;
+
+use super::observer::ask;
+use crate::ports::SimLink;
+use crate::world::{CLIENTS, MONITOR, World};
+use pgbaton_core::check::{Kind, orders};
+use pgbaton_core::scenario::{Order, Selector, Verb};
+use pgbaton_core::wire::{Answer, Request};
+use std::time::Duration;
+
+const ASK_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a chapter says of a verb: done, or not its own.
+type Done = Result<bool, String>;
+
+/// `names` are the nodes the verb is about; `name` gives the node a selector means at this moment.
+pub async fn perform(
+    world: &World,
+    formation: &str,
+    verb: &Verb,
+    names: &[String],
+    name: impl Fn(&Selector) -> Result<String, String>,
+) -> Result<(), String> {
+    if let Some(order) = verb.order(formation, name) {
+        return give(world, &order?).await;
+    }
+    let done = machines::perform(world, verb, names).await?
+        || links::perform(world, verb, names).await?
+        || postgres::perform(world, verb, names).await?;
+    done.then_some(()).ok_or_else(|| "the simulated world has no hand for it".to_string())
+}
+
+async fn give(world: &World, order: &Order) -> Result<(), String> {
+    order.judge(ask_as_operator(world, &Request::Command(order.command.clone())).await?)
+}
+
+/// As a command on the clients' machine does.
+pub(super) async fn ask_as_operator(world: &World, request: &Request) -> Result<Answer, String> {
+    let link = SimLink::new(&world.net, CLIENTS, MONITOR);
+    let order = orders::describe(request);
+    world.chronicle.note(Kind::Asked { order: order.clone() });
+    let answer = ask(&link, request, ASK_LIMIT).await;
+    world.chronicle.note(Kind::Told { order, answer: orders::answered(&answer) });
+    answer
+}

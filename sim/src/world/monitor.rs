@@ -1,0 +1,99 @@
+//! The machine of the monitor.
+
+use super::machine::Process;
+use super::{Bell, Chronicle, MONITOR};
+use crate::disk::Disk;
+use crate::net::Net;
+use crate::ports::clock::Skew;
+use crate::ports::{SimClock, SimDoor, SimStore};
+use pgbaton_core::model::MonitorSettings;
+use pgbaton_core::scenario::Scenario;
+use pgbaton_core::shell::run_monitor;
+use std::sync::Mutex;
+
+pub struct MonitorMachine {
+    pub disk: Disk,
+    pub clock: SimClock,
+    /// Rings when it is given another store: what it has told before counts no more.
+    pub reborn: Bell,
+    process: Process,
+    net: Net,
+    chronicle: Chronicle,
+    settings: MonitorSettings,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: bool,
+    /// A copy of the store that was put aside.
+    saved: Option<Vec<u8>>,
+}
+
+impl MonitorMachine {
+    pub fn new(net: &Net, chronicle: &Chronicle, scenario: &Scenario) -> MonitorMachine {
+        MonitorMachine {
+            process: Process::new(MONITOR),
+            disk: Disk::default(),
+            clock: SimClock::new(net.fate().clone(), Skew::default()),
+            reborn: Bell::default(),
+            net: net.clone(),
+            chronicle: chronicle.clone(),
+            settings: scenario.monitor.clone(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Starts the monitor, unless it runs; a machine without power gets it back.
+    pub fn start(&self) {
+        self.net.power_on(MONITOR);
+        if std::mem::replace(&mut self.state.lock().unwrap().running, true) {
+            return;
+        }
+        let store = SimStore::open(self.net.fate(), &self.disk);
+        let clock = self.clock.clone();
+        let (net, settings, chronicle) = (self.net.clone(), self.settings.clone(), self.chronicle.clone());
+        self.process.spawn(async move {
+            let door = SimDoor::open(&net, MONITOR);
+            let exit = run_monitor(clock, door, store, settings).await;
+            chronicle.complain(format!("the monitor gave up: {exit}"));
+        });
+    }
+
+    pub fn kill(&self) {
+        self.disk.detach();
+        self.process.kill();
+        self.state.lock().unwrap().running = false;
+    }
+
+    /// Everything is gone at one instant, with whatever wasn't synced, and nobody hears of it.
+    pub fn power_off(&self) {
+        self.net.power_off(MONITOR);
+        self.disk.crash(|| self.net.fate().random());
+        self.kill();
+    }
+
+    /// A copy as a backup takes it while the monitor runs.
+    pub fn save(&self) {
+        self.state.lock().unwrap().saved = Some(self.disk.synced());
+    }
+
+    pub fn restore(&self) -> Result<(), String> {
+        let saved = self.state.lock().unwrap().saved.clone();
+        let saved = saved.ok_or("nothing was saved: write save_monitor before restore_monitor")?;
+        self.start_with(saved);
+        Ok(())
+    }
+
+    /// Another monitor, which knows nothing, where this one was.
+    pub fn replace(&self) {
+        self.start_with(Vec::new());
+    }
+
+    fn start_with(&self, store: Vec<u8>) {
+        self.kill();
+        self.disk.replace(store);
+        self.reborn.ring();
+        self.start();
+    }
+}
