@@ -1,9 +1,8 @@
 //! What a start makes of a directory, and what is known after it.
 
-use super::harness::{Lab, Server, fact, is_alive, lsn, until};
+use super::harness::{Lab, Ported, fact, is_alive, lsn, until};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User, geteuid};
-use pgbaton::postgres::{LocalPostgres, PostgresConfig};
+use nix::unistd::Pid;
 use pgbaton_core::ports::{Postgres, StartAs};
 use std::time::{Duration, Instant};
 
@@ -183,27 +182,11 @@ fn a_crash_loses_what_was_not_flushed_and_nothing_else() {
     });
 }
 
-/// The same directory through pgbaton's port.
-pub fn port_on(server: &Server) -> LocalPostgres {
-    let state_dir = server.pgdata.with_extension("pgbaton");
-    LocalPostgres::new(PostgresConfig {
-        bin_dir: server.version.bin.clone(),
-        pgdata: server.pgdata.clone(),
-        port: server.port,
-        listen: "127.0.0.1".into(),
-        run_as: geteuid().is_root().then(|| User::from_name("postgres").unwrap().unwrap()),
-        auth: "trust".into(),
-        replication_password: "secret".into(),
-        dbname: "postgres".into(),
-        state_dir,
-    })
-}
-
 #[test]
 fn the_death_of_the_postmaster_is_news_at_once_and_only_once() {
     fact(async |lab: &Lab| {
         let a = lab.server("a");
-        let port = port_on(&a);
+        let port = Ported::on(&a);
         port.start(StartAs::Primary).await.unwrap();
         let postmaster = Pid::from_raw(port.postmaster_pid().unwrap());
         let (told, killed) = (port.changed(), Instant::now());
@@ -213,6 +196,8 @@ fn the_death_of_the_postmaster_is_news_at_once_and_only_once() {
         assert_eq!(port.postmaster_pid(), None);
         let again = tokio::time::timeout(Duration::from_millis(200), port.changed()).await;
         assert!(again.is_err(), "the same death twice");
+        // Takes away what the killed one has left.
+        port.start(StartAs::Primary).await.unwrap();
     });
 }
 
