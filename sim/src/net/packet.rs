@@ -1,8 +1,8 @@
 //! What travels over the links. Calls to the monitor are the encoded bytes of core's wire messages;
 //! what Postgres servers say to each other and to clients needs no encoding.
 
-use crate::postgres::wal::{Image, Record};
 use crate::postgres::SyncCommit;
+use crate::postgres::wal::{Image, Record};
 use pgbaton_core::model::{History, Lsn, Stranded, Timeline};
 use std::collections::BTreeSet;
 

@@ -171,8 +171,10 @@ fn a_crash_loses_what_was_not_flushed_and_nothing_else() {
         assert!(lab.client("a").await.commits(3).await);
         let written = || lab.b.pg().dir.as_ref().unwrap().written;
         let before = written();
-        lab.until("written there", || written() > before || lab.b.pg().dir.as_ref().unwrap().rows(written()).contains(&3))
-            .await;
+        lab.until("written there", || {
+            written() > before || lab.b.pg().dir.as_ref().unwrap().rows(written()).contains(&3)
+        })
+        .await;
         let count = written();
         lab.b.lose_power();
         assert!(written() == count || written() == count - 1);
