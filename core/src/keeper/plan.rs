@@ -22,8 +22,10 @@ pub struct Memory {
     pub advanced: Option<Lsn>,
     /// The monitor has answered a report that showed this state.
     pub confirmed: Option<NodeState>,
-    /// The keeper closes alone, whatever its assignment says, until it hears from the monitor.
+    /// The keeper closes alone, whatever its assignment says, until it hears from the monitor or has closed.
     pub closing_alone: bool,
+    /// The monitor has not answered for longer than a call may take.
+    pub unheard: bool,
 }
 
 /// Steps, and the state that is reached once they are done.
@@ -186,7 +188,7 @@ impl Scene<'_> {
             self.record.state,
             NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted | NodeState::PrepareMaintenance
         );
-        if was_closed && self.memory.confirmed != Some(self.record.state) {
+        if was_closed && self.memory.confirmed != Some(self.record.state) && !self.members_may_vouch(&contract, hop) {
             // What is stored may be outdated: nobody opens on the strength of it.
             return Plan::default();
         }
@@ -196,11 +198,7 @@ impl Scene<'_> {
         }
         let way = match (&self.facts.server, self.record.state) {
             (Server::Up(r), _) if !r.in_recovery => vec![Step::Enforce(contract.clone())],
-            (Server::Up(r), NodeState::StopReplication) => vec![
-                Step::Enforce(contract.clone()),
-                Step::MarkPromotion(self.assignment.epoch, r.position.tli),
-                Step::Promote(self.assignment.timeline.unwrap_or(Timeline(r.position.tli.0 + 1))),
-            ],
+            (Server::Up(r), NodeState::StopReplication) => self.promote(&contract, r.position.tli),
             (Server::Up(_), _) => self.reopen(&contract, hop),
             (Server::Down, NodeState::Init) if matches!(self.facts.directory, Directory::Absent) => {
                 vec![Step::Create, Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
@@ -228,6 +226,24 @@ impl Scene<'_> {
             plan.push(Step::AwaitMembers(contract));
         }
         Plan { steps: plan, then: Some(hop) }
+    }
+
+    fn promote(&self, contract: &Contract, from: Timeline) -> Vec<Step> {
+        let number = self.assignment.timeline.unwrap_or(Timeline(from.0 + 1));
+        let mut plan = vec![Step::Enforce(contract.clone())];
+        if !contract.is_none() {
+            // Open under older, empty names it would acknowledge alone until it has read the new ones.
+            plan.push(Step::Prove(contract.clone()));
+        }
+        plan.extend([Step::MarkPromotion(self.assignment.epoch, from), Step::Promote(number)]);
+        plan
+    }
+
+    /// Without the monitor the members of the contract can tell that nobody was elected meanwhile: enough of them to
+    /// acknowledge follow this node, so too few can have given their vote to another. The server comes up closed and
+    /// opens once they hold what it holds.
+    fn members_may_vouch(&self, contract: &Contract, hop: NodeState) -> bool {
+        self.memory.unheard && !opens_at_once(contract, hop) && self.record.contract.as_ref() == Some(contract)
     }
 
     /// The server runs closed, in recovery. Under a contract its members first get what a crash left
@@ -441,6 +457,19 @@ mod tests {
     }
 
     #[test]
+    fn without_the_monitor_a_primary_opens_only_under_its_contract_and_behind_its_members() {
+        let memory = Memory { unheard: true, ..Memory::default() };
+        let told_again = told(record(NodeState::DemoteTimeout, Some(any(4))), NodeState::Primary, Some(any(4)));
+        let opened = names(&plan(&told_again, &down(), &memory));
+        let wait = opened.iter().position(|s| *s == "await members").unwrap();
+        assert_eq!(opened[wait..wait + 4], ["await members", "stop", "set names", "start"]);
+        for (last, told_now) in [(any(3), any(4)), (none(4), none(4))] {
+            let other = told(record(NodeState::DemoteTimeout, Some(last)), NodeState::Primary, Some(told_now));
+            assert_eq!(plan(&other, &down(), &memory), Plan::default());
+        }
+    }
+
+    #[test]
     fn under_a_contract_a_crashed_primary_comes_up_closed_until_its_members_hold_everything() {
         let record = told(record(NodeState::DemoteTimeout, Some(any(4))), NodeState::Primary, Some(any(4)));
         let memory = Memory { confirmed: Some(NodeState::DemoteTimeout), ..Memory::default() };
@@ -470,6 +499,9 @@ mod tests {
         let record = told(sealed, NodeState::WaitPrimary, Some(none(5)));
         let first = plan(&record, &standby(), &Memory::default());
         assert_eq!(names(&first)[..4], ["remember contract", "set names", "mark promotion", "promote"]);
+        let strict = told(KeeperRecord { assignment: None, ..record.clone() }, NodeState::WaitPrimary, Some(any(5)));
+        let proven = names(&plan(&strict, &standby(), &Memory::default()));
+        assert_eq!(proven[1..5], ["set names", "prove names", "mark promotion", "promote"]);
         let promoting = Some(Promoting { epoch: Epoch(3), from: Timeline(1) });
         let interrupted = KeeperRecord { promoting, ..record };
         let again = plan(&interrupted, &down(), &Memory::default());

@@ -85,7 +85,7 @@ impl<'a> View<'a> {
 
     /// A better candidate than `than` that lives and hasn't voted yet is waited for a moment.
     fn awaits_better(&self, transfer: &Transfer, than: &NodeRecord) -> bool {
-        let late = self.transfer_since.is_none_or(|s| self.now.since(s) >= self.settings.election_patience);
+        let late = self.transfer_lasts(self.settings.election_patience);
         let better = |n: &NodeRecord| {
             let named = transfer.preferred == Some(n.id) && transfer.preferred != Some(than.id);
             let higher = n.candidate_priority > than.candidate_priority && transfer.preferred != Some(than.id);
@@ -115,8 +115,7 @@ impl<'a> View<'a> {
 
     /// Without proof, everybody who lives has voted, or had the time to.
     fn is_waived(&self, transfer: &Transfer) -> bool {
-        let patience = self.settings.node_considered_unhealthy_timeout;
-        let late = self.transfer_since.is_none_or(|s| self.now.since(s) >= patience);
+        let late = self.transfer_lasts(self.settings.node_considered_unhealthy_timeout);
         let silent = |n: &NodeRecord| self.vote(n).is_none() && self.is_heard(n.id);
         transfer.waiver.is_some() && (late || !self.voters(transfer.old).any(silent))
     }

@@ -126,6 +126,7 @@ impl Monitor {
         static DEFAULT: std::sync::LazyLock<FormationSettings> = std::sync::LazyLock::new(FormationSettings::default);
         View {
             record: &group.record,
+            stored: &group.record,
             pulses: &group.pulses,
             settings: &self.settings,
             formation: self.record.formations.get(&group.record.key.formation).unwrap_or(&DEFAULT),

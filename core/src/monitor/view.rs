@@ -3,14 +3,17 @@
 use crate::model::*;
 use crate::monitor::health::{Life, Pulse};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     pub record: &'a GroupRecord,
+    /// The record before this step; times are told from it.
+    pub stored: &'a GroupRecord,
     pub pulses: &'a BTreeMap<NodeId, Pulse>,
     pub settings: &'a MonitorSettings,
     pub formation: &'a FormationSettings,
-    /// When the transfer under way began, or its election began anew.
+    /// When the stored transfer began, or its candidate changed.
     pub transfer_since: Option<Moment>,
     /// When the closed primary was told to open again.
     pub reopening_since: Option<Moment>,
@@ -18,6 +21,13 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// Whether the transfer has stood as it is, with the candidate it has, for this long.
+    pub fn transfer_lasts(&self, long: Duration) -> bool {
+        let stage = |r: &'a GroupRecord| r.transfer.as_ref().map(|t| (r.epoch, t.candidate));
+        let unchanged = stage(self.stored) == stage(self.record);
+        unchanged && self.transfer_since.is_none_or(|since| self.now.since(since) >= long)
+    }
+
     pub fn pulse(&self, node: NodeId) -> Option<&'a Pulse> {
         self.pulses.get(&node)
     }

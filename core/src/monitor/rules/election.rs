@@ -103,8 +103,8 @@ pub fn start_over(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref()?;
     let winner = v.record.nodes.get(&transfer.candidate?).filter(|n| n.goal().is_being_promoted())?;
     let others = || v.voters(transfer.old).any(|n| n.id != winner.id && v.is_heard(n.id));
-    let stuck_since = v.pulse(winner.id).and_then(|p| p.moved).max(v.transfer_since);
-    let stuck = stuck_since.is_none_or(|since| v.now.since(since) >= v.settings.fetch_timeout);
+    let still = v.pulse(winner.id).and_then(|p| p.moved).is_none_or(|at| v.now.since(at) >= v.settings.fetch_timeout);
+    let stuck = still && v.transfer_lasts(v.settings.fetch_timeout);
     let source_lost = transfer.fetch.is_some_and(|(source, _)| matches!(v.life(source), Life::Lost(_) | Life::Ill(_)));
     let abandoned = transfer.kind == TransferKind::Failover && transfer.waiver.is_none();
     let short = || abandoned && winner.settled_in(StopReplication) && v.vote(winner).is_some_and(|p| !v.proves(p.lsn));
@@ -129,7 +129,7 @@ pub fn start_over(v: &View) -> Option<Verdict> {
 pub fn return_of_the_old(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref().filter(|t| t.candidate.is_none())?;
     let old = v.record.nodes.get(&transfer.old)?;
-    let late = v.transfer_since.is_some_and(|since| v.now.since(since) >= v.settings.drain_timeout);
+    let late = v.transfer_lasts(v.settings.drain_timeout);
     if (v.election_could_succeed(old.id) && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) {
         return None;
     }

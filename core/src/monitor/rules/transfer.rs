@@ -159,7 +159,7 @@ pub fn call_off(v: &View) -> Option<Verdict> {
         lacks.then_some("it lacks the last record of the old primary")
     };
     let undrained = transfer.kind == TransferKind::Switchover && transfer.drained.is_none();
-    let late = v.transfer_since.is_some_and(|since| v.now.since(since) >= v.settings.drain_timeout);
+    let late = v.transfer_lasts(v.settings.drain_timeout);
     let why = match v.life(candidate.id) {
         Life::Lost(why) => why,
         // After a failure the candidate is the better hope, and its keeper will try to start it again.

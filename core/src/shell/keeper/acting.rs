@@ -37,6 +37,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 return;
             }
             self.retry_at = None;
+            self.memory.unheard = now.since(self.heard) > self.settings.call_timeout;
             let plan = plan(&self.record, &self.facts, &self.memory);
             if plan.steps.is_empty() && plan.then.is_none() {
                 self.outbox.trouble = None;

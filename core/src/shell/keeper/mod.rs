@@ -331,6 +331,9 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         }
         tracing::info!("{from} -> {state}");
         self.memory.confirmed = None;
+        if state == NodeState::DemoteTimeout {
+            self.memory.closing_alone = false;
+        }
         self.outbox.passed.push(from);
         self.outbox.moves += 1;
         self.outbox.spent = std::mem::take(&mut self.spent);
