@@ -10,8 +10,9 @@ pub enum Rejoin {
     Rewind { fork: Position, end: Lsn },
     /// Whether it holds WAL past the fork isn't known yet.
     Inspect { fork: Position },
-    /// It shares no timeline with the upstream.
-    Clone,
+    /// It shares no timeline with the upstream, or has another history under the number of one that is: a rewind goes
+    /// by numbers and would find nothing to do. Its WAL past the fork is kept first, if there is a fork.
+    Clone { aside: Option<(Position, Lsn)> },
 }
 
 /// `past` is the result of an inspection: the fork it was made for and the end of the WAL past it.
@@ -20,10 +21,13 @@ pub enum Rejoin {
 /// same number may hold another history.
 pub fn rejoin(own: &Control, upstream: &History, past: Option<(Position, Option<Lsn>)>) -> Rejoin {
     let Some(fork) = upstream.fork(&own.history) else {
-        return Rejoin::Clone;
+        return Rejoin::Clone { aside: None };
     };
     if fork.lsn == Lsn(u64::MAX) {
         return Rejoin::Follow;
+    }
+    if upstream.end_of(own.history.tli).is_some() && !upstream.is_kin(&own.history) {
+        return Rejoin::Clone { aside: Some((fork, own.checkpoint.lsn.max(fork.lsn))) };
     }
     if own.history.tli != fork.tli {
         // It went on to a timeline that the upstream never had.
@@ -61,8 +65,9 @@ mod tests {
             (root.clone(), Some((fork, end)), Rejoin::Rewind { fork, end: Lsn(150) }),
             (root.clone(), Some((Position::new(1, 50), None)), Rejoin::Inspect { fork }),
             (upstream.clone(), None, Rejoin::Follow),
-            (same_number, None, Rejoin::Rewind { fork: Position::new(1, 80), end: Lsn(120) }),
-            (History::root(Timeline(9)), None, Rejoin::Clone),
+            (same_number, None, Rejoin::Clone { aside: Some((Position::new(1, 80), Lsn(120))) }),
+            (root.branch(Timeline(3), Lsn(80)), None, Rejoin::Rewind { fork: Position::new(1, 80), end: Lsn(120) }),
+            (History::root(Timeline(9)), None, Rejoin::Clone { aside: None }),
         ];
         for (own, past, expected) in table {
             assert_eq!(rejoin(&control(own.clone(), 120), &upstream, past), expected, "{own:?} {past:?}");

@@ -336,30 +336,31 @@ impl Scene<'_> {
             Step::Start(StartAs::Standby),
             Step::Admit(self.assignment.peers.clone()),
         ];
-        let clone = || {
+        let clone = |aside: Option<(Position, Lsn)>| {
             let mut plan = self.stopped();
+            plan.extend(aside.map(|(fork, end)| Step::KeepAside(fork, end)));
             plan.extend([Step::Mark(Rebuild::Clone), Step::Clone(upstream.clone()), Step::Clear]);
             plan.extend(follow.clone());
             Plan { steps: plan, then }
         };
         if self.record.rebuild.is_some() {
-            return clone();
+            return clone(None);
         }
         let control = match (&self.facts.directory, &self.facts.server) {
-            (_, Server::Up(r)) if r.in_recovery && self.is_stranded(r) => return clone(),
+            (_, Server::Up(r)) if r.in_recovery && self.is_stranded(r) => return clone(None),
             (_, Server::Up(r)) if r.in_recovery && !self.diverges(r, &upstream) => {
                 return Plan { steps: self.follow(&Some(upstream)), then };
             }
             (_, Server::Starting) => return Plan::default(),
             (_, Server::Up(_) | Server::Stuck { .. }) => return steps(self.stopped()),
-            (Directory::Absent, Server::Down) => return clone(),
+            (Directory::Absent, Server::Down) => return clone(None),
             (Directory::Unusable { .. }, Server::Down) => return Plan::default(),
             (Directory::Present(control), Server::Down) => control,
         };
         let plan = match lineage::rejoin(control, &upstream.history, self.memory.inspected) {
             Rejoin::Follow => follow.to_vec(),
             Rejoin::Inspect { fork } => return steps(vec![Step::Inspect(fork)]),
-            Rejoin::Clone => return clone(),
+            Rejoin::Clone { aside } => return clone(aside),
             Rejoin::Rewind { fork, end } => {
                 let mut plan = vec![
                     Step::KeepAside(fork, end),

@@ -2,6 +2,7 @@
 
 use crate::model::contract::Contract;
 use crate::model::ids::{Epoch, NodeId};
+use crate::model::settings::FormationSettings;
 use crate::model::state::NodeState;
 use crate::model::wal::{History, Lsn, Timeline};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct Assignment {
     /// WAL before this is needed by no node of the group; slots on standbys are moved up to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wal_floor: Option<Lsn>,
+    /// What the formation asks for: the node brings it to a monitor that has never heard of the formation.
+    #[serde(default)]
+    pub formation: FormationSettings,
     /// The other nodes of the group: they get a slot each and may connect.
     #[serde(default)]
     pub peers: Vec<Peer>,
@@ -55,6 +59,7 @@ impl Assignment {
             timeline: None,
             lease_ms: None,
             wal_floor: None,
+            formation: FormationSettings::default(),
             peers: vec![],
         }
     }

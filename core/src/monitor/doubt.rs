@@ -81,7 +81,12 @@ pub fn register_again(
     }
     let key = GroupKey { formation: ask.formation.clone(), group: ask.group };
     let mut record = m.record.clone();
-    record.formations.entry(ask.formation.clone()).or_default();
+    // The formations this monitor made by itself know nothing yet; what the first node brings is what was asked for.
+    let group_is_new = m.groups.get(&key).is_none_or(|g| g.record.nodes.is_empty());
+    let settings = record.formations.entry(ask.formation.clone()).or_default();
+    if group_is_new && *settings == FormationSettings::default() {
+        settings.clone_from(&again.formation);
+    }
     record.next_node = record.next_node.max(again.node.0 + 1);
     if m.groups.values().all(|g| g.record.nodes.is_empty()) {
         record.replication_password.clone_from(&again.replication_password);

@@ -207,6 +207,7 @@ fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignment {
         timeline: promoted.then_some(Timeline(record.last_timeline)),
         lease_ms: leased.then_some(view.settings.async_lease.as_millis() as u64),
         wal_floor: record.wal_floor.filter(|_| source.is_some()),
+        formation: view.formation.clone(),
         peers: peers.map(|p| Peer { node: p.id, host: p.host.clone(), port: p.port }).collect(),
         ..Assignment::new(record.epoch, goal)
     }

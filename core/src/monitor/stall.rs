@@ -83,7 +83,9 @@ impl View<'_> {
         }
         let policy = self.durability().name();
         let reasons = self.reasons(&missing);
-        Some(format!("commits wait: {} is under {contract} and the formation is {policy}; {reasons}", primary.name))
+        let members: Vec<String> = contract.members.iter().map(|m| self.name(*m)).collect();
+        let asked = format!("any {} of {} must acknowledge", contract.k, members.join(", "));
+        Some(format!("commits wait: on {} {asked} and the formation is {policy}; {reasons}", primary.name))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A node's first contact with the monitor.
 
 use super::keeper::{load, save};
-use crate::model::KeeperRecord;
+use crate::model::{FormationSettings, KeeperRecord};
 use crate::ports::{Link, LinkError, Store, StoreError};
 use crate::wire::{self, Again, Answer, Register, Request};
 use std::time::Duration;
@@ -53,7 +53,13 @@ pub async fn ensure_registered<L: Link, S: Store>(
     if snapshot.records.is_empty() {
         let new = KeeperRecord::new(key, node, name.clone());
         let password = replication_password.clone();
-        let again = Some(Again { node, state: new.state, epoch: new.epoch, replication_password: password });
+        let again = Some(Again {
+            node,
+            state: new.state,
+            epoch: new.epoch,
+            replication_password: password,
+            formation: FormationSettings::default(),
+        });
         let registration = Some(Register { name, again, ..ask });
         let record = KeeperRecord { monitor, session, registration, ..new };
         save(store, snapshot.version, &record).await?;

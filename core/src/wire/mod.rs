@@ -79,6 +79,7 @@ pub struct Again {
     pub epoch: Epoch,
     /// What the nodes of the group know each other by.
     pub replication_password: String,
+    pub formation: FormationSettings,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use super::harness::{Lab, Proxy, Server, fact, until};
 use std::fs;
 
-const FIRST_TIMELINE: &str = "Latest checkpoint's TimeLineID";
+const CONTROL_TIMELINE: &str = "Latest checkpoint's TimeLineID";
 
 /// `b` was promoted while `a` went on; `a` is stopped with a commit of its own.
 async fn forked(lab: &Lab) -> (Server, Server) {
@@ -40,14 +40,14 @@ fn a_rewind_from_a_source_without_a_checkpoint_finds_nothing_to_do() {
         b.promote().await;
         a.run("INSERT INTO t VALUES (2)").await;
         a.stop_fast().await;
-        assert_eq!(b.control(FIRST_TIMELINE).await, "1");
+        assert_eq!(b.control(CONTROL_TIMELINE).await, "1");
         let rewound = lab.rewind(&a, b.port).await;
         assert!(rewound.success, "{}", rewound.text);
         let nothing_to_do = rewound.text.contains("no rewind required");
         assert_eq!(nothing_to_do, lab.version.major < 16, "{}", rewound.text);
         drop(checkpointer);
         b.run("CHECKPOINT").await;
-        assert_eq!(b.control(FIRST_TIMELINE).await, "2");
+        assert_eq!(b.control(CONTROL_TIMELINE).await, "2");
         if nothing_to_do {
             let rewound = lab.rewind(&a, b.port).await;
             assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
@@ -87,7 +87,7 @@ fn a_rewind_of_the_same_timeline_finds_nothing_to_do() {
         b.promote().await;
         for server in [&b, &c] {
             server.run("CHECKPOINT").await;
-            assert_eq!(server.control(FIRST_TIMELINE).await, "2");
+            assert_eq!(server.control(CONTROL_TIMELINE).await, "2");
         }
         c.run("INSERT INTO t VALUES (2)").await;
         c.stop_fast().await;

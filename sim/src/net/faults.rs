@@ -185,3 +185,87 @@ impl Net {
         self.0.fate.draw(Duration::ZERO..lasted.unwrap_or_default().min(RETRANSMIT_MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::net::{Net, Packet};
+    use crate::world::{Fate, on_fresh_thread};
+    use std::future::Future;
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    /// On the machine `b`: answers one connection after the other.
+    async fn echo(net: Net) {
+        let listener = net.listen("b", 1);
+        loop {
+            let end = listener.accept().await;
+            while let Some(packet) = end.recv().await {
+                end.send(packet);
+            }
+        }
+    }
+
+    fn in_a_world<F: Future<Output = ()> + 'static>(test: impl FnOnce(Net, Fate) -> F + Send + 'static) {
+        let run = on_fresh_thread(1, move || {
+            let fate = Fate::current();
+            test(Net::new(fate.clone()), fate)
+        });
+        assert_eq!(run, Ok(()));
+    }
+
+    #[test]
+    fn a_mute_way_takes_connections_and_calls_and_brings_no_answer_until_it_is_mended() {
+        in_a_world(|net, fate| async move {
+            madsim::task::spawn(echo(net.clone()));
+            net.mute("b", "a");
+            let end = fate.timeout(PATIENCE, net.connect("a", "b", 1)).await.expect("it is made").unwrap();
+            end.send(Packet::Ping);
+            assert!(fate.timeout(PATIENCE, end.recv()).await.is_none());
+            net.heal_all();
+            assert!(matches!(end.recv().await, Some(Packet::Ping)), "it was carried out and comes late");
+        });
+    }
+
+    #[test]
+    fn a_machine_without_power_is_silent_and_knows_no_connection_afterwards() {
+        in_a_world(|net, fate| async move {
+            let server = madsim::task::spawn(echo(net.clone()));
+            let end = net.connect("a", "b", 1).await.unwrap();
+            net.power_off("b");
+            server.abort();
+            end.send(Packet::Ping);
+            assert!(fate.timeout(PATIENCE, end.recv()).await.is_none(), "no reset comes from a dark machine");
+            net.heal_all();
+            assert!(fate.timeout(PATIENCE, net.connect("a", "b", 1)).await.is_none(), "mending links brings no power");
+            net.power_on("b");
+            assert!(end.recv().await.is_none(), "the connection is gone");
+            assert!(net.connect("a", "b", 1).await.is_err(), "the kernel answers, and nobody listens");
+        });
+    }
+
+    #[test]
+    fn slow_and_lossy_ways_bring_everything_later() {
+        in_a_world(|net, fate| async move {
+            madsim::task::spawn(echo(net.clone()));
+            let end = net.connect("a", "b", 1).await.unwrap();
+            let took = async |calls: u32| {
+                let began = fate.now();
+                for _ in 0..calls {
+                    end.send(Packet::Ping);
+                    assert!(matches!(end.recv().await, Some(Packet::Ping)));
+                }
+                fate.now().since(began)
+            };
+            let usual = took(20).await;
+            net.lose("a", "b", 0.3);
+            assert!(took(20).await > usual + Duration::from_secs(1));
+            net.heal_all();
+            net.slow("a", "b", Duration::from_secs(1));
+            let slow = took(2).await;
+            assert!(slow >= Duration::from_secs(4) && slow < Duration::from_secs(5), "{slow:?}");
+            net.heal_all();
+            assert!(took(20).await < usual * 2);
+        });
+    }
+}

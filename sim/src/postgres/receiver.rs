@@ -2,7 +2,7 @@
 
 use super::directory::Conninfo;
 use super::host::{PgHost, until_either};
-use super::server::{ReceiverState, Refusal};
+use super::server::{Phase, ReceiverState, Refusal};
 use crate::net::{End, Follow, Packet};
 use crate::world::fate::either;
 use futures_util::future::Either;
@@ -38,7 +38,8 @@ impl PgHost {
     fn upstream(&self) -> Option<(Conninfo, u64)> {
         let mut pg = self.pg();
         let (_, server) = pg.running()?;
-        if !server.in_recovery || server.promoting {
+        // A stop ends it before the last of the log is flushed.
+        if !server.in_recovery || server.promoting || server.phase == Phase::Stopping {
             return None;
         }
         Some((server.conninfo.clone()?, server.conninfo_changes))

@@ -179,7 +179,7 @@ impl NodeMachine {
         self.net.power_off(&self.name);
         self.disk.tear_at_death();
         self.kill_keeper();
-        self.pg.kill_server();
+        self.pg.lose_power();
     }
 
     /// SIGSTOP to everything: the kernel goes on accepting connections.

@@ -44,7 +44,9 @@ impl Order<'_> {
         let Some(group) = self.m.group_of(node.id).filter(|_| !takes_part && number > 0) else {
             return Ok(());
         };
-        let left = group.record.standbys().filter(|n| n.replication_quorum && n.id != node.id).count() as u32;
+        // One of the quorum is the primary, whoever that is at the moment.
+        let stays = |n: &&NodeRecord| n.replication_quorum && n.id != node.id && n.goal() != NodeState::Dropped;
+        let left = (group.record.nodes.values().filter(stays).count() as u32).saturating_sub(1);
         if left > number {
             return Ok(());
         }

@@ -15,6 +15,12 @@ pub fn adopt(v: &View) -> Option<Verdict> {
     let epoch = |id: NodeId| v.report(id).map(|r| r.epoch);
     let primary = v.record.nodes.values().filter(told).max_by_key(|n| (epoch(n.id), std::cmp::Reverse(n.id)))?;
     let contract = v.report(primary.id).and_then(|r| r.contract.as_ref());
+    // Its members are about to register again as well; without them the contract would be given up for nothing.
+    let strangers = contract.is_some_and(|c| c.members.iter().any(|m| !v.record.nodes.contains_key(m)));
+    let known_since = v.pulse(primary.id)?.known_since;
+    if strangers && v.now.since(known_since) < v.settings.drain_timeout {
+        return None;
+    }
     let is_member = |id| contract.is_some_and(|c| c.members.contains(&id));
     let mut edits = vec![Edit::Adopt(primary.id)];
     for node in v.record.nodes.values().filter(|n| n.id != primary.id) {

@@ -1,17 +1,18 @@
 //! How nodes come and go.
 
 use super::Verdict;
-use crate::model::Contract;
 use crate::model::NodeState::*;
+use crate::model::{Contract, NodeRecord};
 use crate::monitor::edit::{Edit, Terms};
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
 
-/// A new standby waits: its primary must hold a slot and let it connect first.
+/// A standby is there, new or known before: its primary must hold a slot and let it connect first.
 pub fn make_room(v: &View) -> Option<Verdict> {
     let primary = v.open_primary(&[Single])?;
-    let new = v.record.nodes.values().find(|n| n.settled_in(WaitStandby))?;
-    let why = format!("{} makes room for the new standby {}", primary.name, new.name);
+    let ready = |n: &&NodeRecord| n.id != primary.id && n.reported == n.goal() && n.goal() != Dropped;
+    let other = v.record.nodes.values().find(ready)?;
+    let why = format!("{} makes room for the standby {}", primary.name, other.name);
     Some((vec![Edit::Assign(primary.id, WaitPrimary)], why))
 }
 

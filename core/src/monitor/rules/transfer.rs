@@ -42,7 +42,13 @@ fn parties<'a>(v: &View<'a>) -> Option<(&'a Transfer, &'a NodeRecord, &'a NodeRe
 fn shutdown_checkpoint(v: &View, transfer: &Transfer, old: &NodeRecord) -> Option<Lsn> {
     let facts = &v.report(old.id)?.facts;
     let control = facts.control().filter(|c| c.state == ControlState::ShutDown)?;
-    (matches!(facts.server, Server::Down) && old.settled_in(transfer.closing())).then_some(control.checkpoint.lsn)
+    // Its archiver may hold the postmaster up for ever; when the control file says shut down nobody writes any more.
+    let closed = match facts.server {
+        Server::Down => old.settled_in(transfer.closing()),
+        Server::Starting => old.goal() == transfer.closing(),
+        Server::Up(_) | Server::Stuck { .. } => false,
+    };
+    closed.then_some(control.checkpoint.lsn)
 }
 
 pub fn drained(v: &View) -> Option<Verdict> {
@@ -93,7 +99,7 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
     let has_last_record = transfer.drained.is_some_and(|lsn| position.lsn > lsn);
     let awaits_last_record = transfer.kind == TransferKind::Switchover && !has_last_record;
     if has_last_record || (!awaits_last_record && v.proves(position.lsn)) {
-        return Some(format!("{name} holds every acknowledged commit, up to {position}"));
+        return Some(format!("{name} holds every acknowledged commit, up to {}", position.lsn));
     }
     let waiver = transfer.waiver.filter(|_| !awaits_last_record)?;
     let old = v.record.nodes.get(&transfer.old)?;
@@ -104,7 +110,7 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
         Waiver::Policy => "as the formation is async",
     };
     let given_up = format!("{by} what {} may have acknowledged from {} to {until} is given up", old.name, position.lsn);
-    Some(format!("{name} holds WAL up to {position}; {given_up}"))
+    Some(format!("{name} holds WAL up to {}; {given_up}", position.lsn))
 }
 
 /// The durability law: the sealed votes prove that every acknowledged commit is here, and deny the old primary any

@@ -118,8 +118,12 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     }
 
     fn register_again(&self, registration: Register) -> Register {
-        let again =
-            registration.again.map(|known| Again { state: self.record.state, epoch: self.record.epoch, ..known });
+        let again = registration.again.map(|known| Again {
+            state: self.record.state,
+            epoch: self.record.epoch,
+            formation: self.record.assignment.as_ref().map_or(known.formation.clone(), |a| a.formation.clone()),
+            ..known
+        });
         let system_id = self.facts.control().map(|c| c.system_id).or(registration.system_id);
         Register { again, system_id, ..registration }
     }

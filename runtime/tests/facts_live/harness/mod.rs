@@ -1,9 +1,11 @@
 //! Plain servers for the facts: `version` what is installed, `lab` the place of one story, `server` one server as
 //! processes and files, `session` one client, `proxy` a network between two, `disk` a disk that can fill or stall,
-//! `program` the tools of Postgres.
+//! `program` the tools of Postgres,
+//! `ported` a server in the hands of pgbaton's port.
 
 mod disk;
 mod lab;
+mod ported;
 mod program;
 mod proxy;
 mod server;
@@ -12,6 +14,7 @@ mod version;
 
 pub use disk::{SmallDisk, StallingDisk};
 pub use lab::{Lab, fact};
+pub use ported::Ported;
 pub use program::give_away;
 pub use proxy::Proxy;
 pub use server::{Server, freeze, is_alive};

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub struct Server {
     pub name: String,
@@ -382,11 +382,21 @@ impl Drop for Server {
         }
         let children = self.children();
         if let Some(mut postmaster) = self.postmaster.lock().unwrap_or_else(|e| e.into_inner()).take() {
+            // By itself, because a killed one leaves its shared memory behind for good.
+            let pid = Pid::from_raw(i32::try_from(postmaster.id()).unwrap());
+            for child in &children {
+                let _ended_meanwhile = kill(Pid::from_raw(*child), Signal::SIGCONT);
+            }
+            let _ended_meanwhile = kill(pid, Signal::SIGQUIT);
+            let give_up = Instant::now() + Duration::from_secs(10);
+            while postmaster.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < give_up {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             let _ended_meanwhile = postmaster.kill();
             let _reaped = postmaster.wait();
         }
-        for child in children {
-            let _ended_meanwhile = kill(Pid::from_raw(child), Signal::SIGKILL);
+        for child in children.iter().filter(|child| is_alive(**child)) {
+            let _ended_meanwhile = kill(Pid::from_raw(*child), Signal::SIGKILL);
         }
     }
 }

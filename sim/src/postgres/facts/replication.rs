@@ -9,11 +9,13 @@ use pgbaton_core::ports::{PgError, StopMode};
 const REMOVED: &str = "has already been removed";
 
 /// Small segments, of which none is kept beyond need.
-fn keep_little(host: &PgHost) {
-    host.configure(|settings| {
-        settings.segment_bytes = 4096;
-        settings.wal_keep_size = 0;
-    });
+fn keep_little(lab: &Lab) {
+    for host in [&lab.a, &lab.b, &lab.c] {
+        host.configure(|settings| {
+            settings.segment_bytes = 4096;
+            settings.wal_keep_size = 0;
+        });
+    }
 }
 
 /// WAL worth several segments, and a checkpoint that removes what nobody holds.
@@ -52,7 +54,7 @@ fn a_slot_keeps_wal_for_an_absent_follower() {
     fact(|| async {
         let lab = Lab::pair().await;
         lab.pa.admit(&peers(&[B])).await.unwrap();
-        keep_little(&lab.a);
+        keep_little(&lab);
         lab.pb.stop(StopMode::Fast).await.unwrap();
         much_wal(&lab).await;
         assert!(held_from(&lab.a) <= slot(&lab.a, B).restart.unwrap());
@@ -84,7 +86,7 @@ fn a_slot_keeps_wal_for_an_absent_follower() {
 fn a_slot_beyond_its_limit_loses_its_wal_and_the_follower_must_be_cloned() {
     fact(|| async {
         let lab = Lab::pair().await;
-        keep_little(&lab.a);
+        keep_little(&lab);
         lab.a.configure(|settings| settings.max_slot_wal_keep_size = Some(4096));
         lab.pb.stop(StopMode::Fast).await.unwrap();
         much_wal(&lab).await;
@@ -105,7 +107,7 @@ fn a_slot_beyond_its_limit_loses_its_wal_and_the_follower_must_be_cloned() {
     // A backup during which its WAL is lost has been in vain.
     fact(|| async {
         let lab = Lab::pair().await;
-        keep_little(&lab.a);
+        keep_little(&lab);
         lab.a.configure(|settings| settings.max_slot_wal_keep_size = Some(4096));
         let meanwhile = async {
             lab.fate.sleep(Duration::from_millis(100)).await;

@@ -50,11 +50,8 @@ fn a_rewind_brings_a_diverged_server_back() {
         // It needs its own log back to the last checkpoint that both have.
         let lab = Lab::forked().await;
         lab.pb.checkpoint().await.unwrap();
-        let mut pg = lab.a.pg();
-        let dir = pg.dir.as_mut().unwrap();
-        let end = dir.wal.end();
-        dir.wal.remove_before(end);
-        drop(pg);
+        let end = held(&lab.a);
+        lab.a.pg().dir.as_mut().unwrap().wal.remove_before(end);
         assert!(matches!(lab.pa.rewind(&source("b")).await, Err(PgError::Condemned(_))));
         assert!(!lab.a.pg().dir.as_ref().unwrap().half_rewound, "nothing was written");
     });
