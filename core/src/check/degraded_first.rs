@@ -1,13 +1,16 @@
 //! S1b: no server works without a standby before the monitor has on record that it may.
 
 use super::contracts;
+use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
 use std::collections::BTreeMap;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut recorded = "";
     let mut alone: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut rogues = Rogues::default();
     for event in &trace.events {
+        rogues.follow(&event.kind);
         let node = match &event.kind {
             Kind::Node { in_force, .. } => {
                 recorded = in_force;
@@ -15,6 +18,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             }
             Kind::Names { node, k, .. } => {
                 alone.insert(node, *k == 0);
+                if rogues.has(node) {
+                    continue;
+                }
                 node
             }
             Kind::Acked { node, warning: false, .. } => node,
@@ -36,6 +42,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
+    use super::super::trace::Fault;
     use super::*;
     use crate::model::NodeState::*;
 
@@ -45,6 +52,10 @@ mod tests {
         let recorded = (1, under("a", Primary, WaitPrimary, 1, "any 1 of (2); none"));
         assert_eq!(check(&trace(vec![start(), recorded, (2, names("a", 0, &[])), (3, acked(1, "a", 2))])), Ok(()));
         assert!(check(&trace(vec![start(), (2, names("a", 0, &[]))])).is_err());
+        let rogue = || vec![start(), (1, fault(Fault::Rogue, &["b"])), (2, names("b", 0, &[]))];
+        assert_eq!(check(&trace(rogue())), Ok(()));
+        let told = rogue().into_iter().chain([(3, acked(1, "b", 2))]).collect();
+        assert!(check(&trace(told)).is_err(), "its clients are told of no degradation");
         let late = vec![
             start(),
             (1, under("a", Primary, WaitPrimary, 1, "none")),

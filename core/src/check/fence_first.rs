@@ -2,6 +2,7 @@
 //! its backends wait for are neither sealed nor the new one itself. At the end one server is open at most.
 
 use super::contracts::Terms;
+use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
 use crate::model::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,9 @@ struct World<'a> {
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut world = World::default();
+    let mut rogues = Rogues::default();
     for event in &trace.events {
+        rogues.follow(&event.kind);
         match &event.kind {
             Kind::Node { node, id, .. } => {
                 world.ids.insert(node, *id);
@@ -35,6 +38,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             Kind::Closed { node } => {
                 world.open.remove(node.as_str());
                 world.fenced.remove(node.as_str());
+            }
+            // Nobody could fence it, nor wait for it.
+            Kind::Opened { node, .. } if rogues.has(node) => {
+                world.open.insert(node);
+                world.fenced.insert(node);
             }
             Kind::Opened { node, .. } => {
                 if let Some(other) = world.could_acknowledge_beside(node) {
@@ -70,6 +78,7 @@ impl World<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
+    use super::super::trace::Fault;
     use super::*;
     use crate::model::NodeState::*;
 
@@ -91,6 +100,7 @@ mod tests {
         let sealed = (2, stored("c", 2, ReportLsn, Some(100)));
         assert_eq!(opens(names("a", 1, &["b", "c"]), vec![sealed]), Ok(()));
         assert!(opens(names("a", 0, &[]), vec![]).is_err());
+        assert_eq!(opens(names("a", 0, &[]), vec![(2, fault(Fault::Rogue, &["b"]))]), Ok(()));
         assert_eq!(opens(names("a", 0, &[]), vec![(2, closed("a"))]), Ok(()));
     }
 

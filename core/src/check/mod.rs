@@ -25,6 +25,7 @@ pub mod outage;
 mod outage_budget;
 mod primary_returns;
 mod quorums_meet;
+mod rogues;
 pub mod roles;
 mod sealed_votes;
 pub mod stall;

@@ -51,7 +51,7 @@ impl<'a> Excuses<'a> {
         match fault {
             Fault::Monitor | Fault::MonitorStore => self.anyone |= leased,
             Fault::Keeper if !leased => {}
-            Fault::Order | Fault::Other => self.anyone = true,
+            Fault::Order | Fault::Rogue | Fault::Other => self.anyone = true,
             Fault::Mend if nodes.is_empty() => self.nodes.values_mut().for_each(|t| t.lasts = false),
             Fault::Mend => {
                 for node in nodes {

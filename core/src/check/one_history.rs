@@ -1,5 +1,6 @@
 //! S4: a timeline number stands for one history, and an epoch sees one promotion.
 
+use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
 use crate::model::Epoch;
 use std::collections::BTreeMap;
@@ -8,12 +9,14 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut epochs: BTreeMap<&str, Epoch> = BTreeMap::new();
     let mut timelines = BTreeMap::new();
     let mut promoted: BTreeMap<Epoch, &str> = BTreeMap::new();
+    let mut rogues = Rogues::default();
     for event in &trace.events {
+        rogues.follow(&event.kind);
         match &event.kind {
             Kind::Stored { node, epoch, .. } => {
                 epochs.insert(node, *epoch);
             }
-            Kind::Branched { node, tli, parent, fork } => {
+            Kind::Branched { node, tli, parent, fork } if !rogues.has(node) => {
                 if let Some((other, from, there)) = timelines.insert(*tli, (node, parent, fork)) {
                     return Err(format!(
                         "timeline {tli} was begun by {other} off {from} at {there}, and by {node} off {parent} at {fork}"
@@ -33,6 +36,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
+    use super::super::trace::Fault;
     use super::*;
     use crate::model::NodeState::*;
 
@@ -46,5 +50,7 @@ mod tests {
         assert_eq!(then(3, 3), Ok(()));
         assert!(then(3, 2).unwrap_err().contains("timeline 2 was begun by a off 1"));
         assert!(then(2, 3).unwrap_err().contains("both promoted in epoch 2"));
+        let hand = [(0, fault(Fault::Rogue, &["b"])), (0, branched("b", 2, 1, 90))];
+        assert_eq!(check(&trace(hand.into_iter().chain(first()).collect())), Ok(()));
     }
 }

@@ -19,7 +19,7 @@ fn budget(fault: Fault, leased: bool) -> Duration {
         Fault::Machine => 10,
         Fault::Pause => 20,
         Fault::Link => 40,
-        Fault::Other => 60,
+        Fault::Rogue | Fault::Other => 60,
     })
 }
 

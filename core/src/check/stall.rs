@@ -52,7 +52,7 @@ impl<'a> Facts<'a> {
                 }),
                 Kind::Fault { fault, nodes } => {
                     facts.broken |= !matches!(fault, Fault::Monitor | Fault::Order);
-                    if *fault == Fault::Other {
+                    if matches!(fault, Fault::Rogue | Fault::Other) {
                         hurt.extend(nodes.iter().map(String::as_str));
                     }
                 }

@@ -72,6 +72,8 @@ pub enum Fault {
     Mend,
     /// An operator's order.
     Order,
+    /// Somebody promoted or started a server behind its keeper's back.
+    Rogue,
     /// Anything else: it may cost anything.
     Other,
 }

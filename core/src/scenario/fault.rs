@@ -28,6 +28,7 @@ pub fn event(verb: &Verb, names: &[String]) -> Kind {
         | Verb::SetFormation(_)
         | Verb::Drop(_)
         | Verb::AcceptTimeline(_) => Fault::Order,
+        Verb::RoguePromote(_) | Verb::RogueStart(_) => Fault::Rogue,
         // Disks, clocks, loss and delay on links, hands behind the keeper's back: they may cost anything.
         _ => Fault::Other,
     };
