@@ -203,7 +203,7 @@ impl Play {
                 ),
                 None => "unknown to the monitor".to_string(),
             };
-            format!("{}: {state}, {}", node.name, node.keeper.describe())
+            format!("{}: {state}, {}, {}", node.name, node.keeper.describe(), describe(&node.pg.facts()))
         };
         let nodes: Vec<String> = self.world.nodes.iter().map(of).collect();
         self.unmet.push(format!("{what}; {}", nodes.join("; ")));
@@ -239,5 +239,23 @@ impl Play {
                 self.world.chronicle.note(Kind::Ended { node: node.name.clone(), reported, goal });
             }
         }
+    }
+}
+
+/// The server of a node in a few words.
+fn describe(facts: &Facts) -> String {
+    let Some(running) = facts.running() else {
+        let end = facts.control().map_or("no directory".to_string(), |c| format!("checkpoint {:?}", c.checkpoint));
+        return format!("its Postgres doesn't answer ({end})");
+    };
+    let receiver = match &running.receiver {
+        Some(r) if r.streaming => "streams",
+        Some(_) => "asks for WAL",
+        None => "receives nothing",
+    };
+    let stranded = running.stranded.map(|s| format!(", stranded: {s:?}")).unwrap_or_default();
+    match running.in_recovery {
+        true => format!("its Postgres stands by at {:?}, {receiver}{stranded}", running.position),
+        false => format!("its Postgres is open at {:?}", running.position),
     }
 }
