@@ -7,7 +7,7 @@ use super::verb;
 use crate::clients::Clients;
 use crate::world::{NodeMachine, World};
 use pgbaton_core::check::Kind;
-use pgbaton_core::model::{FormationSettings, Moment};
+use pgbaton_core::model::{Facts, FormationSettings, Moment};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
 use std::time::Duration;
