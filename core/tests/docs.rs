@@ -1,7 +1,7 @@
 //! The pages of docs/ that are drawn from the tables. They fail when they are stale; PGBATON_DOCS=write draws them anew.
 
 use pgbaton_core::model::NodeState;
-use pgbaton_core::model::state::EDGES;
+use pgbaton_core::model::state::{CLOSED, EDGES};
 use pgbaton_core::monitor::rules::RULES;
 use std::fmt::Write;
 use std::path::Path;
@@ -22,10 +22,10 @@ fn states() {
     for state in NodeState::ALL {
         writeln!(page, "| {state} | {} | {} |", state.meaning(), state.connection()).unwrap();
     }
-    page.push_str("\nEvery state may also become `demote_timeout` (closing is always safe) and `dropped`.\n\n");
+    let closed: Vec<String> = CLOSED.iter().map(|s| format!("`{s}`")).collect();
+    writeln!(page, "\nEvery state may also become {}: closing is always safe.\n", closed.join(" and ")).unwrap();
     page.push_str("```mermaid\nstateDiagram-v2\n");
-    let everywhere = [NodeState::DemoteTimeout, NodeState::Dropped];
-    for (to, from) in EDGES.iter().filter(|(to, _)| !everywhere.contains(to)) {
+    for (to, from) in EDGES {
         for from in *from {
             writeln!(page, "    {from} --> {to}").unwrap();
         }

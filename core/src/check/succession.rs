@@ -20,6 +20,9 @@ pub struct Succession<'a> {
     pub consented: bool,
 }
 
+/// The rule by which the monitor has seen the old primary stopped in order, also before that one says it is draining.
+const STOPPED: u16 = 205;
+
 #[derive(Default)]
 pub struct Successions<'a> {
     role: Role<'a>,
@@ -37,14 +40,15 @@ impl<'a> Successions<'a> {
         if let Kind::Asked { order } = &event.kind {
             self.consented |= order.contains(CONSENT);
         }
-        let Kind::Node { node, id, reported, goal, epoch, in_force, .. } = &event.kind else {
+        let Kind::Node { node, id, reported, goal, epoch, in_force, rule, .. } = &event.kind else {
             return Ok(None);
         };
         match seals(*reported) && (seals(*goal) || goal.is_writable()) {
             true => self.sealed.insert(*id),
             false => self.sealed.remove(id),
         };
-        if matches!(reported, NodeState::Draining | NodeState::PrepareMaintenance) {
+        let seen_stopped = *rule == Some(STOPPED) && *goal == NodeState::DemoteTimeout;
+        if seen_stopped || matches!(reported, NodeState::Draining | NodeState::PrepareMaintenance) {
             self.closed.entry(node).or_insert(*epoch);
         } else if reported.runs_postgres() {
             self.closed.remove(node.as_str());

@@ -6,6 +6,7 @@ use crate::model::ids::{Epoch, GroupKey, NodeId};
 use crate::model::report::Seal;
 use crate::model::state::NodeState;
 use crate::model::wal::{History, Lsn, Position};
+use crate::wire::Register;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -151,6 +152,26 @@ pub enum TransferKind {
 }
 
 impl NodeRecord {
+    /// A node as it registers.
+    pub fn registered(id: NodeId, ask: &Register, assignment: Assignment) -> NodeRecord {
+        NodeRecord {
+            id,
+            name: if ask.name.is_empty() { format!("node_{id}") } else { ask.name.clone() },
+            host: ask.host.clone(),
+            port: ask.port,
+            candidate_priority: ask.candidate_priority,
+            replication_quorum: ask.replication_quorum,
+            session: 0,
+            moves: 0,
+            reported: NodeState::Init,
+            position: None,
+            seal: None,
+            doubted: false,
+            forced: false,
+            assignment,
+        }
+    }
+
     pub fn goal(&self) -> NodeState {
         self.assignment.goal
     }

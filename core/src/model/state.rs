@@ -71,34 +71,13 @@ impl FromStr for NodeState {
 
 use NodeState::*;
 
-/// Every legal move, by the state it leads to; `dropped` and `demote_timeout` can be reached from everywhere, as
-/// closing is always safe. From closed to standby there is one way only, through `demoted`.
+/// Every legal move, by the state it leads to, but those of [`CLOSED`]. From closed to standby there is one way only,
+/// through `demoted`.
 pub const EDGES: &[(NodeState, &[NodeState])] = &[
     (Single, &[Init, WaitPrimary, Primary, Draining, DemoteTimeout, Demoted, PrepareMaintenance]),
     (WaitPrimary, &[Single, Primary, StopReplication, Draining, DemoteTimeout, Demoted, PrepareMaintenance]),
     (Primary, &[WaitPrimary, Draining, DemoteTimeout, Demoted, PrepareMaintenance]),
     (Draining, &[Single, WaitPrimary, Primary, DemoteTimeout]),
-    (
-        DemoteTimeout,
-        &[
-            Init,
-            Single,
-            WaitPrimary,
-            Primary,
-            Draining,
-            Demoted,
-            WaitStandby,
-            Catchingup,
-            Secondary,
-            PreparePromotion,
-            StopReplication,
-            ReportLsn,
-            FastForward,
-            PrepareMaintenance,
-            WaitMaintenance,
-            Maintenance,
-        ],
-    ),
     (Demoted, &[DemoteTimeout]),
     (WaitStandby, &[Init]),
     (
@@ -126,29 +105,10 @@ pub const EDGES: &[(NodeState, &[NodeState])] = &[
     (PrepareMaintenance, &[Single, WaitPrimary, Primary, DemoteTimeout]),
     (WaitMaintenance, &[Catchingup, Secondary, ReportLsn]),
     (Maintenance, &[WaitMaintenance, PrepareMaintenance, Demoted]),
-    (
-        Dropped,
-        &[
-            Init,
-            Single,
-            WaitPrimary,
-            Primary,
-            Draining,
-            DemoteTimeout,
-            Demoted,
-            WaitStandby,
-            Catchingup,
-            Secondary,
-            PreparePromotion,
-            StopReplication,
-            ReportLsn,
-            FastForward,
-            PrepareMaintenance,
-            WaitMaintenance,
-            Maintenance,
-        ],
-    ),
 ];
+
+/// States that every other may become: closing is always safe. Nobody comes back from `dropped`.
+pub const CLOSED: &[NodeState] = &[DemoteTimeout, Dropped];
 
 impl NodeState {
     /// Clients may write here, as far as the state goes.
@@ -172,7 +132,8 @@ impl NodeState {
     }
 
     pub fn may_become(self, to: NodeState) -> bool {
-        EDGES.iter().any(|(goal, from)| *goal == to && from.contains(&self))
+        let closes = CLOSED.contains(&to) && self != to && self != Dropped;
+        closes || EDGES.iter().any(|(goal, from)| *goal == to && from.contains(&self))
     }
 
     /// The first step of a shortest legal way from here to `goal`; `None` when already there. The way to a
@@ -190,8 +151,8 @@ impl NodeState {
             if at != self && at.is_writable() && !goal.is_writable() {
                 continue;
             }
-            for (to, from) in EDGES {
-                if from.contains(&at) && *to != self && !came_from.contains_key(to) {
+            for to in NodeState::ALL {
+                if at.may_become(*to) && *to != self && !came_from.contains_key(to) {
                     came_from.insert(*to, at);
                     queue.push_back(*to);
                 }

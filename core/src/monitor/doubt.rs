@@ -99,22 +99,9 @@ pub fn register_again(
     }
     after.system_id = after.system_id.or(ask.system_id);
     after.epoch = after.epoch.max(again.epoch.next());
-    let node = NodeRecord {
-        id: again.node,
-        name: ask.name.clone(),
-        host: ask.host.clone(),
-        port: ask.port,
-        candidate_priority: ask.candidate_priority,
-        replication_quorum: ask.replication_quorum,
-        session: 0,
-        moves: 0,
-        reported: again.state,
-        position: None,
-        seal: None,
-        doubted: true,
-        forced: false,
-        assignment: Assignment::new(after.epoch, resting(again.state)),
-    };
+    let assignment = Assignment::new(after.epoch, resting(again.state));
+    let node =
+        NodeRecord { reported: again.state, doubted: true, ..NodeRecord::registered(again.node, ask, assignment) };
     after.nodes.insert(node.id, node);
     apply(&mut after, &[], &m.view(group, now));
     let mut log = Log::new(m, wall_ms);

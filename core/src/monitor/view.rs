@@ -199,9 +199,9 @@ impl<'a> View<'a> {
     pub fn primary_lost(&self, primary: &NodeRecord) -> Option<&'static str> {
         if self.is_heard(primary.id)
             && primary.reported != NodeState::Init
-            && self.report(primary.id).is_some_and(|r| r.facts.directory == Directory::Absent)
+            && self.report(primary.id).is_some_and(|r| r.facts.control().is_none())
         {
-            return Some("its data directory is gone");
+            return Some("its data directory is gone or another's");
         }
         let reopens = self.record.reopening == Some(primary.id) && !self.is_mute(primary.id);
         let in_time = self.reopening_since.is_none_or(|s| self.now.since(s) < self.settings.drain_timeout);

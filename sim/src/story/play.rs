@@ -7,7 +7,7 @@ use super::verb;
 use crate::clients::Clients;
 use crate::world::{NodeMachine, World};
 use pgbaton_core::check::{Kind, Sense};
-use pgbaton_core::model::{FormationSettings, Moment, NodeId};
+use pgbaton_core::model::{Facts, FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
 use std::time::Duration;
@@ -218,7 +218,7 @@ impl Play {
                 ),
                 None => "unknown to the monitor".to_string(),
             };
-            format!("{}: {state}, {}", node.name, node.keeper.describe())
+            format!("{}: {state}, {}, {}", node.name, node.keeper.describe(), describe(&node.pg.facts()))
         };
         let nodes: Vec<String> = self.world.nodes.iter().map(of).collect();
         self.unmet.push(format!("{what}; {}", nodes.join("; ")));
@@ -261,5 +261,23 @@ impl Play {
                 }
             }
         }
+    }
+}
+
+/// The server of a node in a few words.
+fn describe(facts: &Facts) -> String {
+    let Some(running) = facts.running() else {
+        let end = facts.control().map_or("no directory".to_string(), |c| format!("checkpoint {:?}", c.checkpoint));
+        return format!("its Postgres doesn't answer ({end})");
+    };
+    let receiver = match &running.receiver {
+        Some(r) if r.streaming => "streams",
+        Some(_) => "asks for WAL",
+        None => "receives nothing",
+    };
+    let stranded = running.stranded.map(|s| format!(", stranded: {s:?}")).unwrap_or_default();
+    match running.in_recovery {
+        true => format!("its Postgres stands by at {:?}, {receiver}{stranded}", running.position),
+        false => format!("its Postgres is open at {:?}", running.position),
     }
 }

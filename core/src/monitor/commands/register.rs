@@ -60,23 +60,7 @@ fn raise_number(formation: &mut FormationSettings, group: &GroupRecord) -> &'sta
 
 fn new_node(record: &GroupRecord, id: NodeId, ask: &Register) -> NodeRecord {
     let goal = if record.nodes.is_empty() { NodeState::Single } else { NodeState::WaitStandby };
-    let epoch = record.epoch;
-    NodeRecord {
-        id,
-        name: if ask.name.is_empty() { format!("node_{id}") } else { ask.name.clone() },
-        host: ask.host.clone(),
-        port: ask.port,
-        candidate_priority: ask.candidate_priority,
-        replication_quorum: ask.replication_quorum,
-        session: 0,
-        moves: 0,
-        reported: NodeState::Init,
-        position: None,
-        seal: None,
-        doubted: false,
-        forced: false,
-        assignment: Assignment::new(epoch, goal),
-    }
+    NodeRecord::registered(id, ask, Assignment::new(record.epoch, goal))
 }
 
 fn find_at(m: &Monitor, ask: &Register) -> Option<NodeId> {

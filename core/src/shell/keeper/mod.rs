@@ -274,8 +274,26 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         self.facts_since != self.done
     }
 
+    /// A node's number is bound to one cluster: another directory in its place can't speak for it.
+    async fn bound(&mut self, facts: Facts) -> Facts {
+        let Some(found) = facts.control().map(|c| c.system_id) else { return facts };
+        match self.record.system_id {
+            None if !matches!(self.record.state, NodeState::Init | NodeState::WaitStandby) => {
+                self.store(KeeperRecord { system_id: Some(found), ..self.record.clone() }).await;
+                facts
+            }
+            Some(own) if own != found => {
+                let reason = format!("the data directory has system identifier {found}, this node's is {own}");
+                self.note_trouble(reason.clone());
+                Facts { directory: Directory::Unusable { reason }, ..facts }
+            }
+            _ => facts,
+        }
+    }
+
     async fn looked(&mut self, facts: Facts) {
         let now = self.ports.clock.now();
+        let facts = self.bound(facts).await;
         if let Some(contract) = &self.record.contract
             && fence::sees_members(contract, &facts)
         {
