@@ -54,6 +54,9 @@ pub fn plan(record: &KeeperRecord, facts: &Facts, memory: &Memory) -> Plan {
     }
 }
 
+/// One WAL segment.
+const SEGMENT: u64 = 16 << 20;
+
 /// A new primary under a contract is open before its members have come over to it: without it they could not, and
 /// commits wait.
 fn opens_at_once(contract: &Contract, hop: NodeState) -> bool {
@@ -321,9 +324,24 @@ impl Scene<'_> {
         }
     }
 
-    /// What it needs next is gone from its upstream, so nothing it holds is missing there.
+    /// Only a clone helps: what it needs next is gone from its upstream; or its upstream, on the same timeline, doesn't
+    /// hold what it holds, as after a disk that lost what it had promised to keep. Then its last WAL is set aside.
     fn is_stranded(&self, running: &Running) -> bool {
-        self.record.state == NodeState::Catchingup && running.stranded == Some(Stranded::WalRemoved)
+        let same_timeline = self.assignment.upstream.as_ref().is_some_and(|u| u.history.tli == running.position.tli);
+        self.record.state == NodeState::Catchingup
+            && match running.stranded {
+                Some(Stranded::WalRemoved) => true,
+                Some(Stranded::Forked) => same_timeline,
+                None => false,
+            }
+    }
+
+    /// The last WAL of a node whose upstream doesn't know it.
+    fn unknown_wal(&self, running: &Running) -> Option<(Position, Lsn)> {
+        let end = running.position.lsn;
+        let from = Lsn(end.0.saturating_sub(SEGMENT) / SEGMENT * SEGMENT);
+        let forked = running.stranded == Some(Stranded::Forked);
+        forked.then_some((Position { tli: running.position.tli, lsn: from }, end))
     }
 
     /// Becomes a standby of the upstream by nothing, rewind or clone.
@@ -347,7 +365,7 @@ impl Scene<'_> {
             return clone(None);
         }
         let control = match (&self.facts.directory, &self.facts.server) {
-            (_, Server::Up(r)) if r.in_recovery && self.is_stranded(r) => return clone(None),
+            (_, Server::Up(r)) if r.in_recovery && self.is_stranded(r) => return clone(self.unknown_wal(r)),
             (_, Server::Up(r)) if r.in_recovery && !self.diverges(r, &upstream) => {
                 return Plan { steps: self.follow(&Some(upstream)), then };
             }
