@@ -108,7 +108,10 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 self.outbox.news = true;
             }
             (Step::Follow(upstream), _) => self.memory.following = Some(upstream),
-            (Step::Admit(peers), _) => self.memory.admitted = Some(peers),
+            (Step::Admit(peers), _) => {
+                self.memory.admitted = Some(peers);
+                self.admitted_at = now;
+            }
             (Step::Promote(_), _) => self.memory.following = None,
             (Step::AdvanceSlots(lsn), _) => self.memory.advanced = Some(lsn),
             (Step::Rewind(_) | Step::Clone(_), _) => {

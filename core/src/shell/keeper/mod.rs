@@ -12,6 +12,7 @@ use crate::wire;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::task::Poll;
+use std::time::Duration;
 
 #[derive(Debug)]
 pub struct KeeperPorts<C, L, S, P> {
@@ -39,6 +40,10 @@ pub enum KeeperExit {
     /// Nothing more can be done without a person.
     Fatal(String),
 }
+
+/// How often the slots are gone through again: one that was in use stays when its node leaves, and somebody may drop
+/// one by hand.
+const ADMIT_AGAIN: Duration = Duration::from_secs(10);
 
 /// Key of the keeper's record in its store.
 pub const KEEPER: &str = "keeper";
@@ -119,6 +124,7 @@ struct Keeper<'a, C, L, S, P> {
     look_since: u64,
     facts_since: u64,
     changed: Option<Task<'a, ()>>,
+    admitted_at: Moment,
 
     plan: VecDeque<Step>,
     then: Option<NodeState>,
@@ -165,6 +171,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             look_since: 0,
             facts_since: 0,
             changed: None,
+            admitted_at: now,
             plan: VecDeque::new(),
             then: None,
             doing: None,
@@ -294,6 +301,9 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
     async fn looked(&mut self, facts: Facts) {
         let now = self.ports.clock.now();
         let facts = self.bound(facts).await;
+        if now.since(self.admitted_at) >= ADMIT_AGAIN {
+            self.memory.admitted = None;
+        }
         if let Some(contract) = &self.record.contract
             && fence::sees_members(contract, &facts)
         {
