@@ -365,6 +365,57 @@ async fn a_promotion_takes_the_number_it_is_told_and_followers_come_along() {
     }
 }
 
+/// The server dies after its number was taken and before it was promoted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_that_was_begun_leaves_no_number_that_a_start_would_wait_for() {
+    let base = base_dir();
+    let (a, b) = pair(base.path(), "trust").await;
+    let (before, after) = (b.pgdata().join("pg_wal/before.history"), b.pgdata().join("pg_wal/00000002.history"));
+    // A file of the very text, from a promotion elsewhere.
+    let c = Node::new(base.path(), 3, "trust");
+    c.pg.create().await.unwrap();
+    c.pg.start(StartAs::Standby).await.unwrap();
+    c.pg.promote(Timeline(4)).await.unwrap();
+    std::fs::copy(c.pgdata().join("pg_wal/00000002.history"), &before).unwrap();
+    if let Some(user) = &b.pg.config().run_as {
+        chown(&before, Some(user.uid), Some(user.gid)).unwrap();
+    }
+
+    // Beside it a start by anything else is refused at once.
+    b.pg.stop(StopMode::Immediate).await.unwrap();
+    std::fs::rename(&before, &after).unwrap();
+    let mut postgres = std::process::Command::new(b.pg.config().bin_dir.join("postgres"));
+    if let Some(user) = &b.pg.config().run_as {
+        std::os::unix::process::CommandExt::uid(&mut postgres, user.uid.as_raw());
+        std::os::unix::process::CommandExt::gid(&mut postgres, user.gid.as_raw());
+    }
+    postgres.arg("-D").arg(b.pgdata()).current_dir("/");
+    let ended =
+        tokio::time::timeout(Duration::from_secs(10), tokio::task::spawn_blocking(move || postgres.output().unwrap()));
+    let said = String::from_utf8_lossy(&ended.await.expect("it ends").unwrap().stderr).into_owned();
+    assert!(said.contains("requested timeline 2 is not a child of this server's history"), "{said}");
+
+    timed("start beside a reserved number", b.pg.start(StartAs::Standby)).await;
+    assert!(!after.exists());
+    a.until("b streams", |r| r.sender(b.id).is_some_and(|s| s.streaming)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seal_ends_an_apply_delay() {
+    let base = base_dir();
+    let (a, b) = pair(base.path(), "trust").await;
+    b.execute("ALTER SYSTEM SET recovery_min_apply_delay = '10min'").await;
+    b.execute("SELECT pg_reload_conf()").await;
+    a.execute("INSERT INTO t VALUES (1)").await;
+    let written = a.running().await.position;
+    a.until("b has it", |r| r.sender(b.id).is_some_and(|s| s.flushed >= written.lsn)).await;
+    assert_eq!(b.count().await, 0, "it is held back");
+    b.pg.follow(b.id, None).await.unwrap();
+    let sealed = tokio::time::timeout(Duration::from_secs(10), timed("seal a delayed standby", b.pg.seal()));
+    assert!(sealed.await.expect("it doesn't wait for the delay").lsn >= written.lsn);
+    assert_eq!(b.count().await, 1);
+}
+
 /// Where the only slot holds WAL from.
 async fn slot(node: &Node) -> Lsn {
     let sql = "SELECT (restart_lsn - '0/0')::int8 FROM pg_replication_slots";
@@ -424,11 +475,17 @@ async fn a_standby_whose_wal_is_gone_or_that_has_forked_says_so() {
     b.pg.follow(b.id, Some(&upstream)).await.unwrap();
     b.pg.start(StartAs::Standby).await.unwrap();
     b.until("its WAL is gone", |r| r.stranded == Some(Stranded::WalRemoved)).await;
-    // Seen by the next keeper, which admits anew.
-    let again = a.seen_anew();
-    timed("admit with a lost slot", again.pg.admit(&[b.peer()])).await;
-    let status: String = a.client().await.query_one(lost, &[]).await.unwrap().get(0);
-    assert_eq!(status, "reserved");
+    // A look sees it, and the slot comes back.
+    let asked = Instant::now();
+    loop {
+        a.pg.look().await;
+        let found = a.client().await.query_opt(lost, &[]).await.unwrap().map(|row| row.get::<_, String>(0));
+        if found.as_deref() == Some("reserved") {
+            break;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(5), "{found:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     b.until("still gone", |r| r.stranded == Some(Stranded::WalRemoved)).await;
     b.pg.stop(StopMode::Fast).await.unwrap();
     b.pg.clone_from(b.id, &upstream).await.unwrap();

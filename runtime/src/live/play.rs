@@ -84,25 +84,24 @@ impl<'a> Play<'a> {
         nodes.map(|(i, n)| Target { node: n.name.clone(), address: address(i), dbname: dbname.clone() }).collect()
     }
 
-    /// The monitor, then one node after the other, until all is well.
+    /// The monitor, the first node, then all others, until all is well.
     async fn boot(&mut self) -> Result<()> {
         self.narrator.progress("creating the monitor");
         self.cluster.create_monitor()?;
         let limit = Instant::now() + BOOT_LIMIT;
         self.until(limit, "monitor", |watch, answered| answered && watch.rows().is_empty()).await?;
         self.found_formation().await?;
-        let mut joined = 0;
-        for index in 0..self.cluster.nodes.len() {
-            if !self.cluster.nodes[index].options.join {
-                continue;
-            }
+        let joining = (0..self.cluster.nodes.len()).filter(|i| self.cluster.nodes[*i].options.join);
+        for (joined, index) in joining.collect::<Vec<_>>().into_iter().enumerate() {
             let name = self.cluster.nodes[index].name.clone();
             self.narrator.progress(&format!("creating node {name}"));
             self.cluster.create_node(index)?;
-            joined += 1;
-            self.until(limit, &name, |watch, answered| answered && watch.rows().len() == joined && watch.settled())
-                .await?;
+            // The first one makes what all others clone, which they do at the same time. Numbers go by order.
+            let first = joined == 0;
+            let done = |watch: &Watch, answered| answered && watch.rows().len() > joined && (!first || watch.settled());
+            self.until(limit, &name, done).await?;
         }
+        self.until(limit, "the group", |watch, answered| answered && watch.settled()).await?;
         Ok(())
     }
 

@@ -29,7 +29,9 @@ SELECT r.standby::int AS standby,
        w.status AS receiver, w.received_tli,
        extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time) AS receiver_age,
        (SELECT string_agg(concat_ws(' ', application_name, state, coalesce(flush_lsn, '0/0')), ',' ORDER BY pid)
-          FROM pg_stat_replication WHERE application_name LIKE 'pgbaton\\_standby\\_%') AS senders
+          FROM pg_stat_replication WHERE application_name LIKE 'pgbaton\\_standby\\_%') AS senders,
+       (SELECT string_agg(slot_name, ',') FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT active
+           AND wal_status = 'lost' AND slot_name LIKE 'pgbaton\\_standby\\_%') AS lost_slots
   FROM (SELECT pg_is_in_recovery() AS standby OFFSET 0) r
  CROSS JOIN pg_control_system() s CROSS JOIN pg_control_checkpoint() c CROSS JOIN pg_control_init() i
   LEFT JOIN pg_stat_wal_receiver w ON true";
@@ -62,6 +64,14 @@ impl LocalPostgres {
         let segment_bytes = number(row, "bytes_per_wal_segment").ok_or_else(unexpected)?;
         if let (Directory::Present(control), Server::Up(running)) = (&facts.directory, &mut facts.server) {
             running.stranded = self.stranded(control, running, segment_bytes);
+        }
+        let lost = row.get("lost_slots").unwrap_or_default().split(',').filter(|name| !name.is_empty());
+        self.renewal.begin(&self.config, lost.map(str::to_string).collect());
+        // Of a standby that stopped acknowledging the primary knows.
+        if facts.is_open()
+            && let Some(reason) = self.disk.complaint(&self.config)
+        {
+            facts.server = Server::Stuck { reason };
         }
         Ok(facts)
     }

@@ -1,6 +1,7 @@
 //! The port `Postgres` on a real server. One file, one idea:
 //! `processes` the postmaster as a process, `sql` talking to it, `look` what is seen, `run` start and stop,
-//! `standby` following, sealing, promoting, `stranded` why nothing arrives, `access` who may connect and what commits
+//! `standby` following, sealing, promoting, `numbers` of timelines, `stranded` why nothing arrives, `probe` whether the
+//! disk takes writes, `access` who may connect and what commits
 //! wait for, `slots` whose WAL is kept, `wal` the log of a stopped server, `create` and `rebuild` new data directories,
 //! `conf`, `control`, `files`, `replication`, `tool`, `watch` the means.
 
@@ -11,6 +12,8 @@ mod create;
 mod files;
 mod install;
 mod look;
+mod numbers;
+mod probe;
 mod processes;
 mod rebuild;
 mod replication;
@@ -93,6 +96,8 @@ pub struct LocalPostgres {
     /// As told last; a server adopted from an earlier keeper is followed up before this is needed.
     following: Mutex<Option<Upstream>>,
     questions: stranded::Questions,
+    disk: probe::DiskProbe,
+    renewal: slots::Renewal,
 }
 
 impl LocalPostgres {
@@ -108,6 +113,8 @@ impl LocalPostgres {
             admitted: Mutex::new(None),
             following: Mutex::new(None),
             questions: stranded::Questions::default(),
+            disk: probe::DiskProbe::default(),
+            renewal: slots::Renewal::default(),
             config,
         }
     }

@@ -2,10 +2,10 @@
 
 use super::processes::{PidFile, Postmaster, end_orphans, end_tools};
 use super::watch::DirWatch;
-use super::{LocalPostgres, PostgresConfig, conf, files, tool};
+use super::{LocalPostgres, PostgresConfig, conf, files, numbers, tool};
 use files::WithoutSignal;
 use nix::sys::signal::Signal;
-use pgbaton_core::model::Directory;
+use pgbaton_core::model::{Control, Directory};
 use pgbaton_core::ports::{PgError, StartAs, StopMode};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -21,11 +21,11 @@ impl LocalPostgres {
             self.ready(&postmaster, 0).await?;
             return files::put_standby_signal(&self.config);
         }
-        if let Some(problem) = unfit(self.control.directory(&self.config).await) {
-            return Err(PgError::Operator(format!("start: {problem}")));
-        }
+        let fit = fit(self.control.directory(&self.config).await);
+        let control = fit.map_err(|problem| PgError::Operator(format!("start: {problem}")))?;
         end_tools(&self.config.pgdata).await?;
         end_orphans(&self.config.pgdata).await?;
+        numbers::release_above(&self.config, control.history.tli)?;
         conf::prepare(&self.config)?;
         files::remove(&self.config.conf_dir().join("pgbaton-seal.conf"))?;
         match role {
@@ -98,11 +98,11 @@ async fn quit(postmaster: &Postmaster) {
     }
 }
 
-fn unfit(directory: Directory) -> Option<String> {
+fn fit(directory: Directory) -> Result<Control, String> {
     match directory {
-        Directory::Present(_) => None,
-        Directory::Absent => Some("there is no data directory".to_string()),
-        Directory::Unusable { reason } => Some(reason),
+        Directory::Present(control) => Ok(control),
+        Directory::Absent => Err("there is no data directory".to_string()),
+        Directory::Unusable { reason } => Err(reason),
     }
 }
 

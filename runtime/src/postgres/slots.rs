@@ -1,12 +1,14 @@
 //! The replication slots of the other nodes, here: on a primary for those that follow it, on a standby for those that
 //! will after a promotion.
 
-use super::LocalPostgres;
 use super::access::PATIENCE;
-use super::sql::quoted;
+use super::sql::{SqlError, on_fresh_connection, quoted};
+use super::{LocalPostgres, PostgresConfig};
 use pgbaton_core::model::{Lsn, NodeId, Peer};
 use pgbaton_core::ports::PgError;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What can be done with a slot that is there. On a standby a slot with an `xmin` is one of the time when this server
 /// was a primary: nobody would ever change it again, and it would hold up vacuum on the whole group.
@@ -17,6 +19,40 @@ SELECT slot_name,
             WHEN pg_is_in_recovery() AND xmin IS NOT NULL THEN 'useless'
             ELSE 'holding' END
   FROM pg_replication_slots WHERE slot_type = 'physical'";
+
+/// From version 16 on a slot that has lost its WAL is lost for good: a standby that was cloned since couldn't stream
+/// through it either.
+#[derive(Default)]
+pub struct Renewal {
+    under_way: Arc<AtomicBool>,
+}
+
+impl Renewal {
+    /// Beside the look that saw these, which must not wait for it. What goes wrong is seen by the next look.
+    pub fn begin(&self, config: &Arc<PostgresConfig>, lost: Vec<String>) {
+        if lost.is_empty() || self.under_way.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (config, under_way) = (config.clone(), self.under_way.clone());
+        tokio::spawn(async move {
+            for slot in &lost {
+                match tokio::time::timeout(PATIENCE, renew(&config, slot)).await {
+                    Ok(Ok(())) => tracing::warn!("the slot {slot} had lost its WAL and was made anew"),
+                    Ok(Err(e)) => tracing::warn!("the slot {slot} has lost its WAL and can't be made anew: {e}"),
+                    Err(_) => tracing::warn!("the slot {slot} has lost its WAL and isn't made anew in time"),
+                }
+            }
+            under_way.store(false, Ordering::Relaxed);
+        });
+    }
+}
+
+async fn renew(config: &PostgresConfig, slot: &str) -> Result<(), SqlError> {
+    let name = quoted(slot);
+    on_fresh_connection(config, &format!("SELECT pg_drop_replication_slot({name})")).await?;
+    let create = format!("SELECT pg_create_physical_replication_slot({name}, true)");
+    on_fresh_connection(config, &create).await.map(drop)
+}
 
 impl LocalPostgres {
     /// Every slot holds WAL from its creation on, also on a standby, where `advance_slots` moves it: its owner streams

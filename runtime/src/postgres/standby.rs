@@ -1,10 +1,9 @@
 //! A standby: whom it follows, when it certainly follows nobody any more, and how it becomes a primary.
 
-use super::control::history_file;
 use super::processes::Postmaster;
 use super::sql::SqlError;
 use super::watch::DirWatch;
-use super::{LocalPostgres, PostgresConfig, conf, files, replication};
+use super::{LocalPostgres, conf, files, numbers, replication};
 use nix::sys::signal::Signal;
 use pgbaton_core::model::{Lsn, NodeId, Position, Timeline, Upstream};
 use pgbaton_core::ports::PgError;
@@ -63,8 +62,9 @@ impl LocalPostgres {
 
     async fn seal_running(&self, postmaster: &Postmaster) -> Result<Position, PgError> {
         self.check_in_recovery().await?;
-        // Somebody may have paused it; what is sealed must be replayed.
+        // Somebody may have paused it, or holds it back; what is sealed must be replayed.
         self.working.query("SELECT pg_wal_replay_resume()", PATIENCE).await.map_err(|e| e.during("seal"))?;
+        self.end_apply_delay().await?;
         let dir = self.config.seal_dir();
         files::private_dir(self.config.run_as.as_ref(), &dir)?;
         remove_notes(&dir);
@@ -91,6 +91,25 @@ impl LocalPostgres {
         }
         remove_notes(&dir);
         self.sealed_position().await
+    }
+
+    /// Postgres reads the delay anew while it waits, so the reload that begins the proof ends a wait that has begun.
+    /// Our own files say zero: what says otherwise is read after them, and only `ALTER SYSTEM` is read after that. It
+    /// may have been written without a reload, and would come into force with ours.
+    async fn end_apply_delay(&self) -> Result<(), PgError> {
+        const QUERY: &str = "
+            SELECT current_setting('recovery_min_apply_delay') AS now,
+                   (SELECT setting FROM pg_file_settings WHERE name = 'recovery_min_apply_delay'
+                     ORDER BY seqno DESC LIMIT 1) AS written";
+        const END: &str = "ALTER SYSTEM SET recovery_min_apply_delay = 0";
+        let rows = self.working.query(QUERY, PATIENCE).await.map_err(|e| e.during("seal"))?;
+        let column = |name: &str| rows.first().and_then(|row| row.get(name)).unwrap_or("0").to_string();
+        let (now, written) = (column("now"), column("written"));
+        let Some(delay) = [&now, &written].into_iter().find(|delay| *delay != "0") else {
+            return Ok(());
+        };
+        tracing::warn!("recovery_min_apply_delay was {delay} and is set to 0, because this node gives its vote");
+        self.working.query(END, PATIENCE).await.map(drop).map_err(|e| e.during("seal"))
     }
 
     /// Postgres ignores a configuration with an error in it as a whole, and says so only in its log.
@@ -157,7 +176,9 @@ impl LocalPostgres {
     pub(super) async fn end_recovery(&self, timeline: Timeline) -> Result<(), PgError> {
         let postmaster = self.running("promote")?;
         files::remove(&self.seal_conf())?;
-        take_numbers_below(&self.config, timeline)?;
+        let own = replication::replayed_timeline(&self.config).await;
+        let own = own.map_err(|e| PgError::Retry(format!("promote: the timeline can't be read: {e}")))?;
+        numbers::take_below(&self.config, own, timeline)?;
         let promotion = async {
             // Told not to wait: the server would look every 100 ms.
             const PROMOTE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_promote(false) END";
@@ -187,23 +208,6 @@ impl LocalPostgres {
         let work = async { self.working.run("CHECKPOINT").await.map(drop).map_err(|e| e.during("checkpoint")) };
         self.while_alive("checkpoint", &postmaster, work).await
     }
-}
-
-/// Postgres takes the first number without a history file, counting up from its own timeline. What is placed here
-/// names no ancestor, so recovery finds that it is no child of its timeline and doesn't follow it.
-///
-/// Numbers of the past are filled in as well: a clone brings the history of its last timeline only, and a follower
-/// that comes from far behind fetches the file of every number it has not.
-fn take_numbers_below(config: &PostgresConfig, timeline: Timeline) -> Result<(), PgError> {
-    const TAKEN: &str = "# pgbaton: this number is taken, the timeline is known elsewhere or never was\n";
-    for number in 2..timeline.0 {
-        let path = history_file(&config.pgdata, Timeline(number));
-        if !path.exists() {
-            files::write_durably(config.run_as.as_ref(), &path, TAKEN)
-                .map_err(|e| files::failed("write", &path, &e))?;
-        }
-    }
-    Ok(())
 }
 
 fn remove_notes(dir: &Path) {

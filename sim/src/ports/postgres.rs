@@ -1,16 +1,23 @@
 //! The keeper's hand on its local Postgres. It reaches the server without the network.
 
 use crate::postgres::{Conninfo, PgHost, Phase};
-use pgbaton_core::model::{Facts, Lsn, NodeId, Peer, Position, Timeline, Upstream};
+use futures_util::FutureExt;
+use pgbaton_core::model::{Facts, Lsn, Moment, NodeId, Peer, Position, Server, Timeline, Upstream};
 use pgbaton_core::ports::{Names, PgError, Postgres, Source, StartAs, StopMode};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub struct SimPostgres {
     host: Arc<PgHost>,
     /// Exits of the postmaster this keeper has been told of.
     seen: AtomicU64,
+    /// Since when the disk has taken no write.
+    refused_since: Mutex<Option<Moment>>,
 }
+
+/// How long a write may be under way.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 fn retry(what: &str) -> PgError {
     PgError::Retry(what.to_string())
@@ -19,7 +26,19 @@ fn retry(what: &str) -> PgError {
 impl SimPostgres {
     pub fn new(host: Arc<PgHost>) -> SimPostgres {
         let seen = AtomicU64::new(host.bells.exits.rings());
-        SimPostgres { host, seen }
+        SimPostgres { host, seen, refused_since: Mutex::new(None) }
+    }
+
+    /// Why commits can't succeed, as a probe that writes finds.
+    fn disk_complaint(&self) -> Option<String> {
+        let mut since = self.refused_since.lock().unwrap();
+        if self.host.disk_takes().now_or_never() == Some(Ok(())) {
+            *since = None;
+            return None;
+        }
+        let now = self.host.fate.now();
+        let waiting = now.since(*since.get_or_insert(now));
+        (waiting > PATIENCE).then(|| format!("pg_wal has taken no write for {waiting:?}"))
     }
 
     fn put_signal_back(&self) {
@@ -37,8 +56,15 @@ impl SimPostgres {
 
 impl Postgres for SimPostgres {
     async fn look(&self) -> Facts {
-        self.host.fate.sleep(std::time::Duration::from_millis(1)).await;
-        self.host.facts()
+        self.host.fate.sleep(Duration::from_millis(1)).await;
+        self.host.renew_lost_slots();
+        let mut facts = self.host.facts();
+        if facts.is_open()
+            && let Some(reason) = self.disk_complaint()
+        {
+            facts.server = Server::Stuck { reason };
+        }
+        facts
     }
 
     async fn changed(&self) {
@@ -53,7 +79,10 @@ impl Postgres for SimPostgres {
 
     async fn start(&self, role: StartAs) -> Result<(), PgError> {
         if self.host.pg().server.is_none() {
-            self.with_dir(|dir| dir.standby_signal = role == StartAs::Standby)?;
+            self.with_dir(|dir| {
+                dir.release_above();
+                dir.standby_signal = role == StartAs::Standby;
+            })?;
             self.host.launch();
         }
         let up = || match self.host.pg().server.as_ref().map(|s| s.phase) {
@@ -92,6 +121,7 @@ impl Postgres for SimPostgres {
     }
 
     async fn seal(&self) -> Result<Position, PgError> {
+        self.host.set_apply_delay(Duration::ZERO);
         self.host.sealed().await.map_err(|e| retry(&e))
     }
 

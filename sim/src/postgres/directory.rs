@@ -2,8 +2,12 @@
 
 use super::slots::Slot;
 use super::wal::{Image, Kind, Record, Wal};
+use pgbaton_core::model::wal::Switch;
 use pgbaton_core::model::{Control, ControlState, History, Lsn, Moment, Position, Timeline};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Where no timeline ever ended: by this a number that is only taken is told from a real history.
+const RESERVED: Lsn = Lsn(1);
 
 /// `primary_conninfo` and `primary_slot_name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,11 +115,21 @@ impl DataDir {
         newer.into_iter().find(|tli| !self.histories.contains_key(tli)).expect("numbers don't end")
     }
 
-    /// Takes all numbers below `minimum` by history files of timelines that never were.
+    /// Takes all numbers below `minimum` by history files of timelines that never were: they leave this one before
+    /// its first record.
     pub fn reserve_below(&mut self, minimum: Timeline) {
-        for tli in (self.history.tli.0 + 1..minimum.0).map(Timeline) {
-            self.histories.entry(tli).or_insert_with(|| History::root(tli));
+        let own = self.history.tli;
+        for tli in (own.0 + 1..minimum.0).map(Timeline) {
+            let ancestors = vec![Switch { tli: own, at: RESERVED }];
+            self.histories.entry(tli).or_insert(History { tli, ancestors });
         }
+    }
+
+    /// Beside such a number above its own a server doesn't start.
+    pub fn release_above(&mut self) {
+        let own = self.history.tli;
+        let reserved = |history: &History| history.ancestors.last().is_some_and(|switch| switch.at == RESERVED);
+        self.histories.retain(|tli, history| *tli <= own || !reserved(history));
     }
 
     /// Ends recovery: a new timeline with its history file and first record. The checkpoint in the control file

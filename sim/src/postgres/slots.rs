@@ -73,9 +73,21 @@ impl PgHost {
             return Err("admit peers: the server is not up".into());
         };
         let active = |name: &String| server.senders.values().any(|s| s.slot.as_ref() == Some(name));
-        dir.slots.retain(|name, _| active(name) || wanted.contains(name));
+        dir.slots.retain(|name, slot| active(name) || wanted.contains(name) && !slot.lost);
         wanted.iter().for_each(|name| dir.create_slot(name));
         Ok(())
+    }
+
+    /// The port drops each lost slot that nobody uses, and makes it anew.
+    pub fn renew_lost_slots(&self) {
+        let mut pg = self.pg();
+        let Some((dir, server)) = pg.running().filter(|(_, server)| server.phase == Phase::Up) else { return };
+        let active = |name: &String| server.senders.values().any(|s| s.slot.as_ref() == Some(name));
+        let lost = dir.slots.iter().filter(|(name, slot)| slot.lost && !active(name));
+        for name in lost.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            dir.slots.remove(&name);
+            dir.create_slot(&name);
+        }
     }
 
     /// On a standby, whose slots nobody else moves: all that have not come as far yet.

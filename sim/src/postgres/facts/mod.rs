@@ -15,7 +15,7 @@ use crate::net::packet::Setting;
 use crate::net::{End, Net, Packet};
 use crate::ports::SimPostgres;
 use crate::world::{Chronicle, Fate, on_fresh_thread};
-use pgbaton_core::model::{History, Lsn, NodeId, Peer, Timeline, Upstream};
+use pgbaton_core::model::{History, Lsn, NodeId, Peer, Server, Timeline, Upstream};
 use pgbaton_core::ports::{Names, Postgres, StartAs};
 use std::collections::BTreeSet;
 use std::future::Future;

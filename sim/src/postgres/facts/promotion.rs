@@ -67,7 +67,27 @@ fn a_history_file_in_the_directory_takes_a_number() {
         put(&lab.a, 2);
         assert!(lab.pa.start(StartAs::Standby).await.is_err());
         lab.a.pg().dir.as_mut().unwrap().histories.clear();
+        // The same with a number that is only reserved, but that the port takes away before a start.
+        lab.a.pg().dir.as_mut().unwrap().reserve_below(Timeline(4));
+        lab.a.rogue_start().unwrap();
+        lab.until("it is refused", || lab.a.pg().server.is_none()).await;
         lab.pa.start(StartAs::Standby).await.unwrap();
+        assert!(lab.a.pg().dir.as_ref().unwrap().histories.is_empty());
+    });
+}
+
+#[test]
+fn a_seal_ends_an_apply_delay() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.b.set_apply_delay(LONG * 100);
+        assert!(lab.client("a").await.commits(1).await);
+        lab.until("b has it", || flushed(&lab.b, 1)).await;
+        assert!(lab.b.visible_rows().is_empty());
+        let asked = lab.fate.now();
+        lab.seal_b().await;
+        assert!(lab.fate.now().since(asked) < BRIEF);
+        assert!(lab.b.visible_rows().contains(&1));
     });
 }
 

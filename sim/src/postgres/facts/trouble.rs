@@ -40,7 +40,10 @@ fn a_stalled_disk_answers_reads_and_hangs_commits() {
         assert_eq!(lab.client("a").await.rows().await, [1].into(), "a new session, at once");
         assert!(lab.pa.look().await.is_open());
         assert!(lab.fate.timeout(BRIEF, lab.a.disk_takes()).await.is_none(), "a probe that writes hangs");
+        lab.fate.sleep(LONG).await;
+        assert!(matches!(lab.pa.look().await.server, Server::Stuck { .. }));
         lab.a.set_disk(PgDisk::Ok);
+        assert!(lab.pa.look().await.is_open());
         assert!(matches!(client.answer().await, Some(Packet::Committed { id: 2, warning: false })));
         // Not even a kill ends a process in the middle of I/O.
         lab.a.set_disk(PgDisk::Stalled);
