@@ -28,6 +28,8 @@ pub struct Successions<'a> {
     role: Role<'a>,
     sealed: BTreeSet<NodeId>,
     closed: BTreeMap<&'a str, Epoch>,
+    /// The epoch in which the monitor saw the old primary stopped in order.
+    stopped_in: Option<Epoch>,
     in_force: &'a str,
     /// What was in force before that, and until when: the move itself ends the old contracts.
     before: Option<(&'a str, Moment)>,
@@ -47,8 +49,10 @@ impl<'a> Successions<'a> {
             true => self.sealed.insert(*id),
             false => self.sealed.remove(id),
         };
-        let seen_stopped = *rule == Some(STOPPED) && *goal == NodeState::DemoteTimeout;
-        if seen_stopped || matches!(reported, NodeState::Draining | NodeState::PrepareMaintenance) {
+        if *rule == Some(STOPPED) {
+            self.stopped_in = Some(*epoch);
+        }
+        if matches!(reported, NodeState::Draining | NodeState::PrepareMaintenance) {
             self.closed.entry(node).or_insert(*epoch);
         } else if reported.runs_postgres() {
             self.closed.remove(node.as_str());
@@ -63,7 +67,7 @@ impl<'a> Successions<'a> {
             moved,
             contracts,
             sealed: self.sealed.clone(),
-            orderly: self.closed.get(moved.from) == Some(&moved.epoch),
+            orderly: self.stopped_in == Some(moved.epoch) || self.closed.get(moved.from) == Some(&moved.epoch),
             consented: std::mem::take(&mut self.consented),
         }))
     }
