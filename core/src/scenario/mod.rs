@@ -11,7 +11,9 @@ pub mod timeline;
 pub mod verb;
 
 pub use condition::Condition;
-pub use format::{Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload, World};
+pub use format::{
+    Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload, World,
+};
 pub use order::Order;
 pub use parse::{ScenarioError, parse};
 pub use resolve::{Cast, Selector, Unresolved};

@@ -344,7 +344,12 @@ max_warnings = 0
             ("rate = \"50/s\"", "rate = \"fast\"", 9, "is not a rate"),
             ("primary = \"mdw\"", "primary = \"smdw\"", 5, "write primary = \"mdw\""),
             ("kill_node = \"@primary\"", "power_off = \"@primary\"", 10, "live runs can't cut the power"),
-            ("kill_node = \"@primary\"", "reuse_pid = \"@primary\"", 10, "simulated runs can't give to another program"),
+            (
+                "kill_node = \"@primary\"",
+                "reuse_pid = \"@primary\"",
+                10,
+                "simulated runs can't give to another program",
+            ),
             ("converge", "wal_held = \"1GB\"\nconverge", 21, "wal_held exists in simulated runs only"),
             ("at = \"10s\"", "within = \"10s\"", 10, "within belongs to until"),
         ];
