@@ -27,6 +27,8 @@ pub enum Edit {
     StartOver,
     /// Leave to open without proof.
     Waive(Waiver),
+    /// The old primary is dropped once another holds the role.
+    DropOld,
     /// The operator wants this node to win.
     Prefer(Option<NodeId>),
     /// The candidate takes over under these terms. The contracts of the old primary are moot, as the sealed votes deny
@@ -101,7 +103,13 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         Edit::Install(terms) => install(record, terms, view),
         Edit::EndTransfer => record.transfer = None,
         Edit::Reopen(id) => record.reopening = Some(*id),
-        Edit::Drained(_) | Edit::Abandon | Edit::Elect(..) | Edit::StartOver | Edit::Waive(_) | Edit::Prefer(_) => {
+        Edit::Drained(_)
+        | Edit::Abandon
+        | Edit::Elect(..)
+        | Edit::StartOver
+        | Edit::Waive(_)
+        | Edit::DropOld
+        | Edit::Prefer(_) => {
             if let Some(transfer) = &mut record.transfer {
                 change_transfer(transfer, edit);
             }
@@ -136,6 +144,7 @@ fn change_transfer(transfer: &mut Transfer, edit: &Edit) {
             (transfer.kind, transfer.drained) = (TransferKind::Failover, None);
         }
         Edit::Waive(waiver) => transfer.waiver = Some(*waiver),
+        Edit::DropOld => transfer.afterwards = Afterwards::Drop,
         Edit::Prefer(node) => transfer.preferred = *node,
         _ => unreachable!("only edits of a transfer come here"),
     }

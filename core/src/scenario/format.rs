@@ -1,6 +1,7 @@
 //! What a scenario file says. Reading and checking it is `parse`'s work.
 
 use super::condition::Condition;
+use super::size::Size;
 use super::verb::Verb;
 use crate::model::{FormationSettings, KeeperSettings, MonitorSettings, NodeState};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,24 @@ pub struct Cluster {
     /// What is unusual about a node, by its name.
     #[serde(default)]
     pub node: BTreeMap<String, NodeOptions>,
+    /// What is unusual about every Postgres. Simulated runs only: a keeper writes these settings of a real one
+    /// itself, and gigabytes of WAL take a real disk too long.
+    #[serde(default)]
+    pub postgres: Option<PostgresOptions>,
+}
+
+/// Each of them is as usual when it is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PostgresOptions {
+    /// What each write of a client adds to the log.
+    pub row: Option<Size>,
+    pub wal_keep_size: Option<Size>,
+    pub max_slot_wal_keep_size: Option<Size>,
+    #[serde(with = "optional_duration")]
+    pub checkpoint_timeout: Option<Duration>,
+    #[serde(with = "optional_duration")]
+    pub base_backup_takes: Option<Duration>,
 }
 
 impl Cluster {
@@ -168,6 +187,9 @@ pub struct Finally {
     /// The most writes that may be acknowledged with a warning, or without the promise.
     #[serde(default)]
     pub max_warnings: Option<usize>,
+    /// The most WAL that a node may ever have held. Simulated runs only.
+    #[serde(default)]
+    pub wal_held: Option<Size>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

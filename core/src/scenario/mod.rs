@@ -7,12 +7,16 @@ pub mod format;
 pub mod order;
 pub mod parse;
 pub mod resolve;
+pub mod size;
 pub mod timeline;
 pub mod verb;
 
 pub use condition::Condition;
-pub use format::{Cluster, Finally, NodeOptions, Outage, Scenario, Step, SynchronousCommit, Workload, World};
+pub use format::{
+    Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload, World,
+};
 pub use order::Order;
 pub use parse::{ScenarioError, parse};
 pub use resolve::{Cast, Selector, Unresolved};
+pub use size::Size;
 pub use verb::Verb;

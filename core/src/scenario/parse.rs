@@ -65,6 +65,15 @@ fn check_head(s: &Scenario) -> Result<(), (&'static str, String)> {
     if !(s.worlds.contains(&World::Sim) && s.worlds.contains(&World::Live)) && s.why.is_none() {
         return Err(("worlds", "a world is left out: say why, with why = \"...\"".into()));
     }
+    if s.worlds.contains(&World::Live) {
+        let sim_only = "exists in simulated runs only: write worlds = [\"sim\"] and why = \"...\"";
+        if s.cluster.postgres.is_some() {
+            return Err(("worlds", format!("[cluster.postgres] {sim_only}")));
+        }
+        if s.finally.wal_held.is_some() {
+            return Err(("wal_held", format!("wal_held {sim_only}")));
+        }
+    }
     Ok(())
 }
 
@@ -79,7 +88,7 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
     if step.verb.is_none() && step.until.is_none() {
         return Err("a step needs something to wait for (until) or something to do (do)".into());
     }
-    let live = s.worlds.contains(&World::Live);
+    let (sim, live) = (s.worlds.contains(&World::Sim), s.worlds.contains(&World::Live));
     if let Some(node) = step.until.as_ref().and_then(Condition::selector) {
         check_selector(s, node, bound)?;
     }
@@ -90,6 +99,9 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
         check_verb(verb)?;
         if live && !verb.exists_live() {
             return Err(format!("live runs can't {}: write worlds = [\"sim\"] and why = \"...\"", verb.describe()));
+        }
+        if sim && !verb.exists_simulated() {
+            return Err(format!("simulated runs can't {}: write worlds = [\"live\"] and why", verb.describe()));
         }
     }
     match (&step.bind, step.verb.as_ref().map(Verb::subject)) {
@@ -309,6 +321,7 @@ max_warnings = 0
                 "kill_group needs a node",
             ),
             ("worlds = [\"sim\"]", "worlds = [\"sim\", \"live\"]", 17, "live runs can't lose packets between"),
+            ("[cluster.node.c]", "[cluster.postgres]\nwal_keep_size = \"64\"\n[cluster.node.c]", 9, "is not a size"),
         ];
         for (from, to, line, expected) in table {
             assert!(WIDE.contains(from), "{from}");
@@ -331,6 +344,13 @@ max_warnings = 0
             ("rate = \"50/s\"", "rate = \"fast\"", 9, "is not a rate"),
             ("primary = \"mdw\"", "primary = \"smdw\"", 5, "write primary = \"mdw\""),
             ("kill_node = \"@primary\"", "power_off = \"@primary\"", 10, "live runs can't cut the power"),
+            (
+                "kill_node = \"@primary\"",
+                "reuse_pid = \"@primary\"",
+                10,
+                "simulated runs can't give to another program",
+            ),
+            ("converge", "wal_held = \"1GB\"\nconverge", 21, "wal_held exists in simulated runs only"),
             ("at = \"10s\"", "within = \"10s\"", 10, "within belongs to until"),
         ];
         for (from, to, line, expected) in table {

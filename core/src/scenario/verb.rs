@@ -28,6 +28,9 @@ pub enum Verb {
     PowerOff(Selector),
     /// SIGSTOP to everything on the node.
     Pause(Selector),
+    /// The machine sleeps, its kernel too. The clock that keepers go by counts the sleep.
+    Suspend(Selector),
+    /// Ends a pause or a sleep.
     Resume(Selector),
 
     KillMonitor(Nothing),
@@ -55,6 +58,8 @@ pub enum Verb {
     Repeat(Lossy),
     /// Cuts links one by one and mends them in another order, over a few seconds.
     Swizzle(Nothing),
+    /// A node of another release: the monitor can't read what its keeper says, nor the keeper the answers.
+    SpeakVersion(SpeakVersion),
     /// Mends all links.
     Heal(Nothing),
 
@@ -106,6 +111,12 @@ pub enum Verb {
     StopPostgresByHand(Selector),
     /// `pg_ctl restart` by hand.
     RestartPostgresByHand(Selector),
+    /// Somebody writes an unknown parameter into `postgresql.conf`: no server starts with it, and one that runs takes
+    /// no changes.
+    BreakConfig(Selector),
+    MendConfig(Selector),
+    /// The number that a dead postmaster has left in its lock file is now that of another program.
+    ReusePid(Selector),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -246,6 +257,14 @@ pub struct ClockStep {
     pub by_ms: i64,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpeakVersion {
+    pub node: Selector,
+    /// Of the messages; `wire::VERSION` is this release's.
+    pub version: u32,
+}
+
 fn part<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
     let part = f64::deserialize(d)?;
     let complaint = || D::Error::custom(format!("{part} is not a part; write a number above 0 and below 1, as 0.3"));
@@ -315,6 +334,7 @@ impl Verb {
             | Verb::KillNode(n)
             | Verb::PowerOff(n)
             | Verb::Pause(n)
+            | Verb::Suspend(n)
             | Verb::Resume(n)
             | Verb::Isolate(n)
             | Verb::TearStore(n)
@@ -330,7 +350,11 @@ impl Verb {
             | Verb::LoseDirectory(n)
             | Verb::SmartStop(n)
             | Verb::StopPostgresByHand(n)
-            | Verb::RestartPostgresByHand(n) => Some(n),
+            | Verb::RestartPostgresByHand(n)
+            | Verb::BreakConfig(n)
+            | Verb::MendConfig(n)
+            | Verb::ReusePid(n) => Some(n),
+            Verb::SpeakVersion(s) => Some(&s.node),
             Verb::SlowCheckpoint(d) | Verb::ApplyDelay(d) => Some(&d.node),
             Verb::FillDisk(d) | Verb::StallDisk(d) | Verb::FreeDisk(d) => d.node.as_ref(),
             Verb::ClockStep(c) => Some(&c.node),
@@ -359,12 +383,19 @@ impl Verb {
         }
     }
 
-    /// Live runs have a hand on processes, on the network and on Postgres, and can give orders; power, disks and
-    /// clocks are out of their reach, and what a network does to single packets.
+    /// In the simulation processes have no numbers.
+    pub fn exists_simulated(&self) -> bool {
+        !matches!(self, Verb::ReusePid(_))
+    }
+
+    /// Live runs have a hand on processes, on the network and on Postgres, and can give orders; power, the kernel, disks
+    /// and clocks are out of their reach, and so is what a network does to single packets, and another release.
     pub fn exists_live(&self) -> bool {
         !matches!(
             self,
             Verb::PowerOff(_)
+                | Verb::Suspend(_)
+                | Verb::SpeakVersion(_)
                 | Verb::Slow(_)
                 | Verb::Lose(_)
                 | Verb::Repeat(_)
@@ -389,6 +420,7 @@ impl Verb {
             Verb::KillNode(_) | Verb::KillGroup(_) => "kill everything on",
             Verb::PowerOff(_) => "cut the power of",
             Verb::Pause(_) => "pause",
+            Verb::Suspend(_) => "suspend",
             Verb::Resume(_) => "resume",
             Verb::KillMonitor(_) => "kill the monitor",
             Verb::StartMonitor(_) => "start the monitor",
@@ -403,6 +435,7 @@ impl Verb {
             Verb::Lose(_) => "lose packets between",
             Verb::Repeat(_) => "repeat calls between",
             Verb::Swizzle(_) => "cut and mend links at random",
+            Verb::SpeakVersion(_) => "change the version of the messages of",
             Verb::Heal(_) => "mend all links",
             Verb::Switchover(_) => "switch over",
             Verb::Failover(Failover { allow_data_loss: true, .. }) => "fail over, data loss allowed",
@@ -434,6 +467,9 @@ impl Verb {
             Verb::SmartStop(_) => "stop by hand, smart, the server of",
             Verb::StopPostgresByHand(_) => "stop by hand the server of",
             Verb::RestartPostgresByHand(_) => "restart by hand the server of",
+            Verb::BreakConfig(_) => "break the configuration of",
+            Verb::MendConfig(_) => "mend the configuration of",
+            Verb::ReusePid(_) => "give to another program the process number of the postmaster of",
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Cluster {
     /// Whom Postgres runs as when this is root.
     user: Option<User>,
     monitor: Option<Child>,
+    /// Programs that have nothing to do with the group, and must not be harmed.
+    strangers: Vec<Child>,
     reaper: Reaper,
 }
 
@@ -88,6 +90,7 @@ impl Cluster {
             program: beside_this_program("pgbaton")?,
             user,
             monitor: None,
+            strangers: Vec::new(),
             reaper,
             base: base.to_path_buf(),
         })
@@ -186,6 +189,24 @@ impl Cluster {
     pub fn keeper_runs(&mut self, name: &str) -> bool {
         let keeper = self.nodes.iter_mut().find(|n| n.name == name).and_then(|n| n.keeper.as_mut());
         keeper.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Starts a program that runs as the servers do, away from their directories; gives its number.
+    pub fn add_stranger(&mut self) -> Result<u32> {
+        let mut command = Command::new("sleep");
+        command.arg("3600").current_dir("/").stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+        if let Some(user) = &self.user {
+            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        }
+        let stranger = self.reaper.spawn(&mut command).context("can't start sleep")?;
+        let pid = stranger.id().context("it has ended at once")?;
+        self.strangers.push(stranger);
+        Ok(pid)
+    }
+
+    /// Whether somebody has ended a program that is none of the group's business.
+    pub fn harmed_a_stranger(&mut self) -> bool {
+        self.strangers.iter_mut().any(|stranger| !matches!(stranger.try_wait(), Ok(None)))
     }
 
     fn index(&self, name: &str) -> Result<usize> {

@@ -118,6 +118,39 @@ pub async fn delay_apply(cluster: &Cluster, name: &str, by: Duration) -> Result<
     sql(server, "SELECT pg_reload_conf()").await.map(drop)
 }
 
+/// No server knows it.
+const UNKNOWN_PARAMETER: &str = "no_such_parameter = on";
+
+pub fn break_config(cluster: &Cluster, name: &str) -> Result<()> {
+    change_config(cluster, name, |text| format!("{text}\n{UNKNOWN_PARAMETER}\n"))
+}
+
+/// A copy of another node's directory has mended it already.
+pub fn mend_config(cluster: &Cluster, name: &str) -> Result<()> {
+    let mended = |text: &str| {
+        text.lines().filter(|line| *line != UNKNOWN_PARAMETER).fold(String::new(), |all, line| all + line + "\n")
+    };
+    change_config(cluster, name, mended)
+}
+
+/// In place: the file stays the server's own.
+fn change_config(cluster: &Cluster, name: &str, change: impl FnOnce(&str) -> String) -> Result<()> {
+    let path = cluster.node(name)?.pgdata.join("postgresql.conf");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
+    std::fs::write(&path, change(&text)).with_context(|| format!("can't write {}", path.display()))
+}
+
+/// The other program runs as the server's user: what belongs to anybody else can't be a postmaster to Postgres.
+pub fn reuse_pid(cluster: &mut Cluster, name: &str) -> Result<()> {
+    let pgdata = cluster.node(name)?.pgdata.clone();
+    ensure!(postmaster::find(&pgdata).is_none(), "Postgres of {name} is running: its number is in use");
+    let lock = pgdata.join("postmaster.pid");
+    let text = std::fs::read_to_string(&lock).with_context(|| format!("{name} left no lock file behind"))?;
+    let (_, rest) = text.split_once('\n').context("the lock file has one line only")?;
+    let stranger = cluster.add_stranger()?;
+    Ok(std::fs::write(&lock, format!("{stranger}\n{rest}"))?)
+}
+
 /// A server goes on making files while they are removed, so a removal may find a directory filled again.
 pub fn lose_directory(cluster: &Cluster, name: &str) -> Result<()> {
     let pgdata = &cluster.node(name)?.pgdata;

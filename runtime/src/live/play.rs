@@ -72,6 +72,9 @@ impl<'a> Play<'a> {
         self.ledger.stop();
         clients.stop().await?;
         self.narrator.ended(&self.cluster).await?;
+        if self.cluster.harmed_a_stranger() {
+            self.unmet.push("a program was ended that has nothing to do with the group".to_string());
+        }
         let trace = self.trace(&targets).await?;
         self.unmet.extend(expect::unmet(self.scenario, &trace));
         Ok(Outcome::of(trace, self.unmet))

@@ -99,6 +99,9 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::SmartStop(_) => hands::pg_ctl(cluster, name, &["stop", "-W", "-m", "smart"]).await,
         Verb::StopPostgresByHand(_) => hands::stop(cluster, name).await,
         Verb::RestartPostgresByHand(_) => hands::restart(cluster, name).await,
+        Verb::BreakConfig(_) => hands::break_config(cluster, name),
+        Verb::MendConfig(_) => hands::mend_config(cluster, name),
+        Verb::ReusePid(_) => hands::reuse_pid(cluster, name),
         other => bail!("live runs can't {}", other.describe()),
     }
 }

@@ -161,6 +161,20 @@ fn an_apply_delay_holds_replay_back_but_not_receiving() {
 }
 
 #[test]
+fn a_delay_set_to_nothing_by_reload_ends_at_once() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        b.set_now("recovery_min_apply_delay", "1h").await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        b.until_received(&a).await;
+        b.until("EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'RecoveryApplyDelay')").await;
+        assert_eq!(b.count().await, 0);
+        b.set_now("recovery_min_apply_delay", "0").await;
+        b.until("EXISTS (SELECT FROM t)").await;
+    });
+}
+
+#[test]
 fn after_a_seal_nothing_arrives_although_the_receiver_outlived_the_reload() {
     fact(async |lab: &Lab| {
         let (server, me) = (lab.server("a"), NodeId(2));

@@ -23,6 +23,10 @@ pub(super) struct Links {
     repeating: BTreeMap<Direction, f64>,
     /// Machines without power.
     dark: BTreeSet<String>,
+    /// Machines that sleep: packets to them are lost, and their connections live on.
+    asleep: BTreeSet<String>,
+    /// Machines whose messages are of another version.
+    versions: BTreeMap<String, u32>,
     /// How often each machine has lost its power: connections of an earlier life are unknown to it.
     lives: BTreeMap<String, u64>,
 }
@@ -33,7 +37,7 @@ fn direction(from: &str, to: &str) -> Direction {
 
 impl Links {
     fn is_dark(&self, from: &str, to: &str) -> bool {
-        !self.dark.is_empty() && (self.dark.contains(from) || self.dark.contains(to))
+        [&self.dark, &self.asleep].iter().any(|off| !off.is_empty() && (off.contains(from) || off.contains(to)))
     }
 
     // A key is only built when some link has such a fault: this is asked for every packet.
@@ -126,6 +130,27 @@ impl Net {
         if was_dark {
             self.0.healed.ring();
         }
+    }
+
+    /// Packets on their way wait with the machine.
+    pub fn fall_asleep(&self, host: &str) {
+        self.0.links.lock().unwrap().asleep.insert(host.to_string());
+    }
+
+    pub fn wake(&self, host: &str) {
+        let slept = self.0.links.lock().unwrap().asleep.remove(host);
+        if slept {
+            self.0.healed.ring();
+        }
+    }
+
+    /// `None` when the machine speaks what all others do.
+    pub fn version_of(&self, host: &str) -> Option<u32> {
+        self.0.links.lock().unwrap().versions.get(host).copied()
+    }
+
+    pub fn speak_version(&self, host: &str, version: u32) {
+        self.0.links.lock().unwrap().versions.insert(host.to_string(), version);
     }
 
     pub(super) fn life(&self, host: &str) -> u64 {

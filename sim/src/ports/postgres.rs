@@ -140,9 +140,10 @@ impl Postgres for SimPostgres {
     }
 
     async fn names_in_force(&self) -> Result<(), PgError> {
-        let done = || match self.host.pg().server.as_ref() {
-            None => Some(Err(retry("the server is down"))),
-            Some(s) => (s.names_done == s.names_asked).then_some(Ok(())),
+        let done = || match (self.host.config_is_broken(), self.host.pg().server.as_ref()) {
+            (_, None) => Some(Err(retry("the server is down"))),
+            (true, _) => Some(Err(retry("the configuration contains errors"))),
+            (false, Some(s)) => (s.names_done == s.names_asked).then_some(Ok(())),
         };
         self.host.bells.state.until(done).await
     }

@@ -53,7 +53,7 @@ impl PgHost {
     fn begin_commit(&self, session: &Session, id: u64) -> Result<usize, &'static str> {
         let (uid, now) = (self.fate.random(), self.fate.now());
         let mut pg = self.pg();
-        let Pg { dir: Some(dir), server: Some(server), .. } = &mut *pg else {
+        let Pg { dir: Some(dir), server: Some(server), settings, .. } = &mut *pg else {
             return Err("the database system is shutting down");
         };
         if server.phase != Phase::Up || server.in_recovery || session.read_only(server.read_only_default) {
@@ -61,7 +61,7 @@ impl PgHost {
         }
         server.commits.insert(session.backend, Commit { id, waits: false, interrupt: None });
         let feedback = session.level == SyncCommit::RemoteApply;
-        Ok(dir.write(uid, now, Kind::Insert { id, feedback }))
+        Ok(dir.write(uid, now, Kind::Insert { id, feedback, bytes: settings.row_bytes }))
     }
 
     /// From here on every session sees it.

@@ -53,6 +53,8 @@ pub struct Pg {
     pub knobs: Knobs,
     /// What `keep_aside` has saved: how many records, by the place's name.
     pub kept: BTreeMap<String, usize>,
+    /// The most WAL that a checkpoint has found, before it removed some.
+    pub most_wal_held: u64,
     /// Backends and WAL senders started so far: their numbers never come again.
     backends: u64,
 }

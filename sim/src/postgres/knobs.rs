@@ -27,6 +27,8 @@ pub struct Knobs {
     pub archiver_hangs: bool,
     /// The kernel has stopped one of the backends.
     pub backend_stopped: bool,
+    /// `postgresql.conf` holds a line that no server takes.
+    pub config_broken: bool,
     /// What each checkpoint takes on top.
     pub checkpoint_takes: Duration,
 }
@@ -75,6 +77,11 @@ impl PgHost {
     /// SIGSTOP to one backend, or SIGCONT.
     pub fn stop_backend(&self, stopped: bool) {
         self.turn(|knobs| knobs.backend_stopped = stopped);
+    }
+
+    /// A server that runs goes on with what it has read; it notices when it is asked to read again.
+    pub fn break_config(&self, broken: bool) {
+        self.turn(|knobs| knobs.config_broken = broken);
     }
 
     pub fn slow_checkpoint(&self, takes: Duration) {

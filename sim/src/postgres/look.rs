@@ -32,6 +32,12 @@ impl PgHost {
         Facts { directory, server }
     }
 
+    /// The most WAL it ever held.
+    pub fn most_wal_held(&self) -> u64 {
+        let pg = self.pg();
+        pg.dir.as_ref().map_or(0, |dir| dir.wal.bytes_held()).max(pg.most_wal_held)
+    }
+
     /// Ids of the rows that a new session could read; without a server those it would find after recovery.
     pub fn visible_rows(&self) -> BTreeSet<u64> {
         let pg = self.pg();

@@ -1,4 +1,4 @@
-//! Settings of a running server change some time after they were written.
+//! Settings of a running server change some time after they were written. When any line of them is wrong, none does.
 
 use super::host::{PgHost, until_either};
 use super::sync::SyncNames;
@@ -16,6 +16,9 @@ impl PgHost {
         let host = self.clone();
         self.spawn(async move {
             host.fate.sleep(host.fate.draw_ms(1..50)).await;
+            if host.config_is_broken() {
+                return;
+            }
             if let Some((dir, server)) = host.pg().running() {
                 // What can't be read is said in the log, and all stays as it is.
                 if let Ok(names) = SyncNames::read(&dir.names) {
@@ -37,6 +40,9 @@ impl PgHost {
         let host = self.clone();
         self.spawn(async move {
             host.fate.sleep(host.fate.draw_ms(0..300)).await;
+            if host.config_is_broken() {
+                return;
+            }
             if let Some((dir, server)) = host.pg().running()
                 && server.conninfo != dir.conninfo
             {
@@ -46,6 +52,10 @@ impl PgHost {
             }
             host.bells.state.ring();
         });
+    }
+
+    pub fn config_is_broken(&self) -> bool {
+        self.pg().knobs.config_broken
     }
 
     /// Ends when there is no receiver, none can come, and all WAL held is replayed.

@@ -27,6 +27,8 @@ impl PgHost {
         self.stopped(|dir| dir.half_rewound = true)?;
         // Whatever goes wrong from here on, the directory is neither the old one nor the new one.
         let image = self.fetch(end, takes).await.map_err(|e| PgError::Condemned(e.to_string()))?;
+        // postgresql.conf is the source's now.
+        self.break_config(false);
         self.stopped(|dir| {
             let slots = std::mem::take(&mut dir.slots);
             let before = std::mem::replace(dir, DataDir::from_image(image));
@@ -41,6 +43,9 @@ impl PgHost {
             return Err(PgError::Condemned("standby mode is not supported by single-user servers".into()));
         }
         self.fate.sleep(self.fate.draw_ms(40..120)).await;
+        if self.config_is_broken() {
+            return Err(retry("single-user mode refuses the configuration"));
+        }
         if self.disk_takes().await.is_err() {
             return Err(retry("single-user mode can't write"));
         }

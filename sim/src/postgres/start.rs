@@ -11,8 +11,6 @@ use pgbaton_core::model::{ControlState, History, Timeline};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// `checkpoint_timeout`.
-const CHECKPOINT_PERIOD: Duration = Duration::from_secs(300);
 /// What redo of one record takes.
 const REDO: Duration = Duration::from_micros(20);
 
@@ -24,11 +22,12 @@ impl PgHost {
     pub fn launch(self: &Arc<Self>) {
         let started = {
             let mut pg = self.pg();
+            let broken = pg.knobs.config_broken;
             let dir = pg.dir.as_ref().expect("a server needs a directory");
             assert!(!dir.half_rewound, "{}: a half rewound directory was started", self.name);
             assert!(pg.server.is_none(), "{}: one server per directory", self.name);
             let state = ServerState::new(dir, &pg.settings);
-            state.map(|state| pg.server = Some(state)).is_ok()
+            !broken && state.map(|state| pg.server = Some(state)).is_ok()
         };
         if started {
             self.spawn(self.clone().postmaster());
@@ -129,7 +128,8 @@ impl PgHost {
 
     async fn checkpoint_now_and_then(&self) {
         loop {
-            self.fate.sleep(CHECKPOINT_PERIOD).await;
+            let period = self.pg().settings.checkpoint_timeout;
+            self.fate.sleep(period).await;
             if self.write_checkpoint().await.is_err() {
                 return self.kill_server();
             }
@@ -147,6 +147,8 @@ impl PgHost {
         {
             let mut pg = self.pg();
             let settings = pg.settings.clone();
+            let held = pg.dir.as_ref().map_or(0, |dir| dir.wal.bytes_held());
+            pg.most_wal_held = pg.most_wal_held.max(held);
             let Some((dir, server)) = pg.running() else { return Ok(()) };
             match (server.phase, server.in_recovery) {
                 (Phase::Up, false) => dir.write_checkpoint(uid, now, Kind::Checkpoint),

@@ -85,7 +85,8 @@ impl PgHost {
         if self.pg().server.is_some() {
             return Err(retry("the server is running"));
         }
-        let takes = self.fate.draw_ms(300..1000);
+        let drawn = self.fate.draw_ms(300..1000);
+        let takes = self.pg().settings.base_backup_takes.unwrap_or(drawn);
         let name = me.standby_name();
         let ask = Packet::Copy { slot: Some(name.clone()), takes };
         let (end, _) = self.open_source(source, ask).await?;
@@ -99,6 +100,9 @@ impl PgHost {
             self.note_rebuilt(before, &dir);
         }
         pg.dir = Some(dir);
+        drop(pg);
+        // postgresql.conf is the source's now.
+        self.break_config(false);
         Ok(())
     }
 

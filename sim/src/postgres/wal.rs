@@ -10,6 +10,8 @@ pub enum Kind {
     Insert {
         id: u64,
         feedback: bool,
+        /// What row and commit take in the log.
+        bytes: u64,
     },
     Checkpoint,
     /// The checkpoint of an orderly shutdown.
@@ -84,7 +86,7 @@ impl Wal {
     pub fn write(&mut self, uid: u64, tli: Timeline, at: Moment, kind: Kind) -> Lsn {
         let start = self.end();
         let size = match kind {
-            Kind::Insert { .. } => 0xa8,
+            Kind::Insert { bytes, .. } => bytes,
             Kind::Checkpoint | Kind::Shutdown => 0x78,
             Kind::EndOfRecovery => 0x30,
         };
@@ -120,6 +122,10 @@ impl Wal {
 
     pub fn held_from(&self) -> Lsn {
         self.held_from
+    }
+
+    pub fn bytes_held(&self) -> u64 {
+        self.end().bytes_past(self.held_from.max(FIRST_LSN))
     }
 
     pub fn remove_before(&mut self, lsn: Lsn) {

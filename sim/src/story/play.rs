@@ -8,7 +8,7 @@ use crate::clients::Clients;
 use crate::world::{NodeMachine, World};
 use pgbaton_core::check::{Kind, Sense};
 use pgbaton_core::model::{Facts, FormationSettings, Moment, NodeId};
-use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect, fault};
+use pgbaton_core::scenario::{Cast, Condition, Scenario, Size, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
 use std::time::Duration;
 
@@ -231,6 +231,7 @@ impl Play {
             self.world.fate.sleep(LAST_WRITES).await;
         }
         self.note_found();
+        self.judge_wal();
         let chronicle = self.world.chronicle.clone();
         for (at, kind) in self.observer.event_log() {
             chronicle.note_at(at, kind);
@@ -244,6 +245,17 @@ impl Play {
         let outcome = Outcome { trace, unmet: self.unmet, simulated: self.world.fate.now().since(Moment::ZERO) };
         self.world.end().await;
         outcome
+    }
+
+    /// No node may have kept more of its log than the story allows.
+    fn judge_wal(&mut self) {
+        let Some(Size(most)) = self.scenario.finally.wal_held else { return };
+        for node in &self.world.nodes {
+            let held = Size(node.pg.most_wal_held());
+            if held > Size(most) {
+                self.unmet.push(format!("{} held {held} of WAL, and at most {} was allowed", node.name, Size(most)));
+            }
+        }
     }
 
     fn note_found(&self) {

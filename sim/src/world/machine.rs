@@ -5,7 +5,7 @@ use crate::disk::Disk;
 use crate::net::Net;
 use crate::ports::clock::Skew;
 use crate::ports::{SimClock, SimLink, SimPostgres, SimStore};
-use crate::postgres::PgHost;
+use crate::postgres::{PgHost, Settings};
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
 use pgbaton_core::model::KeeperSettings;
@@ -116,7 +116,7 @@ impl NodeMachine {
         let options = scenario.cluster.options(name);
         NodeMachine {
             name: name.to_string(),
-            pg: PgHost::new(name, POSTGRES_PORT, net, chronicle),
+            pg: postgres(name, scenario, net, chronicle),
             keeper: Arc::default(),
             process: Process::new(&format!("keeper:{name}")),
             disk: Disk::default(),
@@ -188,10 +188,25 @@ impl NodeMachine {
         self.process.handle.pause(self.pg.process());
     }
 
+    /// Its kernel sleeps too: nothing answers. The keeper's clock goes on, as one that counts the sleep does.
+    pub fn suspend(&self) {
+        self.net.fall_asleep(&self.name);
+        self.pause();
+    }
+
     pub fn resume(&self) {
+        self.net.wake(&self.name);
         self.process.handle.resume(self.process.id);
         self.process.handle.resume(self.pg.process());
     }
+}
+
+fn postgres(name: &str, scenario: &Scenario, net: &Net, chronicle: &Chronicle) -> Arc<PgHost> {
+    let pg = PgHost::new(name, POSTGRES_PORT, net, chronicle);
+    if let Some(options) = &scenario.cluster.postgres {
+        pg.configure(|settings| *settings = Settings::of_story(options));
+    }
+    pg
 }
 
 struct Keeper {

@@ -203,8 +203,8 @@ impl Order<'_> {
                 false => self.carry_out(group, &edits, &text, None),
             });
         }
-        if record.transfer.is_some() {
-            return no(format!("the role is moving in group {}", record.key), "try again when it has settled");
+        if let Some(transfer) = &record.transfer {
+            return self.drop_meanwhile(group, node, transfer, forced);
         }
         let is_primary = record.primary().is_some_and(|p| p.id == node.id);
         let text = format!("{name} is dropped, as asked");
@@ -214,6 +214,31 @@ impl Order<'_> {
         let edits = [vec![Edit::Assign(node.id, NodeState::Dropped)], forced].concat();
         let (number, note) = self.lowered_number(group, node);
         let mut effects = self.carry_out(group, &edits, &format!("{text}{note}"), None);
+        effects.record = number;
+        Ok(effects)
+    }
+
+    /// While the role moves only the node it moves away from can be dropped: once its successor is told to open.
+    fn drop_meanwhile(
+        &self,
+        group: &Group,
+        node: &NodeRecord,
+        transfer: &Transfer,
+        forced: Vec<Edit>,
+    ) -> Result<Effects, Refusal> {
+        if transfer.old != node.id || transfer.afterwards != Afterwards::Rejoin {
+            let reason = format!("the role is moving in group {}", group.record.key);
+            return no(reason, "try again when it has settled");
+        }
+        let mut edits = forced;
+        if group.record.primary().is_some_and(|p| p.id != node.id) {
+            edits.push(Edit::Assign(node.id, NodeState::Dropped));
+        } else {
+            edits.push(Edit::DropOld);
+        }
+        let (number, note) = self.lowered_number(group, node);
+        let text = format!("{} is dropped as soon as another holds the role, as asked{note}", node.name);
+        let mut effects = self.carry_out(group, &edits, &text, None);
         effects.record = number;
         Ok(effects)
     }

@@ -91,7 +91,7 @@ fn write_much(host: &PgHost, records: u64) {
     let mut pg = host.pg();
     let dir = pg.dir.as_mut().unwrap();
     for i in 0..records {
-        dir.write(uid.wrapping_add(i), now, Kind::Insert { id: 1_000_000 + i, feedback: false });
+        dir.write(uid.wrapping_add(i), now, Kind::Insert { id: 1_000_000 + i, feedback: false, bytes: 0xa8 });
     }
     dir.flush();
     drop(pg);

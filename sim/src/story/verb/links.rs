@@ -16,6 +16,7 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         (Verb::Lose(lossy), [a, b]) => net.lose(a, b, lossy.rate),
         (Verb::Repeat(lossy), [a, b]) => net.repeat(a, b, lossy.rate),
         (Verb::Swizzle(_), []) => swizzle(world).await,
+        (Verb::SpeakVersion(to), [node]) => net.speak_version(node, to.version),
         (Verb::Heal(_), []) => net.heal_all(),
         _ => return Ok(false),
     }

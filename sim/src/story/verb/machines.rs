@@ -36,6 +36,7 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         Verb::PowerOff(_) if names[0] == MONITOR => world.monitor.power_off(),
         Verb::PowerOff(_) => node()?.power_off(),
         Verb::Pause(_) => node()?.pause(),
+        Verb::Suspend(_) => node()?.suspend(),
         Verb::Resume(_) => node()?.resume(),
         Verb::KillMonitor(_) => world.monitor.kill(),
         Verb::StartMonitor(_) => world.monitor.start(),

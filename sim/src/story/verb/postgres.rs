@@ -35,6 +35,8 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
                 pg.rogue_start()?;
             }
         }
+        Verb::BreakConfig(_) => pg.break_config(true),
+        Verb::MendConfig(_) => pg.break_config(false),
         _ => return Ok(false),
     }
     Ok(true)
