@@ -4,7 +4,7 @@ use super::create::stage;
 use super::files::WithoutSignal;
 use super::processes::{end_orphans, end_tools};
 use super::{LocalPostgres, PostgresConfig, conf, files, tool};
-use pgbaton_core::model::NodeId;
+use pgbaton_core::model::{ControlState, Directory, NodeId};
 use pgbaton_core::ports::{PgError, Source};
 use tokio::process::Command;
 
@@ -16,14 +16,23 @@ impl LocalPostgres {
         end_orphans(&self.config.pgdata).await?;
         files::private_dir(self.config.run_as.as_ref(), &self.config.state_dir)?;
         conf::prepare(&self.config)?;
-        // Single-user recovery, which pg_rewind runs on a crashed target, refuses standby.signal.
-        let away = WithoutSignal::take(&self.config)?;
+        // Single-user recovery, which pg_rewind runs on a crashed target, refuses standby.signal. Should the keeper die
+        // meanwhile, an init system that starts this server would open it: our mark that it is being rebuilt keeps only
+        // keepers from that. A target that was stopped in order is never without the signal.
+        let directory = self.control.directory(&self.config).await;
+        let stopped_in_order = matches!(
+            &directory,
+            Directory::Present(c) if matches!(c.state, ControlState::ShutDown | ControlState::ShutDownInRecovery)
+        );
+        let away = if stopped_in_order { None } else { Some(WithoutSignal::take(&self.config)?) };
         let mut command = with_password(&self.config, "pg_rewind");
         let extra = [("dbname", "postgres".to_string())];
         command.arg("--target-pgdata").arg(&self.config.pgdata);
         command.arg("--source-server").arg(conf::tool_conninfo(source, &extra));
         let done = tool::run(&self.config, "pg_rewind", command, None).await?;
-        away.put_back()?;
+        drop(away);
+        // It has copied the source's files, also where that has no signal.
+        files::put_standby_signal(&self.config)?;
         if !done.success {
             return Err(judge_rewind(&done.stderr));
         }

@@ -2,7 +2,7 @@
 
 use crate::postgres::{Conninfo, PgHost, Phase};
 use futures_util::FutureExt;
-use pgbaton_core::model::{Facts, Lsn, Moment, NodeId, Peer, Position, Server, Timeline, Upstream};
+use pgbaton_core::model::{ControlState, Facts, Lsn, Moment, NodeId, Peer, Position, Server, Timeline, Upstream};
 use pgbaton_core::ports::{Names, PgError, Postgres, Source, StartAs, StopMode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -195,7 +195,11 @@ impl Postgres for SimPostgres {
 
     async fn rewind(&self, source: &Source) -> Result<(), PgError> {
         // Single-user recovery, which a crashed directory needs first, refuses the signal.
-        self.with_dir(|dir| dir.standby_signal = false)?;
+        self.with_dir(|dir| {
+            if !matches!(dir.state, ControlState::ShutDown | ControlState::ShutDownInRecovery) {
+                dir.standby_signal = false;
+            }
+        })?;
         let done = self.host.rewind(source).await;
         self.put_signal_back();
         done
