@@ -4,7 +4,9 @@ use pgbaton_core::check::Verdict;
 use pgbaton_core::scenario::{World, parse};
 use pgbaton_sim::report::{Report, TimelineStyle, reproduce, timeline};
 use pgbaton_sim::story;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
     let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
@@ -55,6 +57,15 @@ fn every_scenario_holds_and_goes_as_its_snapshot_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim/ is in the workspace");
     let mut files = Vec::new();
     files_below(&root.join("scenarios"), &mut files);
-    let wrong: Vec<String> = files.iter().filter_map(|file| play(root, file).err()).collect();
+    let next = AtomicUsize::new(0);
+    let one_after_the_other = || {
+        let file = || files.get(next.fetch_add(1, Ordering::Relaxed));
+        std::iter::from_fn(file).filter_map(|file| play(root, file).err()).collect::<Vec<String>>()
+    };
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let players = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let players: Vec<_> = (0..players).map(|_| scope.spawn(one_after_the_other)).collect();
+        players.into_iter().flat_map(|player| player.join().expect("a player catches what goes wrong")).collect()
+    });
     assert!(wrong.is_empty(), "{} of {} files:\n{}", wrong.len(), files.len(), wrong.join("\n"));
 }

@@ -49,8 +49,8 @@ impl Outcome {
     }
 
     pub fn holds(&self) -> bool {
-        let lawful = self.verdicts.iter().all(|v| v.broken.is_none());
-        self.unmet.is_empty() && lawful && self.counts.lost.unwrap_or(0) == 0
+        // Writes that a policy or an operator gave up are counted, and judged by the checkers.
+        self.unmet.is_empty() && self.verdicts.iter().all(|v| v.broken.is_none())
     }
 
     pub fn json(&self, title: &str) -> Value {

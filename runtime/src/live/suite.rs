@@ -91,8 +91,7 @@ async fn run_file(file: &Path, scenario: &Scenario, manner: &Manner, alone: bool
 
 fn first_complaint(outcome: &Outcome) -> Option<String> {
     let broken = outcome.verdicts.iter().find_map(|v| v.broken.as_ref().map(|why| format!("{}: {why}", v.name)));
-    let complaint = broken.or_else(|| outcome.unmet.first().cloned());
-    complaint.or_else(|| (!outcome.holds()).then(|| "acknowledged writes are lost".to_string()))
+    broken.or_else(|| outcome.unmet.first().cloned())
 }
 
 pub fn not_for_live(scenario: &Scenario) -> Option<&str> {
