@@ -1,6 +1,13 @@
 //! The commands, a file each.
 
+mod coverage;
+mod many;
+mod meta;
+mod outage;
+mod replay;
 mod run;
+mod seeds;
+mod soak;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,11 +25,26 @@ struct Cli {
 enum Command {
     /// Runs each file once and judges what happened.
     Run(run::Run),
+    /// Plays drawn stories, one for each seed, and judges each.
+    Soak(soak::Soak),
+    /// Plays the drawn story of one seed again.
+    Replay(replay::Replay),
+    /// Plays each seed several times, in two processes, and compares the traces to the byte.
+    Meta(meta::Meta),
+    /// Tells which rules, moves and marks drawn stories came to, and which never.
+    Coverage(coverage::Coverage),
+    /// Tells what each kind of fault costs in time without writes, and whether it keeps its budget.
+    Outage(outage::Outage),
 }
 
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => run.main(),
+        Command::Soak(soak) => soak.main(),
+        Command::Replay(replay) => replay.main(),
+        Command::Meta(meta) => meta.main(),
+        Command::Coverage(coverage) => coverage.main(),
+        Command::Outage(outage) => outage.main(),
     }
 }
 
