@@ -2,7 +2,7 @@
 //! is promoted before its keeper has stored the epoch in which it was told to open.
 
 use super::roles::is_reset;
-use super::trace::{Kind, Trace};
+use super::trace::{Fault, Kind, Trace};
 use crate::model::Epoch;
 use std::collections::BTreeMap;
 
@@ -76,6 +76,9 @@ pub fn keepers(trace: &Trace) -> Result<(), String> {
             Kind::Node { node, .. } => {
                 granted.remove(node.as_str());
             }
+            Kind::Fault { fault: Fault::Disk, nodes } => nodes.iter().for_each(|node| {
+                stored.remove(node.as_str());
+            }),
             Kind::Branched { node, .. } => {
                 let (stored, granted) = (stored.get(node.as_str()), granted.get(node.as_str()));
                 if stored < granted {

@@ -2,7 +2,7 @@
 //! node is.
 
 use super::roles::is_reset;
-use super::trace::{Kind, Trace};
+use super::trace::{Fault, Kind, Trace};
 use crate::model::NodeState;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         if is_reset(&event.kind) {
             last.clear();
             doubted = trace.nodes.iter().map(String::as_str).collect();
+        }
+        if let Kind::Fault { fault: Fault::Disk, nodes } = &event.kind {
+            doubted.extend(nodes.iter().map(String::as_str));
         }
         let Kind::Node { node, reported, goal, .. } = &event.kind else {
             continue;

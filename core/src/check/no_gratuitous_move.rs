@@ -58,7 +58,13 @@ impl<'a> Excuses<'a> {
                     self.nodes.entry(node).or_default().lasts = false;
                 }
             }
-            Fault::Postgres | Fault::Machine | Fault::Service | Fault::Pause | Fault::Link | Fault::Keeper => {
+            Fault::Postgres
+            | Fault::Machine
+            | Fault::Disk
+            | Fault::Service
+            | Fault::Pause
+            | Fault::Link
+            | Fault::Keeper => {
                 let lasts = matches!(fault, Fault::Pause | Fault::Link);
                 // A cut between a node and the monitor alone is the monitor's trouble.
                 if !leased && fault == Fault::Link && nodes.iter().any(|n| n == "monitor") {

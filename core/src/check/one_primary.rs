@@ -13,10 +13,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 holder = Some(node);
                 first_ack = None;
             }
-            Kind::Acked { node, .. } | Kind::Opened { node, .. } if holder == Some(node.as_str()) => {
+            Kind::Acked { node, warning: false, .. } | Kind::Opened { node, .. } if holder == Some(node.as_str()) => {
                 first_ack.get_or_insert(event.at);
             }
-            Kind::Acked { node, id, sent, .. } => {
+            // A session that forgoes the wait for standbys is told of success by whoever is open.
+            Kind::Acked { node, id, sent, warning: false, .. } => {
                 if let (Some(holder), Some(first)) = (holder, first_ack)
                     && *sent > first
                 {

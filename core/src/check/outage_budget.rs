@@ -16,7 +16,7 @@ pub(super) fn budget(fault: Fault, leased: bool) -> Duration {
         Fault::Monitor | Fault::MonitorStore | Fault::Keeper if leased => 40,
         Fault::Monitor | Fault::MonitorStore | Fault::Keeper => 1,
         Fault::Mend | Fault::Postgres | Fault::Service | Fault::Order => 5,
-        Fault::Machine => 10,
+        Fault::Machine | Fault::Disk => 10,
         Fault::Pause => 20,
         Fault::Link => 40,
         Fault::Rogue | Fault::Other => 60,

@@ -79,6 +79,8 @@ pub enum Fault {
     Keeper,
     Postgres,
     Machine,
+    /// A machine is lost with all its disks: what comes back knows nothing of what it was.
+    Disk,
     Pause,
     /// A service is stopped in order.
     Service,

@@ -26,21 +26,33 @@ pub fn closes_at(record: &KeeperRecord, heard: Moment, seen: Moment, patience: D
     if record.contract.as_ref().is_some_and(|c| !c.is_none()) {
         return Some(heard.max(seen) + patience);
     }
-    let lease = record.assignment.as_ref().and_then(|a| a.lease_ms)?;
-    Some(heard + Duration::from_millis(lease))
+    Some(heard + lease(record)?)
+}
+
+/// When a keeper that has just begun is to take the monitor as heard last. A lease is counted by who was told of it:
+/// what an earlier life knew of it is lost, so all there is left is the time in which the monitor answers if it can.
+pub fn heard_before(record: &KeeperRecord, now: Moment, call_timeout: Duration) -> Moment {
+    now - lease(record).unwrap_or_default().saturating_sub(call_timeout)
+}
+
+/// How long it may go on by its assignment without hearing from the monitor, if that is limited.
+fn lease(record: &KeeperRecord) -> Option<Duration> {
+    record.assignment.as_ref().and_then(|a| a.lease_ms).map(Duration::from_millis)
 }
 
 /// Its server went down, or came up in recovery, under a contract: commits that waited for a standby would
 /// become visible after a restart although a standby may be promoted without them. It stays closed
-/// until it is told what it is.
-pub fn closed_by_crash(record: &KeeperRecord, facts: &Facts) -> bool {
+/// until it is told what it is. So does one that had a lease in an earlier life of its keeper, and has not heard
+/// from the monitor in this one: the lease may have ended, and the role moved.
+pub fn closed_by_crash(record: &KeeperRecord, facts: &Facts, heard: bool) -> bool {
     let under_contract = record.contract.as_ref().is_some_and(|c| !c.is_none());
+    let bound = under_contract || (lease(record).is_some() && !heard);
     let closed = match &facts.server {
         Server::Down => true,
         Server::Up(running) => running.in_recovery,
         Server::Starting | Server::Stuck { .. } => false,
     };
-    record.state.is_writable() && under_contract && closed
+    record.state.is_writable() && bound && closed
 }
 
 #[cfg(test)]
@@ -77,6 +89,22 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_of_an_earlier_life_is_worth_no_more_than_the_time_of_a_call() {
+        let second = |s| Moment::ZERO + Duration::from_secs(s);
+        let call = Duration::from_secs(5);
+        let mut leased = record(NodeState::Primary, Some(none(1)));
+        leased.assignment =
+            Some(Assignment { lease_ms: Some(10_000), ..Assignment::new(Epoch(3), NodeState::Primary) });
+        let heard = heard_before(&leased, second(100), call);
+        assert_eq!(closes_at(&leased, heard, second(100), PATIENCE), Some(second(105)));
+        assert!(closed_by_crash(&leased, &down(), false), "it doesn't open by itself");
+        assert!(!closed_by_crash(&leased, &down(), true), "the monitor knows that it is there");
+        let degraded = record(NodeState::WaitPrimary, Some(none(1)));
+        assert_eq!(heard_before(&degraded, second(100), call), second(100));
+        assert!(!closed_by_crash(&degraded, &down(), false));
+    }
+
+    #[test]
     fn a_lease_ends_whatever_standbys_are_in_sight() {
         let second = |s| Moment::ZERO + Duration::from_secs(s);
         let mut leased = record(NodeState::Primary, Some(none(1)));
@@ -87,10 +115,10 @@ mod tests {
 
     #[test]
     fn after_a_crash_only_a_primary_without_a_contract_may_come_back_by_itself() {
-        assert!(closed_by_crash(&record(NodeState::Primary, Some(any(1))), &down()));
-        assert!(closed_by_crash(&record(NodeState::Primary, Some(any(1))), &standby()));
-        assert!(!closed_by_crash(&record(NodeState::Primary, Some(any(1))), &open(None)));
-        assert!(!closed_by_crash(&record(NodeState::WaitPrimary, Some(none(1))), &down()));
-        assert!(!closed_by_crash(&record(NodeState::Demoted, Some(any(1))), &down()));
+        assert!(closed_by_crash(&record(NodeState::Primary, Some(any(1))), &down(), true));
+        assert!(closed_by_crash(&record(NodeState::Primary, Some(any(1))), &standby(), true));
+        assert!(!closed_by_crash(&record(NodeState::Primary, Some(any(1))), &open(None), true));
+        assert!(!closed_by_crash(&record(NodeState::WaitPrimary, Some(none(1))), &down(), true));
+        assert!(!closed_by_crash(&record(NodeState::Demoted, Some(any(1))), &down(), true));
     }
 }

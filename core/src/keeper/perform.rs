@@ -11,6 +11,9 @@ use std::time::Duration;
 /// not shipped at all, it never comes.
 const LAST_RECORD: Duration = Duration::from_secs(5);
 
+/// After this long Postgres is told anew to follow nobody: what was told while its configuration was broken is lost.
+const SEAL: Duration = Duration::from_secs(10);
+
 /// How often senders are looked at while a step waits for them; Postgres announces nothing here.
 const SENDER_LOOKS: Duration = Duration::from_millis(10);
 
@@ -36,7 +39,13 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
         }
         Step::Fetch(lsn) => pg.holds(lsn).await?,
         Step::AdvanceSlots(lsn) => pg.advance_slots(lsn).await?,
-        Step::Seal(_) => return pg.seal().await.map(Outcome::Sealed),
+        Step::Seal(_) => {
+            let patience = pin!(clock.sleep_until(clock.now() + SEAL));
+            return match select(pin!(pg.seal()), patience).await {
+                Either::Left((sealed, _)) => sealed.map(Outcome::Sealed),
+                Either::Right(_) => Err(PgError::Retry(format!("not within {SEAL:?}"))),
+            };
+        }
         Step::Enforce(contract) => pg.set_names(&Names(contract.standby_names())).await?,
         Step::Prove(_) => pg.names_in_force().await?,
         Step::AwaitMembers(contract) => await_members(&contract, clock, pg).await?,

@@ -60,6 +60,7 @@ impl Step {
                 | Step::Rewind(_)
                 | Step::Clone(_)
                 | Step::Prove(_)
+                | Step::Seal(_)
         )
     }
 

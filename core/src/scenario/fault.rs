@@ -16,6 +16,7 @@ pub fn event(verb: &Verb, names: &[String]) -> Kind {
         | Verb::StopPostgresByHand(_)
         | Verb::SmartStop(_) => Fault::Postgres,
         Verb::KillNode(_) | Verb::KillGroup(_) | Verb::PowerOff(_) => Fault::Machine,
+        Verb::LoseDisk(_) => Fault::Disk,
         Verb::Pause(_) => Fault::Pause,
         Verb::StopService(_) => Fault::Service,
         Verb::Cut(_) | Verb::CutOneWay(_) | Verb::HalfOpen(_) | Verb::Isolate(_) => Fault::Link,

@@ -103,9 +103,8 @@ fn check_chance(s: &Scenario) -> Result<(), (&'static str, String)> {
 }
 
 fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result<(), String> {
-    let moments = [step.at.is_some(), step.wait.is_some(), step.until.is_some()];
-    if moments.iter().filter(|m| **m).count() > 1 {
-        return Err("a step has one of at, wait and until".into());
+    if step.at.is_some() && step.wait.is_some() || step.wait.is_some() && step.until.is_some() {
+        return Err("a step has one of at, wait and until, or at and then until".into());
     }
     if step.within.is_some() && step.until.is_none() {
         return Err("within belongs to until".into());

@@ -121,13 +121,15 @@ impl<'a> Times<'a> {
         let ends = (begins + lasts).min(self.length);
         for (at, verbs) in [(begins, incident.begin), (ends, incident.end)] {
             for verb in verbs {
-                let mut step = if takes_data(&verb) { guarded(verb) } else { step(at, verb) };
+                let mut step = if takes_data(&verb) { guarded(at, verb) } else { step(at, verb) };
                 let about_one = step.verb.as_ref().is_some_and(|verb| verb.subject().is_some());
                 step.bind = (at == begins && about_one).then(|| name.clone());
                 self.steps.push((at, step));
             }
         }
-        self.taken.insert(slot, ends);
+        // A server notices that its directory is gone within a minute, and is copied anew after that.
+        let settles = if slot == Slot::Data { LASTS_MOST * 2 } else { Duration::ZERO };
+        self.taken.insert(slot, ends + settles);
         ends
     }
 
@@ -168,8 +170,15 @@ fn step(at: Duration, verb: Verb) -> Step {
 }
 
 /// Done only while all that was acknowledged is on another node as well; otherwise passed over.
-fn guarded(verb: Verb) -> Step {
-    Step { at: None, wait: None, until: Some(Condition::Settled), within: Some(GUARD), verb: Some(verb), bind: None }
+fn guarded(at: Duration, verb: Verb) -> Step {
+    Step {
+        at: Some(at),
+        wait: None,
+        until: Some(Condition::Settled),
+        within: Some(GUARD),
+        verb: Some(verb),
+        bind: None,
+    }
 }
 
 fn takes_data(verb: &Verb) -> bool {

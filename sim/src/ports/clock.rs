@@ -4,8 +4,8 @@ use crate::world::Fate;
 use pgbaton_core::model::Moment;
 use pgbaton_core::ports::Clock;
 use pgbaton_core::scenario::ClockOptions;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// So many waits in a row for a moment that has passed already are a loop that goes nowhere. On a real
@@ -40,23 +40,34 @@ pub struct SimClock {
     fate: Fate,
     skew: Skew,
     spins: Arc<AtomicU64>,
-    /// How far somebody has moved the wall clock.
-    wall_moved_ms: Arc<AtomicI64>,
+    /// When somebody moved the wall clock, and how far it has been moved since.
+    moves: Arc<Mutex<Vec<(Moment, i64)>>>,
 }
 
 impl SimClock {
     pub fn new(fate: Fate, skew: Skew) -> SimClock {
         assert!(skew.rate > 0.0, "a clock goes forward");
-        SimClock { fate, skew, spins: Arc::default(), wall_moved_ms: Arc::default() }
+        SimClock { fate, skew, spins: Arc::default(), moves: Arc::default() }
     }
 
     /// The wall clock alone: what counts time doesn't notice.
     pub fn move_wall(&self, by_ms: i64) {
-        self.wall_moved_ms.fetch_add(by_ms, Ordering::Relaxed);
+        let moved = self.wall_moved_ms() + by_ms;
+        self.moves.lock().unwrap().push((self.fate.now(), moved));
     }
 
-    pub fn wall_moved_ms(&self) -> i64 {
-        self.wall_moved_ms.load(Ordering::Relaxed)
+    fn wall_moved_ms(&self) -> i64 {
+        self.moves.lock().unwrap().last().map_or(0, |(_, moved)| *moved)
+    }
+
+    /// When the wall clock showed this; the last time, when it did so twice.
+    pub fn when(&self, wall_ms: u64) -> Moment {
+        let moves = self.moves.lock().unwrap();
+        let at = |moved: i64| Moment(wall_ms.saturating_add_signed(-moved).saturating_sub(WALL_BASE_MS) * 1000);
+        // Clocks are shown in whole milliseconds.
+        let reached =
+            |(since, moved): &&(Moment, i64)| wall_ms.saturating_add_signed(-moved) >= WALL_BASE_MS + since.0 / 1000;
+        moves.iter().rev().find(reached).map_or_else(|| at(0), |(_, moved)| at(*moved))
     }
 }
 

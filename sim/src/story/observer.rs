@@ -1,13 +1,13 @@
 //! Watches the monitor as an operator's screen would, through a link that no fault touches, and
 //! gathers its event log while it is written.
 
-use crate::ports::clock::WALL_BASE_MS;
 use crate::ports::{SimClock, SimLink};
 use crate::world::{Bell, Fate, MONITOR, OBSERVER, World};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::{Epoch, Moment, NodeId, NodeState};
 use pgbaton_core::ports::Link;
 use pgbaton_core::wire::{Answer, EventRow, Request, StateRow, decode, encode};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,7 +25,9 @@ pub struct Observer {
 #[derive(Debug, Default)]
 struct Seen {
     rows: Vec<StateRow>,
-    events: Vec<EventRow>,
+    events: Vec<(Moment, EventRow)>,
+    /// Numbers and times of these, as they were told.
+    told: BTreeSet<(u64, u64)>,
 }
 
 /// Asks the monitor and decodes what it says.
@@ -45,7 +47,7 @@ impl Observer {
         observer
     }
 
-    /// Events arrive when they happen, so whatever the monitor's wall clock was moved by is known and taken back.
+    /// Events have the time of the monitor's wall clock; whatever that was moved by is taken back.
     /// With another store the monitor counts anew, and tells some of it twice.
     async fn watch_events(self, link: SimLink, fate: Fate, clock: SimClock, reborn: Bell) {
         let (mut last, mut store) = (0, reborn.rings());
@@ -55,14 +57,14 @@ impl Observer {
             }
             let request = Request::Events { formation: None, group: None, after: Some(last), count: 1000, wait: true };
             match ask(&link, &request, LOOK_PERIOD * 30).await {
-                Ok(Answer::Events(mut rows)) if !rows.is_empty() => {
+                Ok(Answer::Events(rows)) if !rows.is_empty() => {
                     last = rows.last().map_or(last, |row| row.eventid);
-                    for row in &mut rows {
-                        row.eventtime = row.eventtime.saturating_add_signed(-clock.wall_moved_ms());
-                    }
                     let mut seen = self.seen.lock().unwrap();
-                    rows.retain(|row| !seen.events.contains(row));
-                    seen.events.extend(rows);
+                    for row in rows {
+                        if seen.told.insert((row.eventid, row.eventtime)) {
+                            seen.events.push((clock.when(row.eventtime), row));
+                        }
+                    }
                     drop(seen);
                     self.bell.ring();
                 }
@@ -117,18 +119,14 @@ impl Observer {
     /// Whether the monitor told of this at or after a moment.
     pub fn told_since(&self, since: Moment, text: &str) -> bool {
         let seen = self.seen.lock().unwrap();
-        seen.events.iter().rev().take_while(|e| moment(e) >= since).any(|e| e.description.contains(text))
+        seen.events.iter().rev().take_while(|(at, _)| *at >= since).any(|(_, e)| e.description.contains(text))
     }
 
     /// The event log as the trace wants it, in simulated time.
     pub fn event_log(&self) -> Vec<(Moment, Kind)> {
         let seen = self.seen.lock().unwrap();
-        seen.events.iter().map(|row| (moment(row), kind(row))).collect()
+        seen.events.iter().map(|(at, row)| (*at, kind(row))).collect()
     }
-}
-
-fn moment(row: &EventRow) -> Moment {
-    Moment(row.eventtime.saturating_sub(WALL_BASE_MS) * 1000)
 }
 
 fn kind(row: &EventRow) -> Kind {

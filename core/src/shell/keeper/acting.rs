@@ -66,9 +66,22 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             return;
         }
         tracing::debug!("{}", step.name());
+        self.unlearn(&step);
         self.doing = Some((step.clone(), now));
         let ports = self.ports;
         self.step = Some(Box::pin(perform(step, self.record.node, &ports.clock, &ports.postgres)));
+    }
+
+    /// A step that fails or is given up may have done its work all the same: until it is done nothing is known of what
+    /// it changes.
+    fn unlearn(&mut self, step: &Step) {
+        match step {
+            Step::Follow(_) => self.memory.following = None,
+            Step::Admit(_) => self.memory.admitted = None,
+            Step::AdvanceSlots(_) => self.memory.advanced = None,
+            Step::Enforce(_) => self.forget_contract(),
+            _ => {}
+        }
     }
 
     pub(super) async fn stepped(&mut self, result: Result<Outcome, PgError>) {

@@ -157,6 +157,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         stop: Task<'a, StopRequest>,
     ) -> Self {
         let now = ports.clock.now();
+        let heard = fence::heard_before(&record, now, settings.call_timeout);
         Keeper {
             ports,
             settings,
@@ -182,7 +183,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             seq: 0,
             answered: 0,
             outbox: calling::Outbox::new(now),
-            heard: now,
+            heard,
             seen: now,
             leaving: None,
             timer: None,
@@ -318,9 +319,9 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         if !self.blind()
             && self.step.is_none()
             && self.plan.is_empty()
-            && fence::closed_by_crash(&self.record, &self.facts)
+            && fence::closed_by_crash(&self.record, &self.facts, self.answered > 0)
         {
-            tracing::warn!("Postgres went down under a contract: it stays closed until the monitor has decided");
+            tracing::warn!("Postgres went down: it stays closed until the monitor has decided");
             self.enter(NodeState::DemoteTimeout).await;
         }
     }
