@@ -1,6 +1,8 @@
 //! S1c: what a client has read on a primary is there at the end. A write whose wait was cancelled, which Postgres
-//! says with a warning, was shown on no promise.
+//! says with a warning, was shown on no promise; nor was one that an old primary shows while it is being closed, which
+//! ends all waits, after the role has moved on.
 
+use super::roles::Role;
 use super::trace::{Kind, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +10,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut read = BTreeMap::new();
     let mut cancelled = BTreeSet::new();
     let mut found = Vec::new();
+    let mut role = Role::default();
     for event in &trace.events {
+        role.follow(event.at, &event.kind);
         match &event.kind {
-            Kind::Read { node, ids } => ids.iter().for_each(|id| {
+            Kind::Read { node, ids } if role.holder.is_none_or(|holder| holder == node) => ids.iter().for_each(|id| {
                 read.entry(*id).or_insert((node, event.at));
             }),
             Kind::Acked { id, warning: true, .. } => {

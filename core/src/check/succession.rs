@@ -27,6 +27,9 @@ const STOPPED: u16 = 205;
 pub struct Successions<'a> {
     role: Role<'a>,
     sealed: BTreeSet<NodeId>,
+    ids: BTreeMap<&'a str, NodeId>,
+    /// The epoch of the seal that a keeper has stored: the monitor may count it before the node says what it is.
+    stored: BTreeMap<&'a str, Epoch>,
     closed: BTreeMap<&'a str, Epoch>,
     /// The epoch in which the monitor saw the old primary stopped in order.
     stopped_in: Option<Epoch>,
@@ -42,9 +45,16 @@ impl<'a> Successions<'a> {
         if let Kind::Asked { order } = &event.kind {
             self.consented |= order.contains(CONSENT);
         }
+        if let Kind::Stored { node, seal, .. } = &event.kind {
+            match seal {
+                Some(seal) => self.stored.insert(node, seal.epoch),
+                None => self.stored.remove(node.as_str()),
+            };
+        }
         let Kind::Node { node, id, reported, goal, epoch, in_force, rule, .. } = &event.kind else {
             return Ok(None);
         };
+        self.ids.insert(node, *id);
         match seals(*reported) && (seals(*goal) || goal.is_writable()) {
             true => self.sealed.insert(*id),
             false => self.sealed.remove(id),
@@ -66,10 +76,17 @@ impl<'a> Successions<'a> {
         Ok(Some(Succession {
             moved,
             contracts,
-            sealed: self.sealed.clone(),
+            sealed: self.sealed.union(&self.sealed_on_disk(moved.epoch)).copied().collect(),
             orderly: self.stopped_in == Some(moved.epoch) || self.closed.get(moved.from) == Some(&moved.epoch),
             consented: std::mem::take(&mut self.consented),
         }))
+    }
+}
+
+impl Successions<'_> {
+    fn sealed_on_disk(&self, epoch: Epoch) -> BTreeSet<NodeId> {
+        let of_epoch = self.stored.iter().filter(|(_, sealed)| **sealed == epoch);
+        of_epoch.filter_map(|(node, _)| self.ids.get(node).copied()).collect()
     }
 }
 

@@ -56,6 +56,9 @@ pub struct Terms {
     /// Those that must settle; all when nobody is named.
     #[serde(default)]
     pub core: BTreeSet<String>,
+    /// Of those that must settle too few are asked to acknowledge commits: the primary ends as one that is alone.
+    #[serde(default)]
+    pub alone: bool,
     /// Things went wrong at points in the code, of which the trace doesn't tell.
     #[serde(default)]
     pub fault_points: bool,

@@ -53,12 +53,15 @@ pub fn promotions(trace: &Trace) -> u32 {
 
 /// What the checkers need to know of the scenario.
 pub fn terms(scenario: &Scenario) -> Terms {
+    let core = &scenario.finally.core;
     Terms {
         may_lose: scenario.cluster.settings.durability() == Durability::Async,
         stalled: scenario.finally.stalled.clone(),
         outage: scenario.finally.write_outage.as_ref().map(|o| o.max),
         drawn: scenario.drawn,
-        core: scenario.finally.core.iter().cloned().collect(),
+        core: core.iter().cloned().collect(),
+        alone: core.iter().filter(|name| scenario.cluster.options(name).replication_quorum).count() < 2
+            && core.len() < scenario.cluster.nodes.len(),
         fault_points: !scenario.fault_points.is_empty(),
     }
 }

@@ -34,6 +34,10 @@ impl Swarm {
             let possible = Hazard::ALL.iter().filter(|h| h.needs() <= nodes);
             hazards = possible.filter(|h| dice.chance(if h.is_rare() { on / 3 } else { on })).copied().collect();
         }
+        if hazards.iter().any(|h| h.destroys()) {
+            // Who leaves the quorum holds nothing for the others.
+            hazards.retain(|h| *h != Hazard::Quorum);
+        }
         let calm = dice.seconds(0.5, 40.0);
         Swarm { hazards, calm, lasts: dice.seconds(0.2, 15.0), most_at_once: *dice.pick(&[1, 1, 2, 3]) }
     }

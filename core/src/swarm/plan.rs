@@ -184,3 +184,69 @@ fn guarded(at: Duration, verb: Verb) -> Step {
 fn takes_data(verb: &Verb) -> bool {
     matches!(verb, Verb::LoseDisk(_) | Verb::LoseDirectory(_))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::verb::Nothing;
+    use std::collections::BTreeSet;
+
+    fn all(seeds: u64) -> impl Iterator<Item = Scenario> {
+        (0..seeds).map(|seed| plan(seed, LENGTH))
+    }
+
+    #[test]
+    fn a_seed_is_one_plan_and_another_seed_another() {
+        assert_eq!(plan(7, LENGTH), plan(7, LENGTH));
+        assert_ne!(plan(7, LENGTH).steps, plan(8, LENGTH).steps);
+    }
+
+    #[test]
+    fn plans_come_to_every_group_size_policy_and_hazard() {
+        let mut verbs = BTreeSet::new();
+        let (mut sizes, mut policies, mut points) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for plan in all(400) {
+            sizes.insert(plan.cluster.nodes.len());
+            policies.insert(plan.cluster.settings.durability());
+            points.extend(plan.fault_points.keys().copied());
+            verbs.extend(plan.steps.iter().filter_map(|s| Some(s.verb.as_ref()?.describe())));
+        }
+        assert_eq!(sizes, [1, 2, 3, 4, 5].into());
+        assert_eq!((policies.len(), points.len()), (3, 9));
+        assert!(verbs.len() >= 55, "{}: {verbs:?}", verbs.len());
+    }
+
+    #[test]
+    fn steps_come_in_order_and_what_begins_ends_before_the_group_must_settle() {
+        for plan in all(200) {
+            let times: Vec<Duration> = plan.steps.iter().filter_map(|s| s.at).collect();
+            assert!(times.is_sorted(), "seed {}", plan.seed);
+            let mended =
+                plan.steps.iter().position(|s| s.verb == Some(Verb::StartMonitor(Nothing {})) && s.at == Some(LENGTH));
+            let mended = mended.unwrap_or_else(|| panic!("seed {} doesn't end in order", plan.seed));
+            let cut = |s: &&Step| matches!(s.verb, Some(Verb::Cut(_) | Verb::Isolate(_) | Verb::HalfOpen(_)));
+            let heal = |s: &&Step| matches!(s.verb, Some(Verb::Heal(_)));
+            let (cuts, heals) =
+                (plan.steps[..mended].iter().filter(cut).count(), plan.steps.iter().filter(heal).count());
+            assert!(heals >= cuts, "seed {}: {cuts} cuts and {heals} mends", plan.seed);
+            assert!(!plan.finally.core.is_empty());
+        }
+    }
+
+    #[test]
+    fn data_is_taken_only_from_a_settled_group_and_not_twice_in_a_row() {
+        let mut taken = 0;
+        for plan in all(600) {
+            let takes = plan.steps.iter().filter(|s| s.verb.as_ref().is_some_and(takes_data));
+            let takes: Vec<&Step> = takes.collect();
+            assert!(takes.iter().all(|s| s.until == Some(Condition::Settled)), "seed {}", plan.seed);
+            let close = takes.windows(2).find(|w| w[1].at < w[0].at.map(|at| at + LASTS_MOST));
+            assert!(close.is_none(), "seed {}: {close:?}", plan.seed);
+            if !takes.is_empty() {
+                assert!(plan.cluster.node.values().all(|o| o.replication_quorum), "seed {}", plan.seed);
+            }
+            taken += takes.len();
+        }
+        assert!(taken > 20, "{taken}");
+    }
+}

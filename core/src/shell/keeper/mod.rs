@@ -7,10 +7,12 @@ mod leaving;
 use super::race::{Task, poll_list, poll_slot};
 use crate::keeper::{Memory, Outcome, Step, fence};
 use crate::model::*;
-use crate::ports::{Change, Clock, Link, LinkError, PgError, Postgres, Store, StoreError};
+use crate::ports::{Change, Clock, Link, LinkError, PgError, Postgres, StopMode, Store, StoreError};
 use crate::wire;
+use futures_util::future::{Either, select};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -54,11 +56,23 @@ pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
     settings: KeeperSettings,
     stop: impl Future<Output = StopRequest> + Send,
 ) -> KeeperExit {
-    let (version, record) = match begin_session(&ports.store).await {
-        Ok(begun) => begun,
-        Err(error) => return KeeperExit::Fatal(error.to_string()),
+    let mut stop: Task<StopRequest> = Box::pin(stop);
+    let (version, record) = loop {
+        match begin_session(&ports.store).await {
+            Ok(begun) => break begun,
+            // A full disk at the start is what it is later: it may be freed.
+            Err(StoreError::Io(why)) => tracing::warn!("the keeper's record can't be stored: {why}"),
+            Err(error) => return KeeperExit::Fatal(error.to_string()),
+        }
+        let again = ports.clock.now() + settings.step_retry_pause;
+        if let Either::Left(_) = select(&mut stop, pin!(ports.clock.sleep_until(again))).await {
+            return match ports.postgres.stop(StopMode::Fast).await {
+                Ok(()) => KeeperExit::Stopped,
+                Err(error) => KeeperExit::Fatal(format!("Postgres can't be stopped: {error}")),
+            };
+        }
     };
-    let mut keeper = Keeper::new(&ports, settings, version, record, Box::pin(stop));
+    let mut keeper = Keeper::new(&ports, settings, version, record, stop);
     loop {
         if let Some(exit) = keeper.turn().await {
             return exit;
