@@ -10,6 +10,7 @@ pub mod resolve;
 pub mod size;
 pub mod timeline;
 pub mod verb;
+pub mod write;
 
 pub use condition::Condition;
 pub use format::{
@@ -20,3 +21,4 @@ pub use parse::{ScenarioError, parse};
 pub use resolve::{Cast, Selector, Unresolved};
 pub use size::Size;
 pub use verb::Verb;
+pub use write::write;
