@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod run;
+mod shrink;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,11 +19,14 @@ struct Cli {
 enum Command {
     /// Runs each file once and judges what happened.
     Run(run::Run),
+    /// Makes a failing story smaller, for as long as it fails in the same way, and writes what is left.
+    Shrink(shrink::Shrink),
 }
 
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => run.main(),
+        Command::Shrink(shrink) => shrink.main(),
     }
 }
 
