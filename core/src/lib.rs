@@ -14,4 +14,5 @@ pub mod monitor;
 pub mod ports;
 pub mod scenario;
 pub mod shell;
+pub mod swarm;
 pub mod wire;

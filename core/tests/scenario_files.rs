@@ -118,6 +118,7 @@ fn about_one_node(nodes: usize) -> BoxedStrategy<Verb> {
         Verb::CancelWaiters,
         Verb::TerminateWaiters,
         Verb::LoseDirectory,
+        Verb::LoseDisk,
         Verb::SmartStop,
         Verb::StopPostgresByHand,
         Verb::RestartPostgresByHand,
@@ -198,6 +199,8 @@ fn verb(nodes: usize) -> BoxedStrategy<Verb> {
     ];
     let delayed: Vec<fn(Delay) -> Verb> = vec![Verb::SlowCheckpoint, Verb::ApplyDelay];
     prop_oneof![
+        1 => selector(nodes)
+            .prop_map(|node| Verb::ReadOnlyDisk(OnDisk { node: Some(node), whose: Whose::Postgres })),
         3 => about_one_node(nodes),
         2 => about_links(nodes),
         3 => orders(nodes),
@@ -268,24 +271,31 @@ fn cluster(nodes: usize) -> BoxedStrategy<Cluster> {
         replication_quorum,
         join: true,
     });
-    let postgres = (of(size()), of(size()), of(size()), of(duration()), of(duration())).prop_map(
-        |(row, wal_keep_size, max_slot_wal_keep_size, checkpoint_timeout, base_backup_takes)| PostgresOptions {
-            row,
-            wal_keep_size,
-            max_slot_wal_keep_size,
-            checkpoint_timeout,
-            base_backup_takes,
+    let postgres = (of(size()), of(size()), of(size()), of(duration()), of(duration()), of(any::<u32>())).prop_map(
+        |(row, wal_keep_size, max_slot_wal_keep_size, checkpoint_timeout, base_backup_takes, version)| {
+            PostgresOptions {
+                row,
+                wal_keep_size,
+                max_slot_wal_keep_size,
+                checkpoint_timeout,
+                base_backup_takes,
+                version,
+            }
         },
     );
+    let clock = (duration(), -5000..=5000).prop_map(|(ahead, drift_ppm)| ClockOptions { ahead, drift_ppm });
+    let clocks = prop::sample::select([names(nodes), vec!["monitor".to_string()]].concat());
+    let clock = btree_map(clocks, clock, 0..3);
     let named = btree_map(prop::sample::select(names(nodes)), options, 0..3);
-    (settings, named, of(postgres), prop_oneof![Just("default".to_string()), text()])
-        .prop_map(move |(settings, node, postgres, formation)| Cluster {
+    (settings, named, of(postgres), prop_oneof![Just("default".to_string()), text()], clock)
+        .prop_map(move |(settings, node, postgres, formation, clock)| Cluster {
             nodes: names(nodes),
             primary: names(nodes).remove(0),
             formation,
             settings,
             node,
             postgres,
+            clock,
         })
         .boxed()
 }
@@ -293,9 +303,13 @@ fn cluster(nodes: usize) -> BoxedStrategy<Cluster> {
 fn finally(nodes: usize) -> BoxedStrategy<Finally> {
     let roles = btree_map(prop::sample::select(names(nodes)), prop::sample::select(NodeState::ALL.to_vec()), 0..3);
     let outage = of(duration()).prop_map(|max| max.map(|max| Outage { max }));
-    (duration(), roles, of(any::<u32>()), outage, of(text()), of(0..1000usize), of(size()))
-        .prop_map(|(converge, roles, promotions, write_outage, stalled, max_warnings, wal_held)| Finally {
-            converge,
+    let core = vec(prop::sample::select(names(nodes)), 0..3);
+    let settles = (duration(), any::<bool>(), core);
+    (settles, roles, of(any::<u32>()), outage, of(text()), of(0..1000usize), of(size()))
+        .prop_map(|(settles, roles, promotions, write_outage, stalled, max_warnings, wal_held)| Finally {
+            converge: settles.0,
+            while_it_moves: settles.1,
+            core: settles.2,
             invariants: Invariants::All,
             roles,
             promotions,
@@ -318,18 +332,30 @@ fn settings() -> impl Strategy<Value = (MonitorSettings, KeeperSettings)> {
 
 fn scenario() -> BoxedStrategy<Scenario> {
     let of_size = |nodes: usize| {
-        let head = (text(), text(), any::<u64>());
+        let points = btree_map(prop::sample::select(FaultPoint::ALL.to_vec()), part(), 0..3);
+        let head = (text(), text(), any::<u64>(), any::<bool>(), points);
         (head, cluster(nodes), settings(), vec(workload(), 0..3), vec(step(nodes), 0..8), finally(nodes)).prop_map(
-            |((title, why, seed), cluster, (monitor, keeper), workload, mut steps, finally)| {
+            |((title, why, seed, drawn, fault_points), cluster, (monitor, keeper), workload, mut steps, finally)| {
                 let first = Verb::Pause(Selector::Primary);
                 let bind = Some("old".to_string());
                 steps.insert(0, Step { at: None, wait: None, until: None, within: None, verb: Some(first), bind });
                 let (worlds, why) = (vec![World::Sim], Some(why));
-                Scenario { title, worlds, why, seed, cluster, monitor, keeper, workload, steps, finally }
+                #[rustfmt::skip]
+                let drawn = Scenario {
+                    title, worlds, why, seed, drawn, fault_points, cluster, monitor, keeper, workload, steps, finally,
+                };
+                drawn
             },
         )
     };
     (1..=5usize).prop_flat_map(of_size).boxed()
+}
+
+#[test]
+fn a_drawn_plan_is_written_as_it_is() {
+    for seed in 0..200 {
+        assert_read_back(&pgbaton_core::swarm::plan(seed, pgbaton_core::swarm::LENGTH), "");
+    }
 }
 
 proptest! {

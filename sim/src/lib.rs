@@ -9,6 +9,7 @@
 //! - `clients/`  writers with unique ids that seek the writable node
 //! - `story/`    plays a scenario file and collects its trace
 //! - `shrink/`   makes a failing story smaller
+//! - `soak`      many drawn stories, and what they came to
 
 #[cfg(not(madsim))]
 compile_error!(
@@ -22,5 +23,6 @@ pub mod ports;
 pub mod postgres;
 pub mod report;
 pub mod shrink;
+pub mod soak;
 pub mod story;
 pub mod world;

@@ -2,7 +2,7 @@
 //! its way elsewhere; or the group waits, for a lawful reason, where the story wants that.
 
 use super::stall;
-use super::trace::{Kind, Trace};
+use super::trace::{Kind, Terms, Trace};
 use crate::model::NodeState;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
@@ -22,21 +22,29 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 
 /// How the group is not settled, if it isn't.
 pub fn settled(trace: &Trace) -> Result<(), String> {
-    let ends: Vec<_> = trace
-        .events
-        .iter()
-        .filter_map(|e| match &e.kind {
-            Kind::Ended { node, reported, goal, .. } => Some((node, *reported, *goal)),
-            _ => None,
-        })
-        .collect();
+    let ends = trace.events.iter().filter_map(|e| match &e.kind {
+        Kind::Ended { node, reported, goal, .. } => Some((node.as_str(), *reported, *goal)),
+        _ => None,
+    });
+    are_settled(ends, &trace.terms)
+}
+
+/// The same of every node with what it reports and what it is to be.
+pub fn are_settled<'a>(
+    all: impl Iterator<Item = (&'a str, NodeState, NodeState)>,
+    terms: &Terms,
+) -> Result<(), String> {
+    let (ends, others): (Vec<_>, Vec<_>) = all.partition(|(node, ..)| terms.must_settle(node));
     if let Some((node, reported, goal)) = ends.iter().find(|(_, reported, goal)| reported != goal) {
         return Err(format!("{node} is {reported} and to be {goal}"));
     }
-    let primaries = ends
-        .iter()
-        .filter(|(_, state, _)| *state == NodeState::Primary || (*state == NodeState::Single && ends.len() == 1))
-        .count();
+    // With nobody to follow it, a primary is alone, for good or until those that are away come back.
+    let holds = |state: NodeState| match state {
+        NodeState::Single => ends.len() == 1 && others.is_empty(),
+        NodeState::WaitPrimary => ends.len() == 1 && !others.is_empty(),
+        other => other == NodeState::Primary,
+    };
+    let primaries = ends.iter().filter(|(_, state, _)| holds(*state)).count();
     let secondaries = ends.iter().filter(|(_, state, _)| *state == NodeState::Secondary).count();
     if primaries == 1 && secondaries + 1 == ends.len() {
         return Ok(());
@@ -48,7 +56,6 @@ pub fn settled(trace: &Trace) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
-    use super::super::trace::Terms;
     use super::*;
     use crate::model::NodeState::*;
 

@@ -11,6 +11,7 @@ mod epochs_rise;
 mod fence_first;
 mod identity;
 mod legal_edges;
+pub mod marks;
 mod no_gratuitous_move;
 mod no_limbo;
 mod no_lost_read;
@@ -23,6 +24,7 @@ pub mod orders;
 mod orders_answered;
 pub mod outage;
 mod outage_budget;
+pub mod price;
 mod primary_returns;
 mod quorums_meet;
 mod rogues;
@@ -36,6 +38,7 @@ pub mod trace;
 
 use serde::Serialize;
 
+pub use convergence::are_settled;
 pub use outage::{Gap, gaps_by_step, longest_gap};
 pub use trace::{Answered, Event, Fault, Kind, Sense, Terms, Trace};
 
@@ -109,6 +112,11 @@ const CHECKERS: &[Checker] = &[
     checker("a stall is lawful", &[Ends, Faults], stall::check),
     checker("the role does not go to and fro", &[Faults], no_ping_pong::check),
 ];
+
+/// Whether the group neither settled nor waits for a lawful reason.
+pub fn is_unsettled(trace: &Trace) -> bool {
+    convergence::check(trace).is_err()
+}
 
 /// Every checker's verdict on a run.
 pub fn judge(trace: &Trace) -> Vec<Verdict> {

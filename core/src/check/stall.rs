@@ -52,7 +52,8 @@ impl<'a> Facts<'a> {
                 }),
                 Kind::Fault { fault, nodes } => {
                     facts.broken |= !matches!(fault, Fault::Monitor | Fault::Order);
-                    if matches!(fault, Fault::Rogue | Fault::Other) {
+                    // What a drawn story breaks it has mended, but for a history that a hand has made.
+                    if *fault == Fault::Rogue || (*fault == Fault::Other && !trace.terms.drawn) {
                         hurt.extend(nodes.iter().map(String::as_str));
                     }
                 }

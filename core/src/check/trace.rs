@@ -50,6 +50,21 @@ pub struct Terms {
     pub stalled: Option<String>,
     /// The longest outage of writes that the scenario allows, where that is more than usual.
     pub outage: Option<Duration>,
+    /// Nobody wrote the story: all that it broke is mended at the end, but for nodes outside of the core.
+    #[serde(default)]
+    pub drawn: bool,
+    /// Those that must settle; all when nobody is named.
+    #[serde(default)]
+    pub core: BTreeSet<String>,
+    /// Things went wrong at points in the code, of which the trace doesn't tell.
+    #[serde(default)]
+    pub fault_points: bool,
+}
+
+impl Terms {
+    pub fn must_settle(&self, node: &str) -> bool {
+        self.core.is_empty() || self.core.contains(node)
+    }
 }
 
 /// What was done to the world, by what it may cost.

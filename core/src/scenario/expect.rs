@@ -57,5 +57,8 @@ pub fn terms(scenario: &Scenario) -> Terms {
         may_lose: scenario.cluster.settings.durability() == Durability::Async,
         stalled: scenario.finally.stalled.clone(),
         outage: scenario.finally.write_outage.as_ref().map(|o| o.max),
+        drawn: scenario.drawn,
+        core: scenario.finally.core.iter().cloned().collect(),
+        fault_points: !scenario.fault_points.is_empty(),
     }
 }

@@ -1,6 +1,7 @@
 //! What a scenario file says. Reading and checking it is `parse`'s work.
 
 use super::condition::Condition;
+use super::point::FaultPoint;
 use super::size::Size;
 use super::verb::Verb;
 use crate::model::{FormationSettings, KeeperSettings, MonitorSettings, NodeState};
@@ -26,6 +27,14 @@ pub struct Scenario {
     pub why: Option<String>,
     #[serde(default)]
     pub seed: u64,
+    /// Nobody wrote it: a step that makes no sense at its moment is passed over, an order may be refused or lost, and
+    /// the end may be a lawful wait.
+    #[serde(default)]
+    pub drawn: bool,
+    /// Points in the code where something goes wrong now and then, until all faults are gone: how often, above 0 and
+    /// below 1. Simulated runs only.
+    #[serde(default)]
+    pub fault_points: BTreeMap<FaultPoint, f64>,
     pub cluster: Cluster,
     #[serde(default)]
     pub monitor: MonitorSettings,
@@ -60,6 +69,24 @@ pub struct Cluster {
     /// itself, and gigabytes of WAL take a real disk too long.
     #[serde(default)]
     pub postgres: Option<PostgresOptions>,
+    /// Clocks that aren't right, by the name of their node, or `monitor`. Simulated runs only.
+    #[serde(default)]
+    pub clock: BTreeMap<String, ClockOptions>,
+}
+
+/// How the clock that counts time differs from the true one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClockOptions {
+    #[serde(with = "crate::model::time::duration")]
+    pub ahead: Duration,
+    /// Parts per million that it runs too fast, or too slow when negative.
+    pub drift_ppm: i32,
+}
+
+impl ClockOptions {
+    /// Half a percent, ten times what a kernel corrects: beyond that a clock is broken, and no lease can go by it.
+    pub const DRIFT_MAX_PPM: i32 = 5000;
 }
 
 /// Each of them is as usual when it is left out.
@@ -74,6 +101,8 @@ pub struct PostgresOptions {
     pub checkpoint_timeout: Option<Duration>,
     #[serde(with = "optional_duration")]
     pub base_backup_takes: Option<Duration>,
+    /// Major version.
+    pub version: Option<u32>,
 }
 
 impl Cluster {
@@ -171,6 +200,12 @@ pub struct Finally {
     /// With all faults gone, the group must be settled within this time.
     #[serde(with = "crate::model::time::duration")]
     pub converge: Duration,
+    /// `converge` is the longest time in which nothing happens; as long as the group gets on it is waited for.
+    #[serde(default)]
+    pub while_it_moves: bool,
+    /// Those that must settle, when the story leaves the others dead or frozen; all when nobody is named.
+    #[serde(default)]
+    pub core: Vec<String>,
     /// `"all"`: every checker judges the run.
     pub invariants: Invariants,
     /// Who must be what at the end.

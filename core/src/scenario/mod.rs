@@ -6,6 +6,7 @@ pub mod fault;
 pub mod format;
 pub mod order;
 pub mod parse;
+pub mod point;
 pub mod resolve;
 pub mod size;
 pub mod timeline;
@@ -14,10 +15,12 @@ pub mod write;
 
 pub use condition::Condition;
 pub use format::{
-    Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload, World,
+    ClockOptions, Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload,
+    World,
 };
 pub use order::Order;
 pub use parse::{ScenarioError, parse};
+pub use point::FaultPoint;
 pub use resolve::{Cast, Selector, Unresolved};
 pub use size::Size;
 pub use verb::Verb;

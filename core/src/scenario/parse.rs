@@ -1,7 +1,7 @@
 //! Reads a scenario file and refuses what makes no sense, with the line.
 
 use super::condition::Condition;
-use super::format::{NodeOptions, Scenario, Step, World};
+use super::format::{ClockOptions, NodeOptions, Scenario, Step, World};
 use super::resolve::Selector;
 use super::verb::{OnDisk, Verb, Whose};
 use std::collections::BTreeSet;
@@ -73,8 +73,33 @@ fn check_head(s: &Scenario) -> Result<(), (&'static str, String)> {
         if s.finally.wal_held.is_some() {
             return Err(("wal_held", format!("wal_held {sim_only}")));
         }
+        if !s.fault_points.is_empty() || !s.cluster.clock.is_empty() {
+            return Err(("worlds", format!("[fault_points] and [cluster.clock] {sim_only}")));
+        }
     }
-    Ok(())
+    check_chance(s)
+}
+
+/// Rates, clocks, and who must settle.
+fn check_chance(s: &Scenario) -> Result<(), (&'static str, String)> {
+    if let Some((point, rate)) = s.fault_points.iter().find(|(_, rate)| !(**rate > 0.0 && **rate < 1.0)) {
+        let what = format!("{} = {rate} is not a rate; write a number above 0 and below 1", point.name());
+        return Err((point.name(), what));
+    }
+    let is_known = |name: &String| name == "monitor" || s.cluster.nodes.contains(name);
+    if let Some(name) = s.cluster.clock.keys().find(|name| !is_known(name)) {
+        return Err(("clock", unknown_node(name, s)));
+    }
+    let most = ClockOptions::DRIFT_MAX_PPM;
+    if let Some((name, clock)) = s.cluster.clock.iter().find(|(_, c)| c.drift_ppm.abs() > most) {
+        let what =
+            format!("the clock of {name} drifts by {} ppm; write a number from -{most} to {most}", clock.drift_ppm);
+        return Err(("drift_ppm", what));
+    }
+    match s.finally.core.iter().find(|name| !s.cluster.nodes.contains(name)) {
+        Some(name) => Err(("core", unknown_node(name, s))),
+        None => Ok(()),
+    }
 }
 
 fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result<(), String> {
@@ -131,7 +156,10 @@ fn check_options(s: &Scenario, node: &str, options: &NodeOptions) -> Result<(), 
 fn check_verb(verb: &Verb) -> Result<(), String> {
     match verb {
         Verb::KillGroup(nodes) if nodes.is_empty() => Err("kill_group needs a node: write [\"@primary\", ...]".into()),
-        Verb::FillDisk(disk) | Verb::StallDisk(disk) | Verb::FreeDisk(disk) => match disk {
+        Verb::ReadOnlyDisk(disk) if disk.whose != Whose::Postgres => {
+            Err("only the disk of a data directory becomes read-only: write whose = \"postgres\"".into())
+        }
+        Verb::FillDisk(disk) | Verb::StallDisk(disk) | Verb::ReadOnlyDisk(disk) | Verb::FreeDisk(disk) => match disk {
             OnDisk { node: Some(_), whose: Whose::Monitor } => {
                 Err("the monitor has one disk: take node away, or write whose = \"keeper\" or \"postgres\"".into())
             }

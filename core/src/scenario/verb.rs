@@ -79,6 +79,8 @@ pub enum Verb {
     FillDisk(OnDisk),
     /// Writes don't end.
     StallDisk(OnDisk),
+    /// The file system of the data directory takes no writes any more, as after an error.
+    ReadOnlyDisk(OnDisk),
     FreeDisk(OnDisk),
     /// The next death of the keeper takes what its store had not synced, as a loss of power does.
     TearStore(Selector),
@@ -106,6 +108,8 @@ pub enum Verb {
     TerminateWaiters(Selector),
     /// The data directory vanishes under the server.
     LoseDirectory(Selector),
+    /// The machine dies and comes back, when its service is started, with empty disks.
+    LoseDisk(Selector),
     /// `pg_ctl stop -m smart` by hand: sessions that are open go on.
     SmartStop(Selector),
     /// `pg_ctl stop` by hand.
@@ -384,6 +388,7 @@ impl Verb {
             | Verb::CancelWaiters(n)
             | Verb::TerminateWaiters(n)
             | Verb::LoseDirectory(n)
+            | Verb::LoseDisk(n)
             | Verb::SmartStop(n)
             | Verb::StopPostgresByHand(n)
             | Verb::RestartPostgresByHand(n)
@@ -392,7 +397,7 @@ impl Verb {
             | Verb::ReusePid(n) => Some(n),
             Verb::SpeakVersion(s) => Some(&s.node),
             Verb::SlowCheckpoint(d) | Verb::ApplyDelay(d) => Some(&d.node),
-            Verb::FillDisk(d) | Verb::StallDisk(d) | Verb::FreeDisk(d) => d.node.as_ref(),
+            Verb::FillDisk(d) | Verb::StallDisk(d) | Verb::ReadOnlyDisk(d) | Verb::FreeDisk(d) => d.node.as_ref(),
             Verb::ClockStep(c) => Some(&c.node),
             Verb::Promote(p) => Some(&p.node),
             Verb::Maintenance(m) => Some(&m.node),
@@ -438,6 +443,8 @@ impl Verb {
                 | Verb::Swizzle(_)
                 | Verb::FillDisk(_)
                 | Verb::StallDisk(_)
+                | Verb::ReadOnlyDisk(_)
+                | Verb::LoseDisk(_)
                 | Verb::FreeDisk(_)
                 | Verb::TearStore(_)
                 | Verb::ClockStep(_)
@@ -485,6 +492,7 @@ impl Verb {
             Verb::AcceptTimeline(_) => "accept another timeline",
             Verb::FillDisk(_) => "fill a disk of",
             Verb::StallDisk(_) => "stall a disk of",
+            Verb::ReadOnlyDisk(_) => "make read-only a disk of",
             Verb::FreeDisk(_) => "free a disk of",
             Verb::TearStore(_) => "let the next death tear the store of",
             Verb::ClockStep(_) => "move the wall clock of",
@@ -500,6 +508,7 @@ impl Verb {
             Verb::CancelWaiters(_) => "cancel the waiting commits of",
             Verb::TerminateWaiters(_) => "terminate the waiting commits of",
             Verb::LoseDirectory(_) => "lose the data directory of",
+            Verb::LoseDisk(_) => "lose all disks of",
             Verb::SmartStop(_) => "stop by hand, smart, the server of",
             Verb::StopPostgresByHand(_) => "stop by hand the server of",
             Verb::RestartPostgresByHand(_) => "restart by hand the server of",

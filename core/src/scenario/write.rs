@@ -2,7 +2,7 @@
 //! one thing is on one line. `parse` reads the same scenario from it.
 
 use super::format::{
-    Cluster, Finally, NodeOptions, PostgresOptions, Scenario, Step, SynchronousCommit, Workload, World,
+    ClockOptions, Cluster, Finally, NodeOptions, PostgresOptions, Scenario, Step, SynchronousCommit, Workload, World,
 };
 use crate::model::{FormationSettings, KeeperSettings, MonitorSettings, time::duration};
 use serde::Serialize;
@@ -11,7 +11,10 @@ use toml::ser::ValueSerializer;
 /// `head` becomes the comment at the top of the file: what a reader must know before the story. It may be empty.
 pub fn write(scenario: &Scenario, head: &str) -> String {
     // Field by field: whoever adds one to the format is told here that it isn't written yet.
-    let Scenario { title, worlds, why, seed, cluster, monitor, keeper, workload, steps, finally } = scenario;
+    #[rustfmt::skip]
+    let Scenario {
+        title, worlds, why, seed, drawn, fault_points, cluster, monitor, keeper, workload, steps, finally,
+    } = scenario;
     let mut page = Page::default();
     page.comment(head);
     page.entry("title", title);
@@ -22,7 +25,14 @@ pub fn write(scenario: &Scenario, head: &str) -> String {
     if *seed != 0 {
         page.entry("seed", seed);
     }
+    if *drawn {
+        page.entry("drawn", drawn);
+    }
     write_cluster(&mut page, cluster);
+    if !fault_points.is_empty() {
+        page.header("[fault_points]");
+        fault_points.iter().for_each(|(point, rate)| page.entry(point.name(), rate));
+    }
     page.table_unless_usual("monitor", monitor, &MonitorSettings::default());
     page.table_unless_usual("keeper", keeper, &KeeperSettings::default());
     workload.iter().for_each(|workload| write_workload(&mut page, workload));
@@ -32,7 +42,7 @@ pub fn write(scenario: &Scenario, head: &str) -> String {
 }
 
 fn write_cluster(page: &mut Page, cluster: &Cluster) {
-    let Cluster { nodes, primary, formation, settings, node, postgres } = cluster;
+    let Cluster { nodes, primary, formation, settings, node, postgres, clock } = cluster;
     page.header("[cluster]");
     page.entry("nodes", nodes);
     page.entry("primary", primary);
@@ -40,12 +50,15 @@ fn write_cluster(page: &mut Page, cluster: &Cluster) {
         page.entry("formation", formation);
     }
     page.table_unless_usual("cluster.settings", settings, &FormationSettings::default());
-    // These two are written even if they say nothing: that they are there is part of the value.
+    // These are written even if they say nothing: that they are there is part of the value.
     if let Some(postgres) = postgres {
         page.table("cluster.postgres", unusual(postgres, &PostgresOptions::default()));
     }
     for (name, options) in node {
         page.table(&format!("cluster.node.{name}"), unusual(options, &NodeOptions::default()));
+    }
+    for (name, options) in clock {
+        page.table(&format!("cluster.clock.{name}"), unusual(options, &ClockOptions::default()));
     }
 }
 
@@ -75,9 +88,18 @@ fn write_step(page: &mut Page, step: &Step) {
 }
 
 fn write_finally(page: &mut Page, finally: &Finally) {
-    let Finally { converge, invariants, roles, promotions, write_outage, stalled, max_warnings, wal_held } = finally;
+    #[rustfmt::skip]
+    let Finally {
+        converge, while_it_moves, core, invariants, roles, promotions, write_outage, stalled, max_warnings, wal_held,
+    } = finally;
     page.header("[finally]");
     page.entry("converge", &duration::format(*converge));
+    if *while_it_moves {
+        page.entry("while_it_moves", while_it_moves);
+    }
+    if !core.is_empty() {
+        page.entry("core", core);
+    }
     page.entry("invariants", invariants);
     if !roles.is_empty() {
         page.entry("roles", roles);

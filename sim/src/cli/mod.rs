@@ -1,7 +1,14 @@
 //! The commands, a file each.
 
+mod coverage;
+mod many;
+mod meta;
+mod outage;
+mod replay;
 mod run;
+mod seeds;
 mod shrink;
+mod soak;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -21,12 +28,27 @@ enum Command {
     Run(run::Run),
     /// Makes a failing story smaller, for as long as it fails in the same way, and writes what is left.
     Shrink(shrink::Shrink),
+    /// Plays drawn stories, one for each seed, and judges each.
+    Soak(soak::Soak),
+    /// Plays the drawn story of one seed again.
+    Replay(replay::Replay),
+    /// Plays each seed several times, in two processes, and compares the traces to the byte.
+    Meta(meta::Meta),
+    /// Tells which rules, moves and marks drawn stories came to, and which never.
+    Coverage(coverage::Coverage),
+    /// Tells what each kind of fault costs in time without writes, and whether it keeps its budget.
+    Outage(outage::Outage),
 }
 
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => run.main(),
         Command::Shrink(shrink) => shrink.main(),
+        Command::Soak(soak) => soak.main(),
+        Command::Replay(replay) => replay.main(),
+        Command::Meta(meta) => meta.main(),
+        Command::Coverage(coverage) => coverage.main(),
+        Command::Outage(outage) => outage.main(),
     }
 }
 

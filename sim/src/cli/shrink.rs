@@ -9,6 +9,7 @@ use pgbaton_sim::report::reproduce;
 use pgbaton_sim::shrink::file::{self, Origin};
 use pgbaton_sim::shrink::size::Way;
 use pgbaton_sim::shrink::{self, Holds, Judge, Options, Progress, Shrunk};
+use pgbaton_sim::soak;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,10 +17,10 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct Shrink {
-    /// A scenario file.
-    #[arg(value_name = "FILE")]
+    /// A scenario file, or the seed of a drawn story.
+    #[arg(value_name = "FILE|SEED")]
     story: String,
-    /// Instead of the seed in the file.
+    /// To run it under, instead of the seed in the file or of the story.
     #[arg(long)]
     seed: Option<u64>,
     /// The file to write; without it a file in scenarios/regress, named after the failure and its origin.
@@ -57,7 +58,7 @@ impl Shrink {
         let path = match (&self.out, shrink::first_failure(&scenario, seed, &options, &judge)) {
             (_, Err(holds)) => return self.nothing_to_shrink(&holds),
             (Some(out), _) => out.clone(),
-            (None, Ok(failure)) => file::usual_path(&failure, &self.story),
+            (None, Ok(failure)) => file::usual_path(&failure, &self.source()),
         };
         if path.exists() && !self.force {
             return bad_input(&file::taken(&path));
@@ -70,6 +71,9 @@ impl Shrink {
 
     fn read(&self) -> Result<(Scenario, u64), String> {
         let file = &self.story;
+        if let Ok(seed) = file.parse::<u64>() {
+            return Ok((soak::plan(seed), self.seed.unwrap_or(seed)));
+        }
         let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
         let scenario = parse(file, &text).map_err(|e| e.to_string())?;
         if !scenario.worlds.contains(&World::Sim) {
@@ -97,11 +101,16 @@ impl Shrink {
         bar.finish_and_clear();
         if let Ok(shrunk) = &shrunk {
             if shrunk.first_seed != seed {
-                println!("{} holds under seed {seed}, and fails under seed {}", self.story, shrunk.first_seed);
+                println!("{} holds under seed {seed}, and fails under seed {}", self.source(), shrunk.first_seed);
             }
             println!("{}", shrunk.failure.describe());
             let took = started.elapsed().as_secs_f64();
             println!("{} runs in {took:.1} s: {}", shrunk.runs, Way(shrunk.from, shrunk.to));
+            if !shrunk.failure.invariant {
+                println!(
+                    "it is an expectation and no invariant: see whether the small story still gives reason for it"
+                );
+            }
             if shrunk.cut_short {
                 println!("cut short by --runs or --time: perhaps there is a smaller story");
             }
@@ -110,7 +119,7 @@ impl Shrink {
     }
 
     fn write(&self, shrunk: &Shrunk, seed: u64, path: &Path) -> ExitCode {
-        let origin = Origin { source: self.story.clone(), command: self.command(seed), commit: commit() };
+        let origin = Origin { source: self.source(), command: self.command(seed), commit: commit() };
         let text = file::text(shrunk, &origin);
         if let Err(why) = file::save(path, &text, self.force) {
             // The work isn't lost: whoever reads this can put it where it belongs.
@@ -122,12 +131,18 @@ impl Shrink {
         ExitCode::SUCCESS
     }
 
+    fn source(&self) -> String {
+        if self.story.parse::<u64>().is_ok() { format!("seed {}", self.story) } else { self.story.clone() }
+    }
+
     fn nothing_to_shrink(&self, holds: &Holds) -> ExitCode {
         let seeds: Vec<String> = holds.seeds.iter().map(u64::to_string).collect();
         let under = format!("under seed{} {}", if seeds.len() > 1 { "s" } else { "" }, seeds.join(", "));
         match &self.failure {
-            None => println!("{} holds {under}: there is nothing to shrink", self.story),
-            Some(name) => println!("{} doesn't fail with \"{name}\" {under}: there is nothing to shrink", self.story),
+            None => println!("{} holds {under}: there is nothing to shrink", self.source()),
+            Some(name) => {
+                println!("{} doesn't fail with \"{name}\" {under}: there is nothing to shrink", self.source())
+            }
         }
         ExitCode::FAILURE
     }

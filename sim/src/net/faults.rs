@@ -178,7 +178,7 @@ impl Net {
         };
         let mut takes = self.0.fate.draw(self.0.latency.clone()) + slower.unwrap_or_default();
         let mut wait = RETRANSMIT_FIRST;
-        while rate.is_some_and(|rate| self.happens(rate)) {
+        while rate.is_some_and(|rate| self.0.fate.happens(rate)) {
             takes += wait;
             wait = (wait * 2).min(RETRANSMIT_MAX);
         }
@@ -188,11 +188,7 @@ impl Net {
     /// Whether the next call arrives twice.
     pub fn repeats(&self, from: &str, to: &str) -> bool {
         let rate = Links::has(&self.0.links.lock().unwrap().repeating, from, to);
-        rate.is_some_and(|rate| self.happens(rate))
-    }
-
-    fn happens(&self, rate: f64) -> bool {
-        self.0.fate.below(1_000_000) < (rate * 1e6) as u64
+        rate.is_some_and(|rate| self.0.fate.happens(rate))
     }
 
     pub(super) async fn until_heard(&self, from: &str, to: &str) {

@@ -3,6 +3,7 @@
 use crate::world::Fate;
 use pgbaton_core::model::Moment;
 use pgbaton_core::ports::Clock;
+use pgbaton_core::scenario::ClockOptions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,6 +21,12 @@ pub struct Skew {
     pub offset: Duration,
     /// Seconds it shows for each true second.
     pub rate: f64,
+}
+
+impl Skew {
+    pub fn of(clock: &ClockOptions) -> Skew {
+        Skew { offset: clock.ahead, rate: 1.0 + f64::from(clock.drift_ppm) / 1e6 }
+    }
 }
 
 impl Default for Skew {

@@ -34,6 +34,7 @@ impl Settings {
             wal_keep_size: bytes(options.wal_keep_size).unwrap_or(usual.wal_keep_size),
             max_slot_wal_keep_size: bytes(options.max_slot_wal_keep_size).or(usual.max_slot_wal_keep_size),
             checkpoint_timeout: options.checkpoint_timeout.unwrap_or(usual.checkpoint_timeout),
+            version: options.version.unwrap_or(usual.version),
             row_bytes: bytes(options.row).unwrap_or(usual.row_bytes),
             base_backup_takes: options.base_backup_takes,
             ..usual

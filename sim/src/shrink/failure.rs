@@ -46,6 +46,10 @@ pub fn names(failures: &[Failure]) -> BTreeSet<&str> {
 /// on b: no answer; a: single -> single" becomes "step #: kill everything on node: no answer".
 fn essence(text: &str, nodes: &[String]) -> String {
     let main = text.split(';').next().unwrap_or(text);
+    // To move too often is one thing, not to move at all is another.
+    if main.starts_with("the role was to move") {
+        return main.to_string();
+    }
     let unquoted: String = main.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
     let mut out = String::new();
     let mut word = String::new();
@@ -80,7 +84,7 @@ mod tests {
     fn an_expectation_is_the_same_whatever_its_numbers_and_nodes_are() {
         let nodes = ["mdw".to_string(), "b".to_string()];
         let table = [
-            ("the role was to move 2 times and moved 13 times", "the role was to move # times and moved # times"),
+            ("the role was to move 2 times and moved 13 times", "the role was to move 2 times and moved 13 times"),
             ("mdw was to end as primary and is demoted", "node was to end as primary and is demoted"),
             (
                 "step 12: not reached in time: State { node: Name(\"b\"), state: Single }; mdw: x -> y, \"z\"",

@@ -3,6 +3,7 @@
 
 pub mod failure;
 pub mod file;
+mod mends;
 pub mod reduce;
 mod search;
 pub mod size;
@@ -12,7 +13,7 @@ pub use size::Size;
 
 use crate::report::Report;
 use crate::story;
-use pgbaton_core::scenario::{Scenario, World, expect};
+use pgbaton_core::scenario::{Scenario, World};
 use reduce::WAYS;
 use search::{Goal, Search};
 use std::collections::BTreeSet;
@@ -98,7 +99,7 @@ pub fn shrink(
     let from = Size::of(&scenario);
     let mut search = Search {
         judge,
-        goal: Goal { failure: failure.clone(), allowed, terms: expect::terms(&scenario) },
+        goal: Goal { failure: failure.clone(), allowed, story: scenario.clone() },
         jobs: options.jobs,
         most_runs: options.most_runs,
         stop,

@@ -3,8 +3,7 @@
 
 use super::failure::{Failure, names};
 use super::size::Size;
-use super::{Judge, Progress};
-use pgbaton_core::check::Terms;
+use super::{Judge, Progress, mends};
 use pgbaton_core::scenario::{Scenario, expect, parse, write};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -15,8 +14,8 @@ pub struct Goal {
     /// Everything that failed at first. A story that breaks something else is another story: it would not hold once
     /// this failure is mended.
     pub allowed: BTreeSet<String>,
-    /// What the checkers judge by: with stricter terms everything fails.
-    pub terms: Terms,
+    /// The story as it was: what is smaller is judged by the same terms, with stricter ones everything fails.
+    pub story: Scenario,
 }
 
 impl Goal {
@@ -25,6 +24,16 @@ impl Goal {
         let same = failures.iter().find(|f| f.name == self.failure.name)?;
         names(failures).iter().all(|name| self.allowed.contains(*name)).then(|| same.clone())
     }
+}
+
+/// By the same terms, but for nodes and faults that are gone.
+fn judged_alike(small: &Scenario, big: &Scenario) -> bool {
+    let (small, mut terms) = (small, expect::terms(big));
+    terms.core.retain(|node| small.cluster.nodes.contains(node));
+    // With nobody left who must settle, everybody would have to.
+    let nobody = terms.core.is_empty() && !big.finally.core.is_empty();
+    terms.fault_points &= !small.fault_points.is_empty();
+    !nobody && expect::terms(small) == terms
 }
 
 pub struct Search<'a> {
@@ -81,7 +90,8 @@ impl Search<'_> {
     /// What is run is what a file would say, and it is judged as before.
     fn makes_sense(&self, candidate: &Scenario, text: &str) -> bool {
         let read = parse("candidate", text);
-        read.is_ok_and(|read| read == *candidate) && expect::terms(candidate) == self.goal.terms
+        let story = &self.goal.story;
+        read.is_ok_and(|read| read == *candidate) && judged_alike(candidate, story) && mends::as_whole(candidate, story)
     }
 
     fn run(&mut self, sound: &[(usize, Scenario)], so_far: Size) -> Option<(usize, Failure)> {

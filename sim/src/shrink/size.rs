@@ -16,11 +16,13 @@ pub struct Size {
     pub waits: Duration,
     /// Groups of settings that aren't as usual.
     pub settings: usize,
+    /// In the code.
+    pub fault_points: usize,
 }
 
 impl Size {
     pub fn of(scenario: &Scenario) -> Size {
-        let Scenario { cluster, monitor, keeper, workload, steps, .. } = scenario;
+        let Scenario { cluster, fault_points, monitor, keeper, workload, steps, .. } = scenario;
         let mut waits = Duration::ZERO;
         for step in steps {
             waits = step.at.map_or(waits, |at| waits.max(at)) + step.wait.unwrap_or_default();
@@ -37,7 +39,8 @@ impl Size {
             clients: workload.iter().map(|w| w.clients).sum(),
             rate: workload.iter().map(|w| w.rate).sum(),
             waits,
-            settings: unusual.iter().filter(|unusual| **unusual).count() + cluster.node.len(),
+            settings: unusual.iter().filter(|u| **u).count() + cluster.node.len() + cluster.clock.len(),
+            fault_points: fault_points.len(),
         }
     }
 }
@@ -49,10 +52,10 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let numbers = |s: &Size| {
             let seconds = |d: Duration| format!("{} s", (d.as_secs_f64() * 10.0).round() / 10.0);
-            let (steps, nodes, settings) = (s.steps.to_string(), s.nodes.to_string(), s.settings.to_string());
-            [steps, nodes, s.clients.to_string(), s.rate.to_string(), seconds(s.waits), settings]
+            let (steps, nodes, points) = (s.steps.to_string(), s.nodes.to_string(), s.fault_points.to_string());
+            [steps, nodes, s.clients.to_string(), s.rate.to_string(), seconds(s.waits), s.settings.to_string(), points]
         };
-        let names = ["steps", "nodes", "clients", "writes/s", "waits", "settings"];
+        let names = ["steps", "nodes", "clients", "writes/s", "waits", "settings", "fault points"];
         let line = |((name, from), to): ((&str, String), String)| match from == to {
             true => format!("{name} {to}"),
             false => format!("{name} {from} -> {to}"),

@@ -2,13 +2,14 @@
 
 use super::reduce::testing::story;
 use super::*;
-use pgbaton_core::scenario::{Selector, Step, Verb, write};
+use pgbaton_core::scenario::{Selector, Step, Verb, expect, write};
 use std::sync::Mutex;
 use std::time::Duration;
 
 const NAME: &str = "planted";
 
-/// A long story in which only two steps matter: a pause of b, and a death of c at least 3 s later.
+/// A long story in which only two steps matter, and those that mend what they do: a pause of b, and a death of c at
+/// least 3 s later.
 fn big_story() -> Scenario {
     let mut steps = String::from(
         "[cluster.settings]\nnumber_sync_standbys = 2\n[monitor]\ndrain_timeout = \"90s\"\n\
@@ -24,6 +25,11 @@ fn big_story() -> Scenario {
                 .to_string(),
         ];
         noise.iter().for_each(|step| steps += &format!("[[step]]\n{step}\n"));
+    }
+    // All that was killed or frozen comes back, or the rest may not go alone.
+    for node in ["b", "c", "d"] {
+        steps +=
+            &format!("[[step]]\ndo = {{ resume = \"{node}\" }}\n[[step]]\ndo = {{ start_service = \"{node}\" }}\n");
     }
     let mut story = story(&steps);
     story.finally.promotions = Some(2);
@@ -71,13 +77,14 @@ fn shrunk(scenario: &Scenario, options: &Options, judge: &Judge<'_>) -> Result<S
 #[test]
 fn what_matters_is_left_and_nothing_else() {
     let big = big_story();
-    assert_eq!(big.steps.len(), 40);
+    assert_eq!(big.steps.len(), 46);
     let small = shrunk(&big, &Options::default(), &judge).unwrap();
     let text = write(&small.scenario, "");
-    assert_eq!(small.scenario.steps.len(), 2, "{text}");
+    assert_eq!(small.scenario.steps.len(), 4, "{text}");
+    assert!(text.contains("do = { resume = \"b\" }") && text.contains("do = { start_service = \"c\" }"), "{text}");
     assert_eq!(small.scenario.cluster.nodes, ["b", "c"], "{text}");
     assert!(text.contains("do = { pause = \"b\" }") && text.contains("do = { kill_group = [\"c\"] }"), "{text}");
-    let gap = moments(&small.scenario)[1];
+    let gap = moments(&small.scenario)[small.scenario.steps.iter().position(kills).unwrap()];
     assert!((3..6).contains(&gap.as_secs()), "halved while it does: {text}");
     assert_eq!((small.to.clients, small.to.settings, small.scenario.finally.promotions), (1, 0, None), "{text}");
     assert!((10.0..20.0).contains(&small.to.rate), "{text}");
@@ -109,7 +116,7 @@ fn a_story_that_breaks_something_else_is_not_taken() {
         failures
     };
     let small = shrunk(&big_story(), &Options::default(), &needs_a_cut).unwrap();
-    assert_eq!((small.to.steps, small.to.nodes), (3, 4), "{}", write(&small.scenario, ""));
+    assert_eq!((small.to.steps, small.to.nodes), (5, 4), "{}", write(&small.scenario, ""));
 }
 
 #[test]
@@ -120,7 +127,7 @@ fn the_failure_that_is_asked_for_is_kept() {
             .map(|s| s.to.steps)
     };
     assert_eq!(of(None), Ok(0), "the first one needs no step");
-    assert_eq!(of(Some(NAME)), Ok(2));
+    assert_eq!(of(Some(NAME)), Ok(4));
     assert_eq!(of(Some("none such")), Err(Holds { seeds: vec![7, 8, 9, 10] }));
 }
 
@@ -132,7 +139,7 @@ fn a_smaller_story_may_need_another_seed() {
         _ => Vec::new(),
     };
     let small = shrunk(&big_story(), &Options::default(), &by_chance).unwrap();
-    assert_eq!((small.to.steps, small.scenario.seed, small.first_seed), (2, 9, 7));
+    assert_eq!((small.to.steps, small.scenario.seed, small.first_seed), (4, 9, 7));
     let stuck = shrunk(&big_story(), &Options { other_seeds: 1, ..Options::default() }, &by_chance).unwrap();
     assert!(stuck.to.steps > 20);
 }
@@ -156,5 +163,5 @@ fn the_terms_of_the_checkers_stay() {
     let before = expect::terms(&big);
     let small = shrunk(&big, &Options::default(), &judge).unwrap();
     assert_eq!(expect::terms(&small.scenario), before);
-    assert_eq!(small.scenario.steps.len(), 2);
+    assert_eq!(small.scenario.steps.len(), 4);
 }

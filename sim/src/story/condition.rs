@@ -7,6 +7,7 @@ use crate::world::NodeMachine;
 use pgbaton_core::model::{Moment, NodeState};
 use pgbaton_core::scenario::condition::{ServerIs, Writable};
 use pgbaton_core::scenario::{Cast, Condition, Unresolved};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Writes count as impossible after this long without an acknowledgement.
@@ -14,7 +15,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 pub struct Sight<'a> {
     pub nodes: &'a [String],
-    pub machines: &'a [NodeMachine],
+    pub machines: &'a [Arc<NodeMachine>],
     pub observer: &'a Observer,
     pub clients: Option<&'a Clients>,
     pub cast: &'a Cast,

@@ -94,6 +94,11 @@ impl Observer {
         }
     }
 
+    /// How many events the monitor has told of.
+    pub fn events(&self) -> usize {
+        self.seen.lock().unwrap().events.len()
+    }
+
     pub fn rows(&self) -> Vec<StateRow> {
         self.seen.lock().unwrap().rows.clone()
     }

@@ -10,11 +10,13 @@ pub struct Outcome {
     /// What the scenario expected and did not get.
     pub unmet: Vec<String>,
     pub simulated: Duration,
+    /// The next number that chance would have given: it differs when anything was drawn more, or less.
+    pub unseed: u64,
 }
 
 impl Outcome {
     pub fn broken(panic: String) -> Outcome {
         let unmet = vec![format!("the run panicked: {panic}")];
-        Outcome { trace: Trace::default(), unmet, simulated: Duration::ZERO }
+        Outcome { trace: Trace::default(), unmet, simulated: Duration::ZERO, unseed: 0 }
     }
 }

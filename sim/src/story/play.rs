@@ -6,16 +6,19 @@ use super::outcome::Outcome;
 use super::verb;
 use crate::clients::Clients;
 use crate::world::{NodeMachine, World};
-use pgbaton_core::check::{Kind, Sense};
+use pgbaton_core::check::{Kind, Sense, are_settled, is_unsettled};
 use pgbaton_core::model::{Facts, FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Size, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Two nodes that are made and joined need no more than this.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// How long `until` may take when the step doesn't say.
 const WITHIN: Duration = Duration::from_secs(60);
+/// However much moves, a group that isn't settled after so long goes in circles.
+const MOVES_MOST: Duration = Duration::from_secs(900);
 /// How often a condition is looked at.
 const TICK: Duration = Duration::from_millis(5);
 /// What clients are given to end the write they are at: more than a statement may take.
@@ -44,6 +47,8 @@ struct Play {
     clients: Option<Clients>,
     cast: Cast,
     unmet: Vec<String>,
+    /// What every node was at when the group of a drawn story didn't settle: to be told unless it is lawful.
+    unsettled: Option<String>,
     began: Moment,
 }
 
@@ -56,11 +61,13 @@ pub async fn play(scenario: Scenario) -> Outcome {
         clients: None,
         cast: Cast::default(),
         unmet: Vec::new(),
+        unsettled: None,
         began: Moment::ZERO,
     };
     if play.boot().await {
         play.began = play.now();
         play.world.chronicle.note(Kind::ClientsBegan);
+        play.world.fate.arm(true);
         play.clients = Some(Clients::start(&play.world, &play.scenario.workload));
         play.steps().await;
         play.converge().await;
@@ -80,7 +87,7 @@ impl Play {
             self.unmet.push(format!("the formation was not created: {why}"));
             return false;
         }
-        let joins = |node: &&NodeMachine| self.scenario.cluster.options(&node.name).join;
+        let joins = |node: &&Arc<NodeMachine>| self.scenario.cluster.options(&node.name).join;
         for (i, node) in self.world.nodes.iter().filter(joins).enumerate() {
             node.start_keeper();
             let joined = i + 1;
@@ -150,14 +157,25 @@ impl Play {
             if let Some(condition) = &step.until
                 && !self.wait_for(condition, step.within.unwrap_or(WITHIN)).await
             {
+                if self.scenario.drawn {
+                    before = self.now();
+                    self.pass_over(&format!("step {}, without {condition:?}", i + 1));
+                    continue;
+                }
                 let what = format!("step {}: not reached in time: {condition:?}", i + 1);
                 self.complain_about_nodes(&what);
             }
             before = self.now();
-            if let Err(why) = self.act(step).await {
-                self.unmet.push(format!("step {}: {why}", i + 1));
+            match self.act(step).await {
+                Ok(()) => {}
+                Err(why) if self.scenario.drawn => self.pass_over(&why),
+                Err(why) => self.unmet.push(format!("step {}: {why}", i + 1)),
             }
         }
+    }
+
+    fn pass_over(&self, what: &str) {
+        self.world.chronicle.note(Kind::Step { text: format!("passed over: {what}") });
     }
 
     async fn wait_for(&mut self, condition: &Condition, within: Duration) -> bool {
@@ -191,6 +209,7 @@ impl Play {
     /// Only the network is mended: what the story left down stays down.
     async fn converge(&mut self) {
         self.world.net.heal_all();
+        self.world.fate.arm(false);
         self.world.chronicle.note(Kind::Healed);
         let within = self.scenario.finally.converge;
         if let Some(pending) = self.scenario.finally.stalled.clone() {
@@ -202,13 +221,43 @@ impl Play {
             }
             return;
         }
-        if !self.wait_for(&Condition::Settled, within).await {
+        if self.scenario.finally.while_it_moves {
+            if !self.core_settles(within).await {
+                self.unsettled = Some(self.describe_nodes("the group did not settle"));
+            }
+        } else if !self.wait_for(&Condition::Settled, within).await {
             self.complain_about_nodes("the group did not settle");
         }
     }
 
+    /// Waits for those that must settle as long as anything happens.
+    async fn core_settles(&self, idle: Duration) -> bool {
+        let terms = expect::terms(&self.scenario);
+        let began = self.now();
+        let (mut moved, mut told) = (began, self.observer.events());
+        loop {
+            let rows = self.observer.rows();
+            let states = rows.iter().map(|r| (r.nodename.as_str(), r.current_group_state, r.assigned_group_state));
+            if are_settled(states, &terms).is_ok() {
+                return true;
+            }
+            if self.observer.events() != told {
+                (moved, told) = (self.now(), self.observer.events());
+            }
+            if self.now().since(moved) >= idle || self.now().since(began) >= MOVES_MOST {
+                return false;
+            }
+            self.world.fate.sleep(TICK * 20).await;
+        }
+    }
+
     fn complain_about_nodes(&mut self, what: &str) {
-        let of = |node: &NodeMachine| {
+        let complaint = self.describe_nodes(what);
+        self.unmet.push(complaint);
+    }
+
+    fn describe_nodes(&self, what: &str) -> String {
+        let of = |node: &Arc<NodeMachine>| {
             let state = match self.observer.row(&node.name) {
                 Some(r) => format!(
                     "{} -> {}{}",
@@ -221,7 +270,7 @@ impl Play {
             format!("{}: {state}, {}, {}", node.name, node.keeper.describe(), describe(&node.pg.facts()))
         };
         let nodes: Vec<String> = self.world.nodes.iter().map(of).collect();
-        self.unmet.push(format!("{what}; {}", nodes.join("; ")));
+        format!("{what}; {}", nodes.join("; "))
     }
 
     async fn end(mut self) -> Outcome {
@@ -242,7 +291,9 @@ impl Play {
         trace.sees = SENSES.into();
         self.unmet.extend(expect::unmet(&self.scenario, &trace));
         self.unmet.extend(complaints);
-        let outcome = Outcome { trace, unmet: self.unmet, simulated: self.world.fate.now().since(Moment::ZERO) };
+        self.unmet.extend(self.unsettled.filter(|_| is_unsettled(&trace)));
+        let (simulated, unseed) = (self.world.fate.now().since(Moment::ZERO), self.world.fate.random());
+        let outcome = Outcome { trace, unmet: self.unmet, simulated, unseed };
         self.world.end().await;
         outcome
     }

@@ -5,16 +5,28 @@ use futures_util::future::{Either, select};
 use madsim::rand::{GlobalRng, RngCore};
 use madsim::time::TimeHandle;
 use pgbaton_core::model::Moment;
+use pgbaton_core::scenario::FaultPoint;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[derive(Clone)]
 pub struct Fate {
     time: TimeHandle,
     rng: GlobalRng,
+    points: Arc<Points>,
+}
+
+/// Points in the code that are live in this run, and how often each strikes.
+#[derive(Debug, Default)]
+struct Points {
+    rates: BTreeMap<FaultPoint, f64>,
+    armed: AtomicBool,
 }
 
 impl fmt::Debug for Fate {
@@ -26,7 +38,27 @@ impl fmt::Debug for Fate {
 impl Fate {
     /// Of the runtime in whose context this is called.
     pub fn current() -> Fate {
-        Fate { time: TimeHandle::current(), rng: madsim::rand::thread_rng() }
+        Fate { time: TimeHandle::current(), rng: madsim::rand::thread_rng(), points: Arc::default() }
+    }
+
+    /// The same for a run in which these points are live, once they are armed.
+    pub fn with_points(self, rates: BTreeMap<FaultPoint, f64>) -> Fate {
+        Fate { points: Arc::new(Points { rates, ..Points::default() }), ..self }
+    }
+
+    pub fn arm(&self, armed: bool) {
+        self.points.armed.store(armed, Ordering::Relaxed);
+    }
+
+    /// Whether something goes wrong here, this time. A run without this point draws nothing for it.
+    pub fn strikes(&self, point: FaultPoint) -> bool {
+        let rate = self.points.rates.get(&point).filter(|_| self.points.armed.load(Ordering::Relaxed));
+        rate.is_some_and(|rate| self.happens(*rate))
+    }
+
+    /// `rate` is a part of one.
+    pub fn happens(&self, rate: f64) -> bool {
+        self.below(1_000_000) < (rate * 1e6) as u64
     }
 
     /// True time since the run began; what a machine's clock says is its own matter.

@@ -4,7 +4,7 @@ use super::{Bell, Chronicle, Fate, MONITOR};
 use crate::disk::Disk;
 use crate::net::Net;
 use crate::ports::clock::Skew;
-use crate::ports::{SimClock, SimLink, SimPostgres, SimStore};
+use crate::ports::{SimClock, SimLink, SimPostgres, SimStore, Troubled};
 use crate::postgres::{PgHost, Settings};
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
@@ -53,6 +53,8 @@ pub struct NodeMachine {
     /// The keeper's; the one of the data directory is part of the Postgres.
     pub disk: Disk,
     pub clock: SimClock,
+    /// Rings when the keeper is to die at a fault point.
+    pub death: Bell,
     fate: Fate,
     net: Net,
     chronicle: Chronicle,
@@ -121,6 +123,7 @@ impl NodeMachine {
             process: Process::new(&format!("keeper:{name}")),
             disk: Disk::default(),
             clock: SimClock::new(net.fate().clone(), skew),
+            death: Bell::default(),
             fate: net.fate().clone(),
             net: net.clone(),
             chronicle: chronicle.clone(),
@@ -149,9 +152,9 @@ impl NodeMachine {
         let store = SimStore::open(&self.fate, &self.disk).witnessed(&self.name, &self.chronicle);
         let ports = KeeperPorts {
             clock: self.clock.clone(),
-            link: SimLink::new(&self.net, &self.name, MONITOR),
-            store,
-            postgres: SimPostgres::new(self.pg.clone()),
+            link: Troubled::new(SimLink::new(&self.net, &self.name, MONITOR), &self.fate, &self.death),
+            store: Troubled::new(store, &self.fate, &self.death),
+            postgres: Troubled::new(SimPostgres::new(self.pg.clone()), &self.fate, &self.death),
         };
         let keeper = Keeper {
             name: self.name.clone(),
@@ -180,6 +183,13 @@ impl NodeMachine {
         self.disk.tear_at_death();
         self.kill_keeper();
         self.pg.lose_power();
+    }
+
+    /// It dies, and whatever was on it is gone.
+    pub fn lose_disks(&self) {
+        self.power_off();
+        self.disk.replace(Vec::new());
+        self.pg.lose_directory();
     }
 
     /// SIGSTOP to everything: the kernel goes on accepting connections.
@@ -218,7 +228,7 @@ struct Keeper {
     ask: Register,
 }
 
-type Ports = KeeperPorts<SimClock, SimLink, SimStore, SimPostgres>;
+type Ports = KeeperPorts<SimClock, Troubled<SimLink>, Troubled<SimStore>, Troubled<SimPostgres>>;
 
 impl Keeper {
     async fn run(self, ports: Ports) {

@@ -18,9 +18,10 @@ use crate::net::Net;
 use crate::ports::clock::Skew;
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
-use pgbaton_core::scenario::Scenario;
+use pgbaton_core::scenario::{FaultPoint, Scenario};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The machine of the clients and of those who give orders.
@@ -33,9 +34,9 @@ pub struct World {
     pub fate: Fate,
     pub net: Net,
     pub chronicle: Chronicle,
-    pub monitor: MonitorMachine,
+    pub monitor: Arc<MonitorMachine>,
     /// In the order of the scenario.
-    pub nodes: Vec<NodeMachine>,
+    pub nodes: Vec<Arc<NodeMachine>>,
     handle: Handle,
     processes: BTreeMap<&'static str, ProcessId>,
 }
@@ -44,14 +45,15 @@ impl World {
     /// Machines are on, and nothing runs yet.
     pub fn new(scenario: &Scenario) -> World {
         let handle = Handle::current();
-        let fate = Fate::current();
+        let fate = Fate::current().with_points(scenario.fault_points.clone());
         let net = Net::new(fate.clone());
         let chronicle = Chronicle::new(&fate);
         let helper = |name: &'static str| (name, handle.create_node().name(name).build().id());
         let nodes = scenario.cluster.nodes.iter();
+        let skew = |name: &str| scenario.cluster.clock.get(name).map(Skew::of).unwrap_or_default();
         let world = World {
-            monitor: MonitorMachine::new(&net, &chronicle, scenario),
-            nodes: nodes.map(|name| NodeMachine::new(name, scenario, &net, &chronicle, Skew::default())).collect(),
+            monitor: Arc::new(MonitorMachine::new(&net, &chronicle, scenario, skew(MONITOR))),
+            nodes: nodes.map(|name| NodeMachine::new(name, scenario, &net, &chronicle, skew(name)).into()).collect(),
             processes: [helper(CLIENTS), helper(OBSERVER)].into(),
             handle,
             fate,
@@ -59,7 +61,34 @@ impl World {
             chronicle,
         };
         world.keep_house();
+        if scenario.fault_points.contains_key(&FaultPoint::DeathAfterCommit) {
+            world.bury();
+        }
         world
+    }
+
+    /// Processes that die at a fault point are started again after seconds, as a service manager does.
+    fn bury(&self) {
+        for node in self.nodes.iter().cloned() {
+            let fate = self.fate.clone();
+            self.spawn(OBSERVER, async move {
+                for deaths in 0.. {
+                    node.death.past(deaths).await;
+                    node.kill_keeper();
+                    fate.sleep(fate.draw_ms(1000..10_000)).await;
+                    node.start_keeper();
+                }
+            });
+        }
+        let (monitor, fate) = (self.monitor.clone(), self.fate.clone());
+        self.spawn(OBSERVER, async move {
+            for deaths in 0.. {
+                monitor.death.past(deaths).await;
+                monitor.kill();
+                fate.sleep(fate.draw_ms(1000..10_000)).await;
+                monitor.start();
+            }
+        });
     }
 
     /// madsim keeps a note of every task that ever ran, until somebody counts them.
@@ -81,7 +110,7 @@ impl World {
 
     pub fn node(&self, name: &str) -> Result<&NodeMachine, String> {
         let found = self.nodes.iter().find(|n| n.name == name);
-        found.ok_or_else(|| format!("{name} is no node of the cluster"))
+        found.map(Arc::as_ref).ok_or_else(|| format!("{name} is no node of the cluster"))
     }
 
     /// Cuts every link of a node but the one to the clients.

@@ -5,7 +5,7 @@ use super::{Bell, Chronicle, MONITOR};
 use crate::disk::Disk;
 use crate::net::Net;
 use crate::ports::clock::Skew;
-use crate::ports::{SimClock, SimDoor, SimStore};
+use crate::ports::{SimClock, SimDoor, SimStore, Troubled};
 use pgbaton_core::model::MonitorSettings;
 use pgbaton_core::scenario::Scenario;
 use pgbaton_core::shell::run_monitor;
@@ -16,6 +16,8 @@ pub struct MonitorMachine {
     pub clock: SimClock,
     /// Rings when it is given another store: what it has told before counts no more.
     pub reborn: Bell,
+    /// Rings when it is to die at a fault point.
+    pub death: Bell,
     process: Process,
     net: Net,
     chronicle: Chronicle,
@@ -31,12 +33,13 @@ struct State {
 }
 
 impl MonitorMachine {
-    pub fn new(net: &Net, chronicle: &Chronicle, scenario: &Scenario) -> MonitorMachine {
+    pub fn new(net: &Net, chronicle: &Chronicle, scenario: &Scenario, skew: Skew) -> MonitorMachine {
         MonitorMachine {
             process: Process::new(MONITOR),
             disk: Disk::default(),
-            clock: SimClock::new(net.fate().clone(), Skew::default()),
+            clock: SimClock::new(net.fate().clone(), skew),
             reborn: Bell::default(),
+            death: Bell::default(),
             net: net.clone(),
             chronicle: chronicle.clone(),
             settings: scenario.monitor.clone(),
@@ -50,7 +53,7 @@ impl MonitorMachine {
         if std::mem::replace(&mut self.state.lock().unwrap().running, true) {
             return;
         }
-        let store = SimStore::open(self.net.fate(), &self.disk);
+        let store = Troubled::new(SimStore::open(self.net.fate(), &self.disk), self.net.fate(), &self.death);
         let clock = self.clock.clone();
         let (net, settings, chronicle) = (self.net.clone(), self.settings.clone(), self.chronicle.clone());
         self.process.spawn(async move {

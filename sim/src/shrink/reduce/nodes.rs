@@ -25,7 +25,9 @@ fn without_node(scenario: &Scenario, node: &str) -> Scenario {
     let mut s = scenario.clone();
     s.cluster.nodes.retain(|name| name != node);
     s.cluster.node.remove(node);
+    s.cluster.clock.remove(node);
     s.finally.roles.remove(node);
+    s.finally.core.retain(|name| name != node);
     if let Some(first) = s.cluster.nodes.first() {
         s.cluster.primary.clone_from(first);
         if let Some(options) = s.cluster.node.get_mut(first) {

@@ -35,6 +35,7 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         }
         Verb::PowerOff(_) if names[0] == MONITOR => world.monitor.power_off(),
         Verb::PowerOff(_) => node()?.power_off(),
+        Verb::LoseDisk(_) => node()?.lose_disks(),
         Verb::Pause(_) => node()?.pause(),
         Verb::Suspend(_) => node()?.suspend(),
         Verb::Resume(_) => node()?.resume(),
@@ -48,6 +49,8 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         Verb::ClockStep(step) => node()?.clock.move_wall(step.by_ms),
         Verb::FillDisk(disk) => set_disk(world, disk.whose, names, PgDisk::Full, Condition::Full)?,
         Verb::StallDisk(disk) => set_disk(world, disk.whose, names, PgDisk::Stalled, Condition::Stalled)?,
+        // Only the disk of a data directory is ever told so.
+        Verb::ReadOnlyDisk(disk) => set_disk(world, disk.whose, names, PgDisk::ReadOnly, Condition::Full)?,
         Verb::FreeDisk(disk) => set_disk(world, disk.whose, names, PgDisk::Ok, Condition::Fine)?,
         _ => return Ok(false),
     }

@@ -1,0 +1,55 @@
+//! Points in the code of the simulated world where something may go wrong. Which are live is drawn for each run, and
+//! how often they strike as well: with one rate for all of them, rare combinations would never come together.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultPoint {
+    /// A store takes up to two seconds for a commit.
+    SlowCommit,
+    /// A store refuses a commit: nothing was written.
+    FailedCommit,
+    /// A look at Postgres takes up to a second.
+    SlowLook,
+    /// A keeper's step with its Postgres takes up to three seconds longer.
+    SlowStep,
+    /// A keeper's step with its Postgres fails before it has done anything.
+    FailedStep,
+    /// It fails after it has done its work.
+    UnsureStep,
+    /// A call's connection breaks before it is sent.
+    LostCall,
+    /// A call's connection breaks before its answer is read.
+    LostAnswer,
+    /// The process dies as soon as its store has taken a commit, and is started again after seconds.
+    DeathAfterCommit,
+}
+
+impl FaultPoint {
+    pub const ALL: [FaultPoint; 9] = [
+        FaultPoint::SlowCommit,
+        FaultPoint::FailedCommit,
+        FaultPoint::SlowLook,
+        FaultPoint::SlowStep,
+        FaultPoint::FailedStep,
+        FaultPoint::UnsureStep,
+        FaultPoint::LostCall,
+        FaultPoint::LostAnswer,
+        FaultPoint::DeathAfterCommit,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultPoint::SlowCommit => "slow_commit",
+            FaultPoint::FailedCommit => "failed_commit",
+            FaultPoint::SlowLook => "slow_look",
+            FaultPoint::SlowStep => "slow_step",
+            FaultPoint::FailedStep => "failed_step",
+            FaultPoint::UnsureStep => "unsure_step",
+            FaultPoint::LostCall => "lost_call",
+            FaultPoint::LostAnswer => "lost_answer",
+            FaultPoint::DeathAfterCommit => "death_after_commit",
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a run is made of: every choice that a deployment has, drawn. What is switched off in one run is on in another;
+//! with everything on, each thing would keep the others from getting far.
+
+use super::dice::Dice;
+use super::hazard::Hazard;
+use crate::model::{Durability, FormationSettings, KeeperSettings, MonitorSettings};
+use crate::scenario::format::WorkloadKind;
+use crate::scenario::{
+    ClockOptions, Cluster, FaultPoint, NodeOptions, PostgresOptions, Size, SynchronousCommit, Workload,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What goes wrong in a run, and how.
+#[derive(Debug, Clone)]
+pub struct Swarm {
+    pub hazards: Vec<Hazard>,
+    /// The shortest time in which nothing begins, so that the group gets somewhere.
+    pub calm: Duration,
+    /// The shortest time for which something that lasts goes on.
+    pub lasts: Duration,
+    pub most_at_once: usize,
+}
+
+pub const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+const GROUP_SIZES: [(u64, usize); 5] = [(4, 1), (30, 2), (40, 3), (16, 4), (10, 5)];
+
+impl Swarm {
+    pub fn draw(dice: &mut Dice, nodes: usize) -> Swarm {
+        let mut hazards: Vec<Hazard> = Vec::new();
+        // Few kinds meet often, many kinds meet seldom; both are wanted.
+        let on = *dice.pick(&[8, 20, 40]);
+        while hazards.is_empty() {
+            let possible = Hazard::ALL.iter().filter(|h| h.needs() <= nodes);
+            hazards = possible.filter(|h| dice.chance(if h.is_rare() { on / 3 } else { on })).copied().collect();
+        }
+        let calm = dice.seconds(0.5, 40.0);
+        Swarm { hazards, calm, lasts: dice.seconds(0.2, 15.0), most_at_once: *dice.pick(&[1, 1, 2, 3]) }
+    }
+
+    /// Something here takes data away for good.
+    pub fn destroys(&self) -> bool {
+        self.hazards.iter().any(|h| h.destroys())
+    }
+}
+
+pub fn group_size(dice: &mut Dice) -> usize {
+    *dice.weighted(&GROUP_SIZES)
+}
+
+pub fn cluster(dice: &mut Dice, size: usize, swarm: &Swarm) -> Cluster {
+    let nodes: Vec<String> = NAMES[..size].iter().map(|n| n.to_string()).collect();
+    let mut node = BTreeMap::new();
+    for (i, name) in nodes.iter().enumerate() {
+        let options = node_options(dice, i, size, swarm);
+        if options != NodeOptions::default() {
+            node.insert(name.clone(), options);
+        }
+    }
+    Cluster {
+        primary: nodes[0].clone(),
+        formation: "default".into(),
+        settings: formation(dice, size),
+        node,
+        postgres: dice.chance(60).then(|| postgres(dice)),
+        clock: clocks(dice, &nodes),
+        nodes,
+    }
+}
+
+fn node_options(dice: &mut Dice, i: usize, size: usize, swarm: &Swarm) -> NodeOptions {
+    let usual = NodeOptions::default();
+    NodeOptions {
+        candidate_priority: *dice.weighted(&[(12, usual.candidate_priority), (2, 100), (1, 1), (1, 0)]),
+        // Where data is taken away, each standby must be one that commits count on.
+        replication_quorum: swarm.destroys() || i < 2 || !dice.chance(12),
+        join: i == 0 || i + 1 < size || !dice.chance(10),
+    }
+}
+
+fn formation(dice: &mut Dice, size: usize) -> FormationSettings {
+    let number = if size > 2 { dice.below(size as u64 - 1) as u32 } else { 0 };
+    let durability = *dice.weighted(&[
+        (40, None),
+        (20, Some(Durability::Strict)),
+        (25, Some(Durability::Degrade)),
+        (15, Some(Durability::Async)),
+    ]);
+    FormationSettings { number_sync_standbys: number, durability, ..FormationSettings::default() }
+}
+
+fn postgres(dice: &mut Dice) -> PostgresOptions {
+    let mut usually_not = |percent| dice.chance(percent);
+    let (row, kept, slots, checkpoints, copies) =
+        (usually_not(15), usually_not(20), usually_not(20), usually_not(30), usually_not(30));
+    PostgresOptions {
+        row: row.then(|| Size(*dice.pick(&[8 << 10, 64 << 10, 1 << 20]))),
+        wal_keep_size: kept.then(|| Size(*dice.pick(&[0, 32 << 20, 128 << 20]))),
+        max_slot_wal_keep_size: slots.then(|| Size(*dice.pick(&[64 << 20, 256 << 20]))),
+        checkpoint_timeout: checkpoints.then(|| dice.seconds(30.0, 300.0)),
+        base_backup_takes: copies.then(|| dice.seconds(0.5, 30.0)),
+        version: Some(*dice.pick(&[15, 16, 17, 18])),
+    }
+}
+
+fn clocks(dice: &mut Dice, nodes: &[String]) -> BTreeMap<String, ClockOptions> {
+    if !dice.chance(40) {
+        return BTreeMap::new();
+    }
+    let mut clocks = BTreeMap::new();
+    for name in nodes.iter().map(String::as_str).chain(["monitor"]) {
+        let most = ClockOptions::DRIFT_MAX_PPM as u64;
+        let drift_ppm = dice.below(2 * most + 1) as i32 - ClockOptions::DRIFT_MAX_PPM;
+        clocks.insert(name.to_string(), ClockOptions { ahead: dice.seconds(0.1, 100_000.0), drift_ppm });
+    }
+    clocks
+}
+
+/// Two levels: which points are live, then how often each strikes.
+pub fn fault_points(dice: &mut Dice) -> BTreeMap<FaultPoint, f64> {
+    if !dice.chance(30) {
+        return BTreeMap::new();
+    }
+    let live: Vec<FaultPoint> = FaultPoint::ALL.into_iter().filter(|_| dice.chance(25)).collect();
+    live.into_iter().map(|point| (point, *dice.pick(&[0.001, 0.005, 0.02, 0.1]))).collect()
+}
+
+/// Half of the runs have usual timings; the others stretch and shrink them, within what makes sense together.
+pub fn timings(dice: &mut Dice) -> (MonitorSettings, KeeperSettings) {
+    let (mut monitor, mut keeper) = (MonitorSettings::default(), KeeperSettings::default());
+    if dice.chance(50) {
+        return (monitor, keeper);
+    }
+    monitor.node_considered_unhealthy_timeout = dice.seconds(2.0, 15.0);
+    monitor.probe_period = dice.seconds(0.2, 2.0);
+    monitor.probe_timeout = dice.seconds(0.2, 2.0);
+    monitor.probe_period_after_hangup = dice.seconds(0.01, 0.2);
+    monitor.standby_stall_timeout = dice.seconds(0.5, 8.0);
+    monitor.drain_timeout = dice.seconds(5.0, 40.0);
+    monitor.election_patience = dice.seconds(0.01, 2.0);
+    monitor.fetch_timeout = dice.seconds(2.0, 15.0);
+    monitor.async_lease = dice.seconds(4.0, 20.0);
+    monitor.hold = dice.seconds(1.0, 15.0);
+    monitor.events_kept = *dice.pick(&[100, 10_000]);
+    keeper.heartbeat = dice.seconds(0.2, 1.5);
+    keeper.look_period = dice.seconds(0.05, 0.5);
+    keeper.network_partition_timeout = dice.seconds(5.0, 30.0);
+    keeper.call_timeout = keeper.heartbeat + dice.seconds(1.0, 5.0);
+    keeper.retry_pause = dice.seconds(0.05, 0.5);
+    keeper.handover_timeout = dice.seconds(5.0, 60.0);
+    keeper.step_retry_pause = dice.seconds(0.1, 1.0);
+    (monitor, keeper)
+}
+
+pub fn workload(dice: &mut Dice) -> Vec<Workload> {
+    let mut load = |synchronous_commit| Workload {
+        kind: WorkloadKind::UniqueInserts,
+        clients: 1 + dice.below(4) as u32,
+        rate: *dice.pick(&[5.0, 10.0, 20.0]),
+        synchronous_commit,
+        sticky: dice.chance(25),
+    };
+    let mut all = vec![load(SynchronousCommit::On)];
+    let another = [
+        (70, None),
+        (8, Some(SynchronousCommit::RemoteApply)),
+        (8, Some(SynchronousCommit::RemoteWrite)),
+        (8, Some(SynchronousCommit::Local)),
+        (6, Some(SynchronousCommit::Off)),
+    ];
+    let kind = *dice.weighted(&another);
+    all.extend(kind.map(|kind| Workload {
+        kind: WorkloadKind::UniqueInserts,
+        clients: 1,
+        rate: 5.0,
+        synchronous_commit: kind,
+        sticky: false,
+    }));
+    all
+}

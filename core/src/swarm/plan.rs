@@ -1,0 +1,177 @@
+//! When things go wrong. What begins lasts for a while, and so does the calm after it: faults that come and go at every
+//! moment average out, and nothing ever gets far enough to be interesting.
+
+use super::dice::Dice;
+use super::hazard::{Hazard, Scene, Slot};
+use super::options::{self, Swarm};
+use crate::scenario::format::Invariants;
+use crate::scenario::verb::{Maintenance, Nothing};
+use crate::scenario::{Condition, Finally, Scenario, Selector, Step, Verb, World};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long things go wrong in a run of the usual length.
+pub const LENGTH: Duration = Duration::from_secs(540);
+/// The longest time in which a group that has all it needs does nothing at all: a copy takes half as long.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long data may be waited for that is to be taken away.
+const GUARD: Duration = Duration::from_secs(15);
+/// Nothing lasts longer, so that a run sees many things.
+const LASTS_MOST: Duration = Duration::from_secs(60);
+
+pub fn plan(seed: u64, length: Duration) -> Scenario {
+    let dice = &mut Dice::new(seed, 0);
+    let size = options::group_size(dice);
+    let swarm = Swarm::draw(dice, size);
+    let mut cluster = options::cluster(dice, size, &swarm);
+    let fault_points = options::fault_points(dice);
+    let (monitor, keeper) = options::timings(&mut Dice::new(seed, 1));
+    let workload = options::workload(&mut Dice::new(seed, 2));
+    let late: Vec<String> = cluster.node.iter().filter(|(_, o)| !o.join).map(|(name, _)| name.clone()).collect();
+    let mut times = Times::new(Dice::new(seed, 3), &swarm, &cluster.nodes, length);
+    times.join(&late);
+    times.trouble();
+    let (steps, core) = times.end();
+    if swarm.hazards.contains(&Hazard::Quorum) {
+        // Who is asked to leave the quorum has been in it.
+        cluster.node.values_mut().for_each(|o| o.replication_quorum = true);
+    }
+    Scenario {
+        title: format!("Drawn from seed {seed}"),
+        worlds: vec![World::Sim],
+        why: Some("drawn for the simulated world".into()),
+        seed,
+        drawn: true,
+        fault_points,
+        cluster,
+        monitor,
+        keeper,
+        workload,
+        steps,
+        finally: Finally {
+            converge: IDLE,
+            while_it_moves: true,
+            core,
+            invariants: Invariants::All,
+            roles: BTreeMap::new(),
+            promotions: None,
+            write_outage: None,
+            stalled: None,
+            max_warnings: None,
+            wal_held: None,
+        },
+    }
+}
+
+struct Times<'a> {
+    dice: Dice,
+    swarm: &'a Swarm,
+    nodes: &'a [String],
+    length: Duration,
+    steps: Vec<(Duration, Step)>,
+    /// Until when a slot is taken.
+    taken: BTreeMap<Slot, Duration>,
+    bound: u32,
+}
+
+impl<'a> Times<'a> {
+    fn new(dice: Dice, swarm: &'a Swarm, nodes: &'a [String], length: Duration) -> Times<'a> {
+        Times { dice, swarm, nodes, length, steps: Vec::new(), taken: BTreeMap::new(), bound: 0 }
+    }
+
+    fn push(&mut self, at: Duration, verb: Verb) {
+        self.steps.push((at, step(at, verb)));
+    }
+
+    /// Machines that come later.
+    fn join(&mut self, late: &[String]) {
+        for name in late {
+            let at = self.dice.between(Duration::from_secs(1), self.length / 2);
+            self.push(at, Verb::StartService(Selector::Name(name.clone())));
+        }
+    }
+
+    fn trouble(&mut self) {
+        let mut at = self.dice.seconds(1.0, 20.0);
+        while at + self.swarm.lasts + Duration::from_secs(5) < self.length {
+            let mut until = at;
+            for _ in 0..1 + self.dice.below(self.swarm.most_at_once as u64) {
+                let begins = at + self.dice.seconds(0.01, 3.0);
+                until = until.max(self.incident(begins));
+            }
+            let calm = self.dice.between(self.swarm.calm, self.swarm.calm * 4);
+            // At times the next thing begins while the last goes on.
+            at = if self.dice.chance(25) { at + (until - at) / 2 } else { until } + calm;
+        }
+    }
+
+    /// Gives the time at which it is over.
+    fn incident(&mut self, begins: Duration) -> Duration {
+        let hazard = *self.dice.pick(&self.swarm.hazards);
+        let slot = hazard.slot();
+        if slot != Slot::Free && self.taken.get(&slot).is_some_and(|until| *until >= begins) {
+            return begins;
+        }
+        self.bound += 1;
+        let name = format!("n{}", self.bound);
+        let scene = Scene { nodes: self.nodes, bound: Selector::Bound(name.clone()) };
+        let incident = hazard.draw(&mut self.dice, &scene);
+        let most = (self.swarm.lasts * 4).min(LASTS_MOST);
+        let lasts = self.dice.between(self.swarm.lasts, most);
+        let ends = (begins + lasts).min(self.length);
+        for (at, verbs) in [(begins, incident.begin), (ends, incident.end)] {
+            for verb in verbs {
+                let mut step = if takes_data(&verb) { guarded(verb) } else { step(at, verb) };
+                let about_one = step.verb.as_ref().is_some_and(|verb| verb.subject().is_some());
+                step.bind = (at == begins && about_one).then(|| name.clone());
+                self.steps.push((at, step));
+            }
+        }
+        self.taken.insert(slot, ends);
+        ends
+    }
+
+    /// Everything is mended; the nodes that must settle, and those that stay away.
+    fn end(mut self) -> (Vec<Step>, Vec<String>) {
+        let at = self.length;
+        self.push(at, Verb::StartMonitor(Nothing {}));
+        let away = match self.nodes.len() > 1 && self.dice.chance(35) {
+            true => {
+                let count = 1 + self.dice.below(self.nodes.len() as u64 / 2) as usize;
+                self.dice.some(self.nodes, count)
+            }
+            false => vec![],
+        };
+        let core: Vec<String> = self.nodes.iter().filter(|n| !away.contains(n)).cloned().collect();
+        for name in self.nodes {
+            let node = Selector::Name(name.clone());
+            self.push(at, Verb::Resume(node.clone()));
+            self.push(at, Verb::StartService(node.clone()));
+            if self.swarm.hazards.contains(&Hazard::Maintenance) {
+                let off = Maintenance { node, on: false, allow_failover: false, refused: None };
+                self.push(at + Duration::from_secs(5), Verb::Maintenance(off));
+            }
+        }
+        for name in away {
+            let node = Selector::Name(name);
+            let verb = self.dice.pick(&[Verb::KillNode, Verb::Pause, Verb::PowerOff])(node);
+            let wait = self.dice.seconds(0.01, 20.0);
+            self.push(at + wait, verb);
+        }
+        self.steps.sort_by_key(|(at, _)| *at);
+        (self.steps.into_iter().map(|(_, step)| step).collect(), core)
+    }
+}
+
+fn step(at: Duration, verb: Verb) -> Step {
+    Step { at: Some(at), wait: None, until: None, within: None, verb: Some(verb), bind: None }
+}
+
+/// Done only while all that was acknowledged is on another node as well; otherwise passed over.
+fn guarded(verb: Verb) -> Step {
+    Step { at: None, wait: None, until: Some(Condition::Settled), within: Some(GUARD), verb: Some(verb), bind: None }
+}
+
+fn takes_data(verb: &Verb) -> bool {
+    matches!(verb, Verb::LoseDisk(_) | Verb::LoseDirectory(_))
+}

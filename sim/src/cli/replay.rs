@@ -1,0 +1,38 @@
+//! `pgbaton-sim replay`: one drawn story again, with all that happened in it.
+
+use super::now;
+use clap::Args;
+use pgbaton_core::swarm::show;
+use pgbaton_sim::report::{Report, TimelineStyle};
+use pgbaton_sim::{soak, story};
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    seed: u64,
+    /// Prints the story that the seed means, and doesn't play it.
+    #[arg(long)]
+    print_plan: bool,
+    /// Prints the whole trace as one line of JSON.
+    #[arg(long)]
+    json: bool,
+    #[arg(long, value_enum, default_value = "full")]
+    timeline: TimelineStyle,
+}
+
+impl Replay {
+    pub fn main(self) -> ExitCode {
+        let plan = soak::plan(self.seed);
+        if self.print_plan {
+            print!("{}", show::show(&plan));
+            return ExitCode::SUCCESS;
+        }
+        let started = now();
+        let report = Report::of(story::run(&plan, self.seed));
+        match self.json {
+            true => println!("{}", report.json(&plan, self.seed)),
+            false => print!("{}", report.text(&plan, self.seed, self.timeline, started.elapsed())),
+        }
+        if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
