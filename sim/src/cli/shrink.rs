@@ -119,7 +119,7 @@ impl Shrink {
     }
 
     fn write(&self, shrunk: &Shrunk, seed: u64, path: &Path) -> ExitCode {
-        let origin = Origin { source: self.source(), command: self.command(seed), commit: commit() };
+        let origin = Origin::new(&self.source(), self.command(seed));
         let text = file::text(shrunk, &origin);
         if let Err(why) = file::save(path, &text, self.force) {
             // The work isn't lost: whoever reads this can put it where it belongs.
@@ -164,14 +164,6 @@ fn progress_bar() -> ProgressBar {
     // On standard error, and only when that is a terminal.
     let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}").expect("the template is right");
     ProgressBar::new_spinner().with_style(style)
-}
-
-/// Of the working tree that this runs in, and whether it was changed since.
-fn commit() -> Option<String> {
-    let described = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
-    let said = described.ok().filter(|output| output.status.success())?;
-    let commit = String::from_utf8(said.stdout).ok()?.trim().to_string();
-    (!commit.is_empty()).then_some(commit)
 }
 
 /// A run that panics says so in its verdict; hundreds of them need not say it here as well.

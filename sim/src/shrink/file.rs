@@ -17,6 +17,21 @@ pub struct Origin {
     pub commit: Option<String>,
 }
 
+impl Origin {
+    /// `source` is a file, or "seed 7". The commit is that of the working tree this runs in.
+    pub fn new(source: &str, command: String) -> Origin {
+        Origin { source: source.to_string(), command, commit: commit() }
+    }
+}
+
+/// Whether it was changed since is said too.
+fn commit() -> Option<String> {
+    let described = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    let said = described.ok().filter(|output| output.status.success())?;
+    let commit = String::from_utf8(said.stdout).ok()?.trim().to_string();
+    (!commit.is_empty()).then_some(commit)
+}
+
 /// Every file below is replayed by `cargo test`.
 pub const REGRESS: &str = "scenarios/regress";
 
@@ -59,6 +74,12 @@ pub fn text(shrunk: &Shrunk, origin: &Origin) -> String {
     );
     let title = format!("Shrunk: {}", shrunk.scenario.title.trim_start_matches("Shrunk: "));
     write(&Scenario { title, ..shrunk.scenario.clone() }, &head)
+}
+
+/// Puts a shrunk story where it belongs, unless a file is there already, and says where that is.
+pub fn keep(shrunk: &Shrunk, origin: &Origin) -> Result<PathBuf, String> {
+    let path = usual_path(&shrunk.failure, &origin.source);
+    save(&path, &text(shrunk, origin), false).map(|()| path)
 }
 
 /// Writes all of it or nothing, and nothing over a file that exists unless `force` says so.
