@@ -37,7 +37,8 @@ impl Size {
             steps: steps.len(),
             nodes: cluster.nodes.len(),
             clients: workload.iter().map(|w| w.clients).sum(),
-            rate: workload.iter().map(|w| w.rate).sum(),
+            // The sum of no numbers is a negative zero.
+            rate: workload.iter().map(|w| w.rate).sum::<f64>().abs(),
             waits,
             settings: unusual.iter().filter(|u| **u).count() + cluster.node.len() + cluster.clock.len(),
             fault_points: fault_points.len(),
