@@ -8,6 +8,7 @@
 //! - `ports/`    core's ports on all of that
 //! - `clients/`  writers with unique ids that seek the writable node
 //! - `story/`    plays a scenario file and collects its trace
+//! - `shrink/`   makes a failing story smaller
 //! - `soak`      many drawn stories, and what they came to
 
 #[cfg(not(madsim))]
@@ -21,6 +22,7 @@ pub mod net;
 pub mod ports;
 pub mod postgres;
 pub mod report;
+pub mod shrink;
 pub mod soak;
 pub mod story;
 pub mod world;

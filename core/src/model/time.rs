@@ -58,9 +58,16 @@ pub mod duration {
         Duration::try_from_secs_f64(number * unit).map_err(|_| bad())
     }
 
+    /// In seconds or else in milliseconds, with a fraction if it must be: `parse` reads the same duration.
     pub fn format(d: Duration) -> String {
-        let ms = d.as_millis();
-        if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
+        let (ms, rest_ns) = (d.as_millis(), d.subsec_nanos() % 1_000_000);
+        if rest_ns > 0 {
+            format!("{}ms", format!("{ms}.{rest_ns:06}").trim_end_matches('0'))
+        } else if ms.is_multiple_of(1000) {
+            format!("{}s", ms / 1000)
+        } else {
+            format!("{ms}ms")
+        }
     }
 
     pub fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
@@ -83,6 +90,16 @@ mod tests {
         }
         for text in ["", "5", "s", "5 s", "5x", "-5s", "1.2.3s", "99999999999999999999999h"] {
             assert!(duration::parse(text).unwrap_err().contains("is not a duration"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_written_so_that_it_can_be_read() {
+        let table =
+            [(0, "0s"), (250_000_000, "250ms"), (90_000_000_000, "90s"), (1_500_000, "1.5ms"), (7, "0.000007ms")];
+        for (ns, text) in table {
+            assert_eq!(duration::format(Duration::from_nanos(ns)), text);
+            assert_eq!(duration::parse(text), Ok(Duration::from_nanos(ns)), "{text}");
         }
     }
 

@@ -2,10 +2,10 @@
 
 use super::resolve::Selector;
 use crate::model::NodeState;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "Fields")]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "Fields", into = "Fields")]
 pub enum Condition {
     /// A node has reported a state and has no other goal.
     State { node: Selector, state: NodeState },
@@ -23,14 +23,14 @@ pub enum Condition {
     Settled,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Writable {
     One,
     None,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerIs {
     Down,
@@ -42,7 +42,7 @@ pub enum ServerIs {
 }
 
 /// What a condition may hold; one table instead of an untagged enum, so that errors name the key.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
     node: Option<Selector>,
@@ -80,6 +80,21 @@ impl TryFrom<Fields> for Condition {
             ((None, None, None, None), None, None, None, Some(text), None) => Ok(Condition::Event { text }),
             ((None, None, None, None), None, None, None, None, Some(true)) => Ok(Condition::Settled),
             _ => Err(FORMS),
+        }
+    }
+}
+
+impl From<Condition> for Fields {
+    fn from(condition: Condition) -> Fields {
+        let none = Fields::default();
+        match condition {
+            Condition::State { node, state } => Fields { node: Some(node), state: Some(state), ..none },
+            Condition::Goal { node, goal } => Fields { node: Some(node), goal: Some(goal), ..none },
+            Condition::Postgres { node, postgres } => Fields { node: Some(node), postgres: Some(postgres), ..none },
+            Condition::Writable { writable, except } => Fields { writable: Some(writable), except, ..none },
+            Condition::Pending { pending } => Fields { pending: Some(pending), ..none },
+            Condition::Event { text } => Fields { events: Some(text), ..none },
+            Condition::Settled => Fields { settled: Some(true), ..none },
         }
     }
 }

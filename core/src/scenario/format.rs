@@ -75,10 +75,10 @@ pub struct Cluster {
 }
 
 /// How the clock that counts time differs from the true one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClockOptions {
-    #[serde(deserialize_with = "crate::model::time::duration::deserialize")]
+    #[serde(with = "crate::model::time::duration")]
     pub ahead: Duration,
     /// Parts per million that it runs too fast, or too slow when negative.
     pub drift_ppm: i32,
@@ -90,7 +90,7 @@ impl ClockOptions {
 }
 
 /// Each of them is as usual when it is left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PostgresOptions {
     /// What each write of a client adds to the log.
@@ -111,7 +111,7 @@ impl Cluster {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeOptions {
     pub candidate_priority: u8,
@@ -147,7 +147,7 @@ pub struct Workload {
 }
 
 /// What the sessions of a workload ask of each commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SynchronousCommit {
     #[default]
@@ -165,7 +165,7 @@ impl SynchronousCommit {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkloadKind {
     /// Each write inserts a row with an id of its own, through a client that seeks the writable node.
@@ -227,14 +227,14 @@ pub struct Finally {
     pub wal_held: Option<Size>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Invariants {
     All,
 }
 
 /// Longest time without an acknowledged write, as the clients see it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outage {
     #[serde(with = "crate::model::time::duration")]
@@ -243,10 +243,15 @@ pub struct Outage {
 
 mod optional_duration {
     use super::Duration;
-    use serde::{Deserialize, Deserializer, de::Error};
+    use crate::model::time::duration;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
-        crate::model::time::duration::parse(&String::deserialize(d)?).map(Some).map_err(D::Error::custom)
+        duration::parse(&String::deserialize(d)?).map(Some).map_err(D::Error::custom)
+    }
+
+    pub fn serialize<S: Serializer>(d: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+        d.map(duration::format).serialize(s)
     }
 }
 

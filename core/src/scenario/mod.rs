@@ -11,6 +11,7 @@ pub mod resolve;
 pub mod size;
 pub mod timeline;
 pub mod verb;
+pub mod write;
 
 pub use condition::Condition;
 pub use format::{
@@ -23,3 +24,4 @@ pub use point::FaultPoint;
 pub use resolve::{Cast, Selector, Unresolved};
 pub use size::Size;
 pub use verb::Verb;
+pub use write::write;

@@ -1,7 +1,7 @@
 //! Who a step is about: a node by name, by its role at that moment, or by a name bound earlier.
 
 use crate::model::NodeState;
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -56,6 +56,12 @@ impl fmt::Display for Selector {
 impl<'de> Deserialize<'de> for Selector {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Selector, D::Error> {
         Selector::read(&String::deserialize(d)?).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Selector {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
     }
 }
 

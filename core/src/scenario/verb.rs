@@ -5,11 +5,12 @@ use super::resolve::Selector;
 use crate::model::Durability;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::ops::Not;
 use std::time::Duration;
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// SIGTERM to the keeper, as `systemctl stop` sends it; ends when the keeper has exited.
@@ -123,11 +124,11 @@ pub enum Verb {
     ReusePid(Selector),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slow {
     pub between: [Selector; 2],
@@ -135,7 +136,7 @@ pub struct Slow {
     pub by: Duration,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lossy {
     pub between: [Selector; 2],
@@ -145,20 +146,23 @@ pub struct Lossy {
 }
 
 /// Answers an order may get beyond being taken.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ask {
     /// The request must be refused with a reason that contains this.
     pub refused: Option<String>,
     /// The story is a race: taken and refused are both right, what follows is judged.
+    #[serde(skip_serializing_if = "Not::not")]
     pub may_be_refused: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Failover {
+    #[serde(skip_serializing_if = "Not::not")]
     pub allow_data_loss: bool,
     pub refused: Option<String>,
+    #[serde(skip_serializing_if = "Not::not")]
     pub may_be_refused: bool,
 }
 
@@ -171,18 +175,18 @@ pub struct Promote {
     pub may_be_refused: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Maintenance {
     pub node: Selector,
     pub on: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub allow_failover: bool,
     #[serde(default)]
     pub refused: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetNode {
     pub node: Selector,
@@ -194,7 +198,7 @@ pub struct SetNode {
     pub refused: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SetFormation {
     pub number_sync_standbys: Option<u32>,
@@ -203,19 +207,19 @@ pub struct SetFormation {
     pub refused: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DropNode {
     pub node: Selector,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub force: bool,
     #[serde(default)]
     pub refused: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub may_be_refused: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptTimeline {
     pub tli: u32,
@@ -224,7 +228,7 @@ pub struct AcceptTimeline {
     pub refused: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Whose {
     /// The data directory of a node.
@@ -234,7 +238,7 @@ pub enum Whose {
     Monitor,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnDisk {
     /// The monitor's disk needs none.
@@ -243,7 +247,7 @@ pub struct OnDisk {
     pub whose: Whose,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delay {
     pub node: Selector,
@@ -251,17 +255,17 @@ pub struct Delay {
     pub by: Duration,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClockStep {
     /// `monitor` has a clock too.
     pub node: Selector,
     /// `-5m` is backwards.
-    #[serde(rename = "by", deserialize_with = "signed_ms")]
+    #[serde(rename = "by", with = "signed_ms")]
     pub by_ms: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpeakVersion {
     pub node: Selector,
@@ -275,11 +279,43 @@ fn part<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
     (part > 0.0 && part < 1.0).then_some(part).ok_or_else(complaint)
 }
 
-fn signed_ms<'de, D: Deserializer<'de>>(d: D) -> Result<i64, D::Error> {
-    let text = String::deserialize(d)?;
-    let (sign, length) = text.strip_prefix('-').map_or((1, text.as_str()), |rest| (-1, rest));
-    let length = crate::model::time::duration::parse(length).map_err(D::Error::custom)?;
-    Ok(sign * i64::try_from(length.as_millis()).map_err(D::Error::custom)?)
+mod signed_ms {
+    use crate::model::time::duration;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::time::Duration;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<i64, D::Error> {
+        let text = String::deserialize(d)?;
+        let (sign, length) = text.strip_prefix('-').map_or((1, text.as_str()), |rest| (-1, rest));
+        let length = duration::parse(length).map_err(D::Error::custom)?;
+        Ok(sign * i64::try_from(length.as_millis()).map_err(D::Error::custom)?)
+    }
+
+    pub fn serialize<S: Serializer>(ms: &i64, s: S) -> Result<S::Ok, S::Error> {
+        let length = duration::format(Duration::from_millis(ms.unsigned_abs()));
+        s.serialize_str(&if *ms < 0 { format!("-{length}") } else { length })
+    }
+}
+
+/// A promotion without conditions is the name of the node alone.
+impl Serialize for Promote {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Table<'a> {
+            node: &'a Selector,
+            #[serde(skip_serializing_if = "Not::not")]
+            allow_data_loss: bool,
+            refused: &'a Option<String>,
+            #[serde(skip_serializing_if = "Not::not")]
+            may_be_refused: bool,
+        }
+        let Promote { node, allow_data_loss, refused, may_be_refused } = self;
+        let (allow_data_loss, may_be_refused) = (*allow_data_loss, *may_be_refused);
+        if !allow_data_loss && !may_be_refused && refused.is_none() {
+            return node.serialize(s);
+        }
+        Table { node, allow_data_loss, refused, may_be_refused }.serialize(s)
+    }
 }
 
 impl<'de> Deserialize<'de> for Promote {

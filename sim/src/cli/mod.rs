@@ -7,6 +7,7 @@ mod outage;
 mod replay;
 mod run;
 mod seeds;
+mod shrink;
 mod soak;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Runs each file once and judges what happened.
     Run(run::Run),
+    /// Makes a failing story smaller, for as long as it fails in the same way, and writes what is left.
+    Shrink(shrink::Shrink),
     /// Plays drawn stories, one for each seed, and judges each.
     Soak(soak::Soak),
     /// Plays the drawn story of one seed again.
@@ -40,6 +43,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => run.main(),
+        Command::Shrink(shrink) => shrink.main(),
         Command::Soak(soak) => soak.main(),
         Command::Replay(replay) => replay.main(),
         Command::Meta(meta) => meta.main(),

@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_commit_gives_seeds_of_its_own_and_nonsense_is_refused() {
         let seeds = read(&["--from-commit", "0af1b1c6bd39e2", "--seeds", "0..2"]).unwrap();
-        let base = 0x0af1_b1c6_bd * 1_000_000;
+        let base = 0x0a_f1b1_c6bd * 1_000_000;
         assert_eq!(seeds.list(9).collect::<Vec<_>>(), [base, base + 1]);
         for (line, why) in [
             (["--seeds", "7..3"], "holds no seed"),

@@ -1,0 +1,82 @@
+//! Ways to make a story smaller. Each gives its candidates in a fixed order, the boldest first; a candidate may make
+//! no sense, then the search passes over it. Every candidate is smaller by some measure, so that an end is reached.
+
+mod expectations;
+mod keys;
+mod load;
+mod nodes;
+mod related;
+mod steps;
+mod times;
+
+use pgbaton_core::scenario::Scenario;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// What the story expects beside the failure.
+    Expectations,
+    /// Steps, as many at once as the story has divided by this.
+    Steps(usize),
+    /// Steps that make sense only together.
+    RelatedSteps,
+    Nodes,
+    Load,
+    /// Whatever may be left out of a file.
+    Keys,
+    /// All times at once.
+    Pace,
+    Times,
+}
+
+/// In this order, over and over: what makes runs quick comes first.
+pub const WAYS: [Way; 13] = [
+    Way::Expectations,
+    Way::Steps(1),
+    Way::Steps(2),
+    Way::Steps(4),
+    Way::Pace,
+    Way::Steps(8),
+    Way::Pace,
+    Way::Steps(usize::MAX),
+    Way::RelatedSteps,
+    Way::Nodes,
+    Way::Load,
+    Way::Keys,
+    Way::Times,
+];
+
+impl Way {
+    pub fn candidates(self, scenario: &Scenario) -> Vec<Scenario> {
+        match self {
+            Way::Expectations => expectations::candidates(scenario),
+            Way::Steps(parts) => steps::candidates(scenario, parts),
+            Way::RelatedSteps => related::candidates(scenario),
+            Way::Nodes => nodes::candidates(scenario),
+            Way::Load => load::candidates(scenario),
+            Way::Keys => keys::candidates(scenario),
+            Way::Pace => times::pace(scenario),
+            Way::Times => times::candidates(scenario),
+        }
+    }
+}
+
+/// The scenario with a change.
+fn with(scenario: &Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario {
+    let mut changed = scenario.clone();
+    change(&mut changed);
+    changed
+}
+
+#[cfg(test)]
+pub mod testing {
+    use pgbaton_core::scenario::{Scenario, parse};
+
+    /// A story with these steps, of nodes a to e.
+    pub fn story(steps: &str) -> Scenario {
+        let text = format!(
+            "title = \"x\"\nworlds = [\"sim\"]\nwhy = \"y\"\n[cluster]\nnodes = [\"a\", \"b\", \"c\", \"d\", \"e\"]\nprimary = \"a\"\n\
+             {steps}\n[finally]\nconverge = \"60s\"\ninvariants = \"all\"\n"
+        );
+        parse("story.toml", &text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    }
+}
