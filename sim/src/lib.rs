@@ -9,6 +9,7 @@
 //! - `clients/`  writers with unique ids that seek the writable node
 //! - `story/`    plays a scenario file and collects its trace
 //! - `soak`      many drawn stories, and what they came to
+//! - `hunt`      plays with planted bugs, in a build that takes them
 
 #[cfg(not(madsim))]
 compile_error!(
@@ -17,6 +18,8 @@ compile_error!(
 
 pub mod clients;
 pub mod disk;
+#[cfg(feature = "mutants")]
+pub mod hunt;
 pub mod net;
 pub mod ports;
 pub mod postgres;

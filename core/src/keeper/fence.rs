@@ -2,6 +2,7 @@
 //! staying open would be pointless or dangerous.
 
 use crate::model::{Contract, Facts, KeeperRecord, Moment, Server};
+use crate::mutant;
 use std::time::Duration;
 
 /// Enough members stream from here to acknowledge: then at most n - k of them can have been sealed, and
@@ -20,8 +21,11 @@ pub fn sees_members(contract: &Contract, facts: &Facts) -> bool {
 /// nobody is promoted before it has ended. Any other without a contract stays open: that it acknowledges alone was
 /// recorded at the monitor before, so nobody is promoted in its place without an operator's recorded consent.
 pub fn closes_at(record: &KeeperRecord, heard: Moment, seen: Moment, patience: Duration) -> Option<Moment> {
-    if !record.state.is_writable() {
+    if !record.state.is_writable() || mutant!(FenceNeverArms) {
         return None;
+    }
+    if mutant!(LonelyPrimaryCloses) {
+        return Some(heard + patience);
     }
     if record.contract.as_ref().is_some_and(|c| !c.is_none()) {
         return Some(heard.max(seen) + patience);
@@ -52,7 +56,7 @@ pub fn closed_by_crash(record: &KeeperRecord, facts: &Facts, heard: bool) -> boo
         Server::Up(running) => running.in_recovery,
         Server::Starting | Server::Stuck { .. } => false,
     };
-    record.state.is_writable() && bound && closed
+    record.state.is_writable() && bound && closed && !mutant!(OpensAfterCrash)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! From what a node is, what it shall be and what is there: the next steps. Pure; called again whenever
 //! one of the three has changed, so every plan may be cut short at any step.
 
+use crate::keeper::fence;
 use crate::keeper::lineage::{self, Rejoin};
 use crate::keeper::step::Step;
 use crate::model::*;
+use crate::mutant;
 use crate::ports::{StartAs, StopMode};
 
 /// What a keeper knows and forgets when its process ends.
@@ -60,7 +62,7 @@ const SEGMENT: u64 = 16 << 20;
 /// A new primary under a contract is open before its members have come over to it: without it they could not, and
 /// commits wait.
 fn opens_at_once(contract: &Contract, hop: NodeState) -> bool {
-    contract.is_none() || hop == NodeState::WaitPrimary
+    contract.is_none() || hop == NodeState::WaitPrimary || mutant!(OpensAfterCrash)
 }
 
 fn steps(steps: Vec<Step>) -> Plan {
@@ -203,7 +205,10 @@ impl Scene<'_> {
             (Server::Up(r), _) if !r.in_recovery => vec![Step::Enforce(contract.clone())],
             (Server::Up(r), NodeState::StopReplication) => self.promote(&contract, r.position.tli),
             (Server::Up(_), _) => self.reopen(&contract, hop),
-            (Server::Down, NodeState::Init) if matches!(self.facts.directory, Directory::Absent) => {
+            (Server::Down, state)
+                if matches!(self.facts.directory, Directory::Absent)
+                    && (state == NodeState::Init || mutant!(InitdbOverLostDirectory)) =>
+            {
                 vec![Step::Create, Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
             (Server::Down, NodeState::StopReplication) if !self.was_promoted() => {
@@ -277,10 +282,13 @@ impl Scene<'_> {
             return Plan { then: None, ..self.open(self.record.state) };
         };
         let mut plan = vec![];
-        if self.record.contract.as_ref() != Some(&contract) {
+        let alone = mutant!(DegradeUnrecorded) && !fence::sees_members(&contract, self.facts);
+        let contract = if alone { Contract::none(contract.id) } else { contract };
+        let news = self.record.contract.as_ref() != Some(&contract);
+        if news {
             plan.push(Step::Remember(contract.clone()));
         }
-        let applied = self.memory.applied == Some(contract.id);
+        let applied = self.memory.applied == Some(contract.id) && !(mutant!(DegradeUnrecorded) && news);
         if !applied {
             plan.extend([Step::Enforce(contract.clone()), Step::Prove(contract.clone())]);
         }
@@ -316,6 +324,9 @@ impl Scene<'_> {
     /// timeline than the upstream's is no proof: the follower may know of a promotion before the monitor does.
     fn diverges(&self, running: &Running, upstream: &Upstream) -> bool {
         let Position { tli, lsn } = running.position;
+        if mutant!(RewindBeforeCheckpoint) {
+            return false;
+        }
         let theirs = &upstream.history;
         let foreign = |own: &Control| theirs.end_of(own.history.tli).is_some() && !theirs.is_kin(&own.history);
         match theirs.end_of(tli) {
@@ -356,12 +367,14 @@ impl Scene<'_> {
         ];
         let clone = |aside: Option<(Position, Lsn)>| {
             let mut plan = self.stopped();
+            let aside = aside.filter(|_| !mutant!(WalNotKeptAside));
             plan.extend(aside.map(|(fork, end)| Step::KeepAside(fork, end)));
             plan.extend([Step::Mark(Rebuild::Clone), Step::Clone(upstream.clone()), Step::Clear]);
             plan.extend(follow.clone());
             Plan { steps: plan, then }
         };
-        if self.record.rebuild.is_some() {
+        let unmarked = |rebuild: &Rebuild| !(mutant!(StartsHalfClone) && *rebuild == Rebuild::Clone);
+        if self.record.rebuild.as_ref().is_some_and(unmarked) {
             return clone(None);
         }
         let control = match (&self.facts.directory, &self.facts.server) {
@@ -387,6 +400,7 @@ impl Scene<'_> {
                     Step::Clear,
                 ];
                 plan.extend(follow);
+                plan.retain(|step| !(mutant!(WalNotKeptAside) && matches!(step, Step::KeepAside(..))));
                 plan
             }
         };

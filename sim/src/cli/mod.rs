@@ -3,6 +3,7 @@
 mod coverage;
 mod many;
 mod meta;
+mod mutants;
 mod outage;
 mod replay;
 mod run;
@@ -35,6 +36,8 @@ enum Command {
     Coverage(coverage::Coverage),
     /// Tells what each kind of fault costs in time without writes, and whether it keeps its budget.
     Outage(outage::Outage),
+    /// Plants bugs in the failover logic, one at a time, and shows what finds them.
+    Mutants(mutants::Mutants),
 }
 
 pub fn main() -> ExitCode {
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Meta(meta) => meta.main(),
         Command::Coverage(coverage) => coverage.main(),
         Command::Outage(outage) => outage.main(),
+        Command::Mutants(mutants) => mutants.main(),
     }
 }
 

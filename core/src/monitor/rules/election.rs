@@ -8,6 +8,7 @@ use crate::model::{Durability, Facts, NodeId, NodeRecord, Transfer, TransferKind
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
+use crate::mutant;
 
 /// The edits that ask every standby for its vote.
 pub fn call_votes(v: &View, old: &NodeRecord, transfer: Transfer) -> Vec<Edit> {
@@ -61,7 +62,7 @@ fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
     let best = held.map(|r| r.position.lsn).max()?;
     let lost = known.bytes_past(best);
-    let bounded = (ended || closed) && lost <= v.settings.async_loss_bytes;
+    let bounded = (ended || closed || mutant!(LeaseNotAwaited)) && lost <= v.settings.async_loss_bytes;
     bounded.then(|| format!("of what is known {lost} bytes are not on them"))
 }
 
