@@ -9,12 +9,12 @@ fn table() -> Vec<(String, Vec<String>)> {
     let file = root().join("core/src/mutants/table.rs");
     let table = std::fs::read_to_string(file).expect("the table is there");
     let rows = table.split_once("\nmutants! {").expect("the table begins so").1;
-    let rows = rows.lines().filter(|line| line.trim_end().ends_with("\","));
-    let row = |line: &str| {
-        let variant = line.trim().split(' ').next().expect("a row begins with its variant").to_string();
-        (variant, line.split('"').skip(1).step_by(2).take(2).map(String::from).collect())
+    let row = |text: &str| {
+        let code = text.lines().map(str::trim).filter(|line| !line.starts_with("//")).collect::<Vec<_>>().join(" ");
+        let variant = code.trim().split(' ').next().expect("a row begins with its variant").to_string();
+        (variant, code.split('"').skip(1).step_by(2).take(2).map(String::from).collect())
     };
-    rows.map(row).collect()
+    rows.split("\",\n").filter(|text| text.contains('"')).map(row).collect()
 }
 
 fn root() -> PathBuf {

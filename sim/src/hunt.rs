@@ -6,14 +6,14 @@ use pgbaton_core::mutants::{Mutant, plant};
 use pgbaton_core::scenario::Scenario;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is played under a number: a story, and the seed of its run.
+/// What is played under a seed: a story, and the seed of its own run.
 pub type Ground<'a> = &'a (dyn Fn(u64) -> (Scenario, u64) + Sync);
 
 /// How a bug was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caught {
-    /// The number under which it showed.
-    pub number: u64,
+    /// The seed under which it showed.
+    pub seed: u64,
     pub invariant: String,
     pub how: String,
 }
@@ -25,15 +25,15 @@ pub struct Hunted {
     /// Runs it took, or all there were.
     pub runs: u64,
     pub caught: Option<Caught>,
-    /// Numbers whose runs fail without any bug: they prove nothing about this one, and something about the rest.
+    /// Seeds whose runs fail without any bug: they prove nothing about this one, and something about the rest.
     pub sick: Vec<u64>,
 }
 
-/// Plays one number, with a planted bug or without.
-pub fn play(ground: Ground, number: u64, mutant: Option<Mutant>) -> Report {
-    let (scenario, seed) = ground(number);
+/// Plays one seed, with a planted bug or without.
+pub fn play(ground: Ground, seed: u64, mutant: Option<Mutant>) -> Report {
+    let (scenario, of_run) = ground(seed);
     plant(mutant);
-    let outcome = story::run(&scenario, seed);
+    let outcome = story::run(&scenario, of_run);
     plant(None);
     Report::of(outcome)
 }
@@ -48,19 +48,19 @@ pub fn blame(report: &Report) -> Option<(String, String)> {
     broken.or(unmet)
 }
 
-/// Plays numbers until the bug shows in one whose run holds without it.
-pub fn hunt(ground: Ground, mutant: Mutant, numbers: impl Iterator<Item = u64>, played: impl Fn()) -> Hunted {
+/// Plays seeds until the bug shows in one whose run holds without it.
+pub fn hunt(ground: Ground, mutant: Mutant, seeds: impl Iterator<Item = u64>, played: impl Fn()) -> Hunted {
     let mut hunted = Hunted { mutant, runs: 0, caught: None, sick: Vec::new() };
-    for number in numbers {
-        let blame_with = blame(&play(ground, number, Some(mutant)));
+    for seed in seeds {
+        let blame_with = blame(&play(ground, seed, Some(mutant)));
         hunted.runs += 1;
         played();
         let Some((invariant, how)) = blame_with else { continue };
-        if blame(&play(ground, number, None)).is_some() {
-            hunted.sick.push(number);
+        if blame(&play(ground, seed, None)).is_some() {
+            hunted.sick.push(seed);
             continue;
         }
-        hunted.caught = Some(Caught { number, invariant, how });
+        hunted.caught = Some(Caught { seed, invariant, how });
         break;
     }
     hunted

@@ -342,7 +342,7 @@ impl Scene<'_> {
         self.record.state == NodeState::Catchingup
             && match running.stranded {
                 Some(Stranded::WalRemoved) => true,
-                Some(Stranded::Forked) => same_timeline,
+                Some(Stranded::Forked) => same_timeline && !mutant!(TimelineNumbersCompared),
                 None => false,
             }
     }

@@ -23,7 +23,10 @@ pub fn examine(record: &mut GroupRecord, report: &Report) {
 
 /// The node has seen more than this record: numbers only rise, and they have risen past ours.
 fn knows_more(record: &GroupRecord, node: &NodeRecord, report: &Report) -> bool {
-    (report.epoch > record.epoch && !mutant!(EpochsNotCompared))
+    if mutant!(EpochsNotCompared) {
+        return false;
+    }
+    report.epoch > record.epoch
         || (!node.doubted && report.serial > node.assignment.serial)
         || report.contract.as_ref().is_some_and(|c| c.id.0 >= record.next_contract)
 }

@@ -1,32 +1,32 @@
 //! `pgbaton-sim mutants`: plants one bug after the other in the failover logic and shows what finds it. A simulator
-//! that lets one escape has a hole, in its judges, its plans or its models.
+//! that lets one escape has a hole: in its judges, its plans or its models.
 
+use super::seeds::Seeds;
 use clap::Args;
 use pgbaton_sim::report::TimelineStyle;
 
 #[derive(Debug, Args)]
 pub struct Mutants {
-    /// How many runs each bug is hunted for at most.
+    /// For how many seeds each bug is hunted at most.
     #[arg(long, value_name = "SEEDS", default_value_t = 2000)]
     budget: u64,
     /// Hunts this bug alone; may be given several times.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Hunts so many bugs out of all, others with each first seed.
+    /// Hunts so many of all bugs: which, follows from the first seed.
     #[arg(long, value_name = "N", conflicts_with = "only")]
     sample: Option<usize>,
-    /// The first seed.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// How many to hunt at a time; as many as there are processors when left out.
-    #[arg(long)]
-    jobs: Option<usize>,
-    /// Hunts in these stories, under one seed after the other, instead of in drawn ones.
+    #[command(flatten)]
+    seeds: Seeds,
+    /// Plays this seed alone.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "budget"])]
+    seed: Option<u64>,
+    /// Prints what happens under the seed, with the bug that `--only` names.
+    #[arg(long, value_enum, requires = "seed", requires = "only")]
+    timeline: Option<TimelineStyle>,
+    /// Hunts in these stories, each under one seed after the other, instead of in drawn ones.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     files: Vec<String>,
-    /// Plays the first seed alone, with the bug that `--only` names, and prints what happens.
-    #[arg(long, value_enum, requires = "only")]
-    timeline: Option<TimelineStyle>,
     /// Lists the bugs.
     #[arg(long)]
     list: bool,
@@ -52,44 +52,54 @@ mod hunting {
     use pgbaton_core::scenario::{Scenario, World, parse};
     use pgbaton_sim::hunt::{Ground, Hunted, hunt, hunt_all, play};
     use pgbaton_sim::report::TimelineStyle;
-    use std::num::NonZero;
+    use pgbaton_sim::soak;
+    use std::io::IsTerminal;
     use std::process::ExitCode;
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     type Timed = (Hunted, Duration);
 
     impl Mutants {
         pub fn main(self) -> ExitCode {
-            let mutants = match self.chosen() {
-                Ok(mutants) => mutants,
-                Err(why) => return bad_input(&why),
-            };
+            match self.run() {
+                Ok(exit) => exit,
+                Err(why) => bad_input(&why),
+            }
+        }
+
+        fn run(&self) -> Result<ExitCode, String> {
+            if self.seeds.time().is_some() {
+                return Err("a hunt has a budget in seeds: write --budget 500 instead of --for".into());
+            }
+            let mutants = self.chosen()?;
             if self.list {
                 println!("{}", list(&mutants));
-                return ExitCode::SUCCESS;
+                return Ok(ExitCode::SUCCESS);
             }
-            let stories = match self.stories() {
-                Ok(stories) => stories,
-                Err(why) => return bad_input(&why),
+            let stories = self.stories()?;
+            let ground = |seed: u64| match stories.len() as u64 {
+                0 => (soak::plan(seed), seed),
+                count => {
+                    let story = &stories[(seed % count) as usize];
+                    (story.clone(), story.seed + seed / count)
+                }
             };
-            let ground = |number: u64| {
-                let count = stories.len() as u64;
-                let scenario = stories[(number % count) as usize].clone();
-                let seed = scenario.seed + number / count;
-                (scenario, seed)
-            };
-            if let Some(style) = self.timeline {
-                return self.show(&ground, mutants[0], style);
+            if let (Some(seed), Some(style)) = (self.seed, self.timeline) {
+                return Ok(show(&ground, seed, mutants[0], style));
             }
             let began = now();
             let hunted = self.hunt(&ground, &mutants);
-            self.tell(&hunted, began.elapsed())
+            Ok(self.tell(&hunted, began.elapsed()))
         }
 
         fn chosen(&self) -> Result<Vec<Mutant>, String> {
             if let Some(count) = self.sample {
-                let from = (self.seed % Mutant::ALL.len() as u64) as usize;
-                return Ok(Mutant::ALL.iter().cycle().skip(from).take(count.min(Mutant::ALL.len())).copied().collect());
+                // A stride that shares no factor with their number goes through all of them.
+                let all = Mutant::ALL;
+                let first = self.seeds.first(self.budget) / 1_000_000;
+                let nth = |i: usize| all[((first + i as u64 * 17) % all.len() as u64) as usize];
+                return Ok((0..count.min(all.len())).map(nth).collect());
             }
             if self.only.is_empty() {
                 return Ok(Mutant::ALL.to_vec());
@@ -106,38 +116,31 @@ mod hunting {
                 let scenario = parse(file, &text).map_err(|e| e.to_string())?;
                 stories.extend(scenario.worlds.contains(&World::Sim).then_some(scenario));
             }
-            if stories.is_empty() {
-                return Err("none of these files is for the simulated world".into());
+            match stories.is_empty() && !self.files.is_empty() {
+                true => Err("none of these files is for the simulated world".into()),
+                false => Ok(stories),
             }
-            Ok(stories)
-        }
-
-        fn show(&self, ground: Ground, mutant: Mutant, style: TimelineStyle) -> ExitCode {
-            let (scenario, seed) = ground(self.seed);
-            let began = now();
-            let report = play(ground, self.seed, Some(mutant));
-            println!("with {}: {}\n", mutant.name(), mutant.breaks());
-            print!("{}", report.text(&scenario, seed, style, began.elapsed()));
-            if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
 
         fn hunt(&self, ground: Ground, mutants: &[Mutant]) -> Vec<Timed> {
-            let all = || std::thread::available_parallelism().map_or(1, NonZero::get);
-            let bar = ProgressBar::new(mutants.len() as u64);
-            let style = "{bar:30} {pos}/{len} bugs, {elapsed} {msg}";
-            bar.set_style(ProgressStyle::with_template(style).expect("the template is right"));
-            let runs = std::sync::atomic::AtomicU64::new(0);
+            let seeds: Vec<u64> = match self.seed {
+                Some(seed) => vec![seed],
+                None => self.seeds.list(self.budget).collect(),
+            };
+            hush_runs();
+            let bar = bar(mutants.len() as u64);
+            let runs = AtomicU64::new(0);
             let one = |mutant: Mutant| {
                 let played = || {
-                    let runs = runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+                    let runs = runs.fetch_add(1, Ordering::Relaxed) + 1;
                     bar.set_message(format!("{runs} runs, {}", mutant.name()));
                 };
                 let began = now();
-                let hunted = hunt(ground, mutant, self.seed..self.seed + self.budget, played);
+                let hunted = hunt(ground, mutant, seeds.iter().copied(), played);
                 bar.inc(1);
                 (hunted, began.elapsed())
             };
-            let hunted = hunt_all(self.jobs.unwrap_or_else(all), mutants, one);
+            let hunted = hunt_all(self.seeds.jobs(), mutants, one);
             bar.finish_and_clear();
             hunted
         }
@@ -147,34 +150,57 @@ mod hunting {
             let runs: u64 = hunted.iter().map(|(h, _)| h.runs).sum();
             let escaped: Vec<&str> =
                 hunted.iter().filter(|(h, _)| h.caught.is_none()).map(|(h, _)| h.mutant.name()).collect();
-            let caught = hunted.len() - escaped.len();
-            println!(
-                "{caught} of {} caught, median {} runs; {runs} runs in {:.0} s",
-                hunted.len(),
-                median(hunted).map_or("-".to_string(), |m| m.to_string()),
-                took.as_secs_f64()
-            );
-            if let Some((mutant, number)) = hunted.iter().find_map(|(h, _)| Some((h.mutant, h.caught.as_ref()?.number)))
-            {
-                println!("replay one: {}", self.replay(mutant, number));
-            }
+            let median = median(hunted).map_or("-".to_string(), |m| m.to_string());
+            let (caught, took) = (hunted.len() - escaped.len(), took.as_secs_f64());
+            println!("{caught} of {} caught, median {median} seeds; {runs} runs in {took:.0} s", hunted.len());
             let mut sick: Vec<u64> = hunted.iter().flat_map(|(h, _)| h.sick.iter().copied()).collect();
             sick.sort_unstable();
             sick.dedup();
             if !sick.is_empty() {
-                println!("these fail without any planted bug: {sick:?}");
+                println!("fail without any planted bug, and prove nothing: {sick:?}");
             }
-            if !escaped.is_empty() {
-                println!("escaped: {}", escaped.join(", "));
+            if let Some((hunted, seed)) = hunted.iter().find_map(|(h, _)| Some((h, h.caught.as_ref()?.seed))) {
+                println!("replay: {}", self.replay(hunted.mutant, seed));
             }
-            if escaped.is_empty() && sick.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if escaped.is_empty() {
+                return ExitCode::SUCCESS;
+            }
+            println!("escaped: {}", escaped.join(", "));
+            ExitCode::FAILURE
         }
 
-        fn replay(&self, mutant: Mutant, number: u64) -> String {
+        fn replay(&self, mutant: Mutant, seed: u64) -> String {
             let files =
                 if self.files.is_empty() { String::new() } else { format!(" --files {}", self.files.join(" ")) };
-            format!("pgbaton-sim mutants --only {} --seed {number} --timeline full{files}", mutant.name())
+            format!("pgbaton-sim mutants --only {} --seed {seed} --timeline full{files}", mutant.name())
         }
+    }
+
+    fn show(ground: Ground, seed: u64, mutant: Mutant, style: TimelineStyle) -> ExitCode {
+        let (scenario, of_run) = ground(seed);
+        let began = now();
+        let report = play(ground, seed, Some(mutant));
+        println!("with {}: {}\n", mutant.name(), mutant.breaks());
+        print!("{}", report.text(&scenario, of_run, style, began.elapsed()));
+        if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn bar(length: u64) -> ProgressBar {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(length) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{elapsed} [{wide_bar}] {pos} of {len} bugs, {msg}");
+        bar.set_style(style.expect("the template is right"));
+        bar
+    }
+
+    /// A run that panics is a finding, told in the table; how it came to it is told by a replay.
+    fn hush_runs() {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            if !thread.name().is_some_and(|name| name.starts_with("seed-")) {
+                loud(panic);
+            }
+        }));
     }
 
     fn new_table() -> Table {
@@ -192,10 +218,10 @@ mod hunting {
 
     fn table(hunted: &[Timed]) -> Table {
         let mut table = new_table();
-        table.set_header(["bug", "caught by", "seed", "runs", "seconds"]);
+        table.set_header(["bug", "caught by", "seed", "seeds", "seconds"]);
         for (hunted, took) in hunted {
             let (by, seed) = match &hunted.caught {
-                Some(caught) => (caught.invariant.clone(), caught.number.to_string()),
+                Some(caught) => (caught.invariant.clone(), caught.seed.to_string()),
                 None => ("ESCAPED".to_string(), "-".to_string()),
             };
             let seconds = format!("{:.1}", took.as_secs_f64());
@@ -204,7 +230,7 @@ mod hunting {
         table
     }
 
-    /// Of those that were caught.
+    /// How many seeds it took, of those that were caught.
     fn median(hunted: &[Timed]) -> Option<u64> {
         let mut runs: Vec<u64> = hunted.iter().filter(|(h, _)| h.caught.is_some()).map(|(h, _)| h.runs).collect();
         runs.sort_unstable();

@@ -78,6 +78,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// it changes.
     fn unlearn(&mut self, step: &Step) {
         match step {
+            _ if mutant!(UnsureStepIsUndone) => {}
             Step::Follow(_) => self.memory.following = None,
             Step::Admit(_) => self.memory.admitted = None,
             Step::AdvanceSlots(_) => self.memory.advanced = None,

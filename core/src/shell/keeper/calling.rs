@@ -172,7 +172,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                     self.pause_calls(now);
                     return;
                 }
-                self.heard = self.heard.max(if mutant!(LeaseFromAnswer) { now } else { call.sent });
+                self.heard = self.heard.max(call.sent);
                 self.memory.closing_alone = false;
                 if call.state == state {
                     self.outbox.passed.clear();
