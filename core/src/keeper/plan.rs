@@ -321,7 +321,7 @@ impl Scene<'_> {
     }
 
     /// The running standby holds WAL that its upstream never had: it would ask for the same in vain for ever. A newer
-    /// timeline than the upstream's is no proof: the follower may know of a promotion before the monitor does.
+    /// timeline than the upstream's is no proof while it streams: it may know of a promotion before the monitor does.
     fn diverges(&self, running: &Running, upstream: &Upstream) -> bool {
         let Position { tli, lsn } = running.position;
         if mutant!(RewindBeforeCheckpoint) {
@@ -331,7 +331,7 @@ impl Scene<'_> {
         let foreign = |own: &Control| theirs.end_of(own.history.tli).is_some() && !theirs.is_kin(&own.history);
         match theirs.end_of(tli) {
             Some(end) => lsn > end || self.facts.control().is_some_and(foreign),
-            None => tli < theirs.tli,
+            None => tli < theirs.tli || !running.receiver.as_ref().is_some_and(|r| r.streaming),
         }
     }
 
@@ -557,6 +557,19 @@ mod tests {
         assert_eq!(names(&rewind), ["keep aside", "mark", "rewind", "mark", "follow", "start", "admit"]);
         let memory = Memory { inspected: Some((fork, None)), ..Memory::default() };
         assert_eq!(names(&plan(&record, &down(), &memory)), ["follow", "start", "admit"]);
+    }
+
+    #[test]
+    fn a_standby_on_a_timeline_of_its_own_is_rewound_and_one_that_is_ahead_of_the_monitor_is_left_alone() {
+        let mut facts = standby();
+        let Server::Up(running) = &mut facts.server else { unreachable!() };
+        (running.position.tli, running.receiver) = (Timeline(9), None);
+        let record = told(record(NodeState::ReportLsn, None), NodeState::Catchingup, None);
+        assert_eq!(names(&plan(&record, &facts, &Memory::default())), ["stop"]);
+        let Server::Up(running) = &mut facts.server else { unreachable!() };
+        running.receiver =
+            Some(Receiver { streaming: true, tli: Timeline(9), last_message: std::time::Duration::ZERO });
+        assert_eq!(names(&plan(&record, &facts, &Memory::default())), ["follow"]);
     }
 
     #[test]
