@@ -5,7 +5,7 @@ NOTE := scenarios/failover/operations-note.toml
 LIVE := target/release/pgbaton-live
 SIM := target/sim/pgbaton-sim
 
-.PHONY: demo test deps build lint live live-all postgres-17
+.PHONY: demo test deps build lint live live-all mutants mutants-sample postgres-17
 
 # The operations note on real PostgreSQL servers, then the same file in simulation.
 demo: deps build
@@ -13,6 +13,7 @@ demo: deps build
 
 test: deps postgres-17 lint
 	cargo test --workspace --locked
+	$(MAKE) mutants-sample
 	$(MAKE) live
 
 # Stories with real processes and servers: those that have been seen to pass there, within the time CI has.
@@ -23,17 +24,25 @@ LIVE_STORIES := $(filter-out %/reused-pid.toml,$(wildcard scenarios/durability/*
 live: build
 	$(LIVE) run --jobs 2 $(LIVE_STORIES)
 
+# Bugs planted in the failover logic, each of which must be found: others with each commit, and all of them.
+mutants-sample: build
+	$(SIM) mutants --sample 6 --from-commit $(shell git rev-parse HEAD)
+
+mutants: build
+	$(SIM) mutants
+
 # Every scenario that has a live side.
 live-all: build
 	$(LIVE) run $$(find scenarios -name '*.toml' | sort)
 
 build:
 	cargo build --release --locked --package pgbaton
-	cargo build --profile sim --locked --package pgbaton-sim
+	cargo build --profile sim --locked --package pgbaton-sim --features mutants
 
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --package pgbaton-sim --all-targets --features mutants --locked -- -D warnings
 
 # What a fresh Debian or Ubuntu lacks.
 deps:

@@ -11,6 +11,7 @@ pub mod check;
 pub mod keeper;
 pub mod model;
 pub mod monitor;
+pub mod mutants;
 pub mod ports;
 pub mod scenario;
 pub mod shell;

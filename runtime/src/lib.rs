@@ -6,3 +6,8 @@ pub mod live;
 pub mod ports;
 pub mod postgres;
 pub mod service;
+
+const _: () = assert!(
+    !pgbaton_core::mutants::PLANTED,
+    "pgbaton-core has planted bugs in it (feature `mutants`); build pgbaton-sim with that feature alone, by --package pgbaton-sim"
+);

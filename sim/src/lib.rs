@@ -10,6 +10,7 @@
 //! - `story/`    plays a scenario file and collects its trace
 //! - `shrink/`   makes a failing story smaller
 //! - `soak`      many drawn stories, and what they came to
+//! - `hunt`      plays with planted bugs, in a build that takes them
 
 #[cfg(not(madsim))]
 compile_error!(
@@ -18,6 +19,8 @@ compile_error!(
 
 pub mod clients;
 pub mod disk;
+#[cfg(feature = "mutants")]
+pub mod hunt;
 pub mod net;
 pub mod ports;
 pub mod postgres;

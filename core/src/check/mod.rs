@@ -7,6 +7,7 @@ mod contracts;
 mod convergence;
 mod degraded_first;
 mod earned_destruction;
+mod enforced_is_recorded;
 mod epochs_rise;
 mod fence_first;
 mod identity;
@@ -35,6 +36,7 @@ mod succession;
 #[cfg(test)]
 mod testing;
 pub mod trace;
+mod wal_kept_aside;
 
 use serde::Serialize;
 
@@ -88,6 +90,7 @@ use Sense::*;
 const CHECKERS: &[Checker] = &[
     promise("no acknowledged write is lost", &[], no_lost_write::check),
     checker("nobody works alone before it is recorded", &[Servers, Contracts], degraded_first::check),
+    checker("what a primary enforces is on record", &[Servers, Contracts], enforced_is_recorded::check),
     promise("no write that was read is lost", &[Reads], no_lost_read::check),
     checker("at most one node acknowledges writes", &[], one_primary::check),
     checker("epochs only rise", &[], epochs_rise::monitor),
@@ -100,6 +103,7 @@ const CHECKERS: &[Checker] = &[
     checker("configuration agrees", &[Configuration, Ends], configuration::check),
     checker("one database per group", &[Keepers, Configuration], identity::check),
     promise("destruction is earned", &[Wal], earned_destruction::check),
+    checker("what a rewind takes away is kept", &[Wal], wal_kept_aside::check),
     checker("every move is legal", &[], legal_edges::check),
     promise("the old primary is fenced first", &[Servers, Keepers], fence_first::check),
     checker("what is kept and repeated is bounded", &[Configuration], bounded::check),

@@ -23,7 +23,7 @@ pub struct Trace {
 pub enum Sense {
     /// Which servers are open and what their backends work under: `Opened`, `Closed`, `Names`.
     Servers,
-    /// What becomes of the log: `Branched`, `Received`, `Rebuilt`.
+    /// What becomes of the log: `Branched`, `Received`, `KeptAside`, `Rebuilt`.
     Wal,
     /// What keepers store: `Stored`.
     Keepers,
@@ -164,6 +164,11 @@ pub enum Kind {
     Received {
         node: String,
         from: String,
+    },
+    /// The WAL of these writes was copied to a place that a rewind or a clone doesn't touch.
+    KeptAside {
+        node: String,
+        ids: BTreeSet<u64>,
     },
     /// A rewind or a clone replaced a directory; these writes were in it and are not in its successor.
     Rebuilt {

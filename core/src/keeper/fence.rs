@@ -2,6 +2,7 @@
 //! staying open would be pointless or dangerous.
 
 use crate::model::{Contract, Facts, KeeperRecord, Moment, Server};
+use crate::mutant;
 use std::time::Duration;
 
 /// Enough members stream from here to acknowledge: then at most n - k of them can have been sealed, and
@@ -20,11 +21,14 @@ pub fn sees_members(contract: &Contract, facts: &Facts) -> bool {
 /// nobody is promoted before it has ended. Any other without a contract stays open: that it acknowledges alone was
 /// recorded at the monitor before, so nobody is promoted in its place without an operator's recorded consent.
 pub fn closes_at(record: &KeeperRecord, heard: Moment, seen: Moment, patience: Duration) -> Option<Moment> {
-    if !record.state.is_writable() {
+    if !record.state.is_writable() || mutant!(FenceNeverArms) {
         return None;
     }
     if record.contract.as_ref().is_some_and(|c| !c.is_none()) {
-        return Some(heard.max(seen) + patience);
+        return Some(heard.max(if mutant!(LonelyPrimaryCloses) { heard } else { seen }) + patience);
+    }
+    if lease(record).is_none() && mutant!(LonelyPrimaryCloses) {
+        return Some(heard + patience);
     }
     Some(heard + lease(record)?)
 }
@@ -32,6 +36,9 @@ pub fn closes_at(record: &KeeperRecord, heard: Moment, seen: Moment, patience: D
 /// When a keeper that has just begun is to take the monitor as heard last. A lease is counted by who was told of it:
 /// what an earlier life knew of it is lost, so all there is left is the time in which the monitor answers if it can.
 pub fn heard_before(record: &KeeperRecord, now: Moment, call_timeout: Duration) -> Moment {
+    if mutant!(LeaseOutlivesKeeper) {
+        return now;
+    }
     now - lease(record).unwrap_or_default().saturating_sub(call_timeout)
 }
 
@@ -46,13 +53,13 @@ fn lease(record: &KeeperRecord) -> Option<Duration> {
 /// from the monitor in this one: the lease may have ended, and the role moved.
 pub fn closed_by_crash(record: &KeeperRecord, facts: &Facts, heard: bool) -> bool {
     let under_contract = record.contract.as_ref().is_some_and(|c| !c.is_none());
-    let bound = under_contract || (lease(record).is_some() && !heard);
+    let bound = under_contract || (lease(record).is_some() && !heard && !mutant!(LeaseOutlivesKeeper));
     let closed = match &facts.server {
         Server::Down => true,
         Server::Up(running) => running.in_recovery,
         Server::Starting | Server::Stuck { .. } => false,
     };
-    record.state.is_writable() && bound && closed
+    record.state.is_writable() && bound && closed && !mutant!(OpensAfterCrash)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Carries out one step through the ports.
 
 use crate::keeper::step::{Outcome, Step};
-use crate::model::{Contract, Facts, NodeId};
+use crate::model::{Contract, Facts, NodeId, Position};
+use crate::mutant;
 use crate::ports::{Clock, Names, PgError, Postgres};
 use futures_util::future::{Either, select};
 use std::pin::pin;
@@ -39,6 +40,11 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
         }
         Step::Fetch(lsn) => pg.holds(lsn).await?,
         Step::AdvanceSlots(lsn) => pg.advance_slots(lsn).await?,
+        Step::Seal(_) if mutant!(VoteByReplay) => {
+            let replayed = pg.look().await.running().map(|r| r.replayed);
+            let end = pg.seal().await?;
+            return Ok(Outcome::Sealed(Position { lsn: replayed.unwrap_or(end.lsn).min(end.lsn), ..end }));
+        }
         Step::Seal(_) => {
             let patience = pin!(clock.sleep_until(clock.now() + SEAL));
             return match select(pin!(pg.seal()), patience).await {
@@ -47,7 +53,9 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
             };
         }
         Step::Enforce(contract) => pg.set_names(&Names(contract.standby_names())).await?,
+        Step::Prove(_) if mutant!(ReloadConfirmsContract) => {}
         Step::Prove(_) => pg.names_in_force().await?,
+        Step::AwaitMembers(_) if mutant!(MembersNotAwaited) => {}
         Step::AwaitMembers(contract) => await_members(&contract, clock, pg).await?,
         Step::Promote(timeline) => pg.promote(timeline).await?,
         Step::Checkpoint => pg.checkpoint().await?,

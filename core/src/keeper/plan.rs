@@ -1,9 +1,11 @@
 //! From what a node is, what it shall be and what is there: the next steps. Pure; called again whenever
 //! one of the three has changed, so every plan may be cut short at any step.
 
+use crate::keeper::fence;
 use crate::keeper::lineage::{self, Rejoin};
 use crate::keeper::step::Step;
 use crate::model::*;
+use crate::mutant;
 use crate::ports::{StartAs, StopMode};
 
 /// What a keeper knows and forgets when its process ends.
@@ -60,7 +62,7 @@ const SEGMENT: u64 = 16 << 20;
 /// A new primary under a contract is open before its members have come over to it: without it they could not, and
 /// commits wait.
 fn opens_at_once(contract: &Contract, hop: NodeState) -> bool {
-    contract.is_none() || hop == NodeState::WaitPrimary
+    contract.is_none() || hop == NodeState::WaitPrimary || mutant!(OpensAfterCrash)
 }
 
 fn steps(steps: Vec<Step>) -> Plan {
@@ -203,7 +205,10 @@ impl Scene<'_> {
             (Server::Up(r), _) if !r.in_recovery => vec![Step::Enforce(contract.clone())],
             (Server::Up(r), NodeState::StopReplication) => self.promote(&contract, r.position.tli),
             (Server::Up(_), _) => self.reopen(&contract, hop),
-            (Server::Down, NodeState::Init) if matches!(self.facts.directory, Directory::Absent) => {
+            (Server::Down, state)
+                if matches!(self.facts.directory, Directory::Absent)
+                    && (state == NodeState::Init || mutant!(InitdbOverLostDirectory)) =>
+            {
                 vec![Step::Create, Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
             (Server::Down, NodeState::StopReplication) if !self.was_promoted() => {
@@ -277,10 +282,13 @@ impl Scene<'_> {
             return Plan { then: None, ..self.open(self.record.state) };
         };
         let mut plan = vec![];
-        if self.record.contract.as_ref() != Some(&contract) {
+        let alone = mutant!(DegradeUnrecorded) && !fence::sees_members(&contract, self.facts);
+        let contract = if alone { Contract::none(contract.id) } else { contract };
+        let news = self.record.contract.as_ref() != Some(&contract);
+        if news {
             plan.push(Step::Remember(contract.clone()));
         }
-        let applied = self.memory.applied == Some(contract.id);
+        let applied = self.memory.applied == Some(contract.id) && !(mutant!(DegradeUnrecorded) && news);
         if !applied {
             plan.extend([Step::Enforce(contract.clone()), Step::Prove(contract.clone())]);
         }
@@ -313,14 +321,17 @@ impl Scene<'_> {
     }
 
     /// The running standby holds WAL that its upstream never had: it would ask for the same in vain for ever. A newer
-    /// timeline than the upstream's is no proof: the follower may know of a promotion before the monitor does.
+    /// timeline than the upstream's is no proof while it streams: it may know of a promotion before the monitor does.
     fn diverges(&self, running: &Running, upstream: &Upstream) -> bool {
         let Position { tli, lsn } = running.position;
+        if mutant!(RewindBeforeCheckpoint) {
+            return false;
+        }
         let theirs = &upstream.history;
         let foreign = |own: &Control| theirs.end_of(own.history.tli).is_some() && !theirs.is_kin(&own.history);
         match theirs.end_of(tli) {
             Some(end) => lsn > end || self.facts.control().is_some_and(foreign),
-            None => tli < theirs.tli,
+            None => tli < theirs.tli || !running.receiver.as_ref().is_some_and(|r| r.streaming),
         }
     }
 
@@ -331,7 +342,7 @@ impl Scene<'_> {
         self.record.state == NodeState::Catchingup
             && match running.stranded {
                 Some(Stranded::WalRemoved) => true,
-                Some(Stranded::Forked) => same_timeline,
+                Some(Stranded::Forked) => same_timeline && !mutant!(TimelineNumbersCompared),
                 None => false,
             }
     }
@@ -356,12 +367,14 @@ impl Scene<'_> {
         ];
         let clone = |aside: Option<(Position, Lsn)>| {
             let mut plan = self.stopped();
+            let aside = aside.filter(|_| !mutant!(WalNotKeptAside));
             plan.extend(aside.map(|(fork, end)| Step::KeepAside(fork, end)));
             plan.extend([Step::Mark(Rebuild::Clone), Step::Clone(upstream.clone()), Step::Clear]);
             plan.extend(follow.clone());
             Plan { steps: plan, then }
         };
-        if self.record.rebuild.is_some() {
+        let unmarked = |rebuild: &Rebuild| !(mutant!(StartsHalfClone) && *rebuild == Rebuild::Clone);
+        if self.record.rebuild.as_ref().is_some_and(unmarked) {
             return clone(None);
         }
         let control = match (&self.facts.directory, &self.facts.server) {
@@ -387,6 +400,7 @@ impl Scene<'_> {
                     Step::Clear,
                 ];
                 plan.extend(follow);
+                plan.retain(|step| !(mutant!(WalNotKeptAside) && matches!(step, Step::KeepAside(..))));
                 plan
             }
         };
@@ -543,6 +557,19 @@ mod tests {
         assert_eq!(names(&rewind), ["keep aside", "mark", "rewind", "mark", "follow", "start", "admit"]);
         let memory = Memory { inspected: Some((fork, None)), ..Memory::default() };
         assert_eq!(names(&plan(&record, &down(), &memory)), ["follow", "start", "admit"]);
+    }
+
+    #[test]
+    fn a_standby_on_a_timeline_of_its_own_is_rewound_and_one_that_is_ahead_of_the_monitor_is_left_alone() {
+        let mut facts = standby();
+        let Server::Up(running) = &mut facts.server else { unreachable!() };
+        (running.position.tli, running.receiver) = (Timeline(9), None);
+        let record = told(record(NodeState::ReportLsn, None), NodeState::Catchingup, None);
+        assert_eq!(names(&plan(&record, &facts, &Memory::default())), ["stop"]);
+        let Server::Up(running) = &mut facts.server else { unreachable!() };
+        running.receiver =
+            Some(Receiver { streaming: true, tli: Timeline(9), last_message: std::time::Duration::ZERO });
+        assert_eq!(names(&plan(&record, &facts, &Memory::default())), ["follow"]);
     }
 
     #[test]

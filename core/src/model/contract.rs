@@ -6,6 +6,7 @@
 //! acknowledgements that is the case exactly when at least n - k + 1 members are sealed.
 
 use crate::model::ids::NodeId;
+use crate::mutant;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -43,6 +44,9 @@ impl Contract {
     /// Whether these nodes, once sealed, meet every set of members able to acknowledge a commit.
     pub fn proven_by(&self, sealed: &BTreeSet<NodeId>) -> bool {
         let sealed_members = self.members.intersection(sealed).count();
+        if mutant!(MajorityOfMembers) {
+            return self.k > 0 && sealed_members * 2 > self.members.len();
+        }
         self.k > 0 && sealed_members + self.k as usize > self.members.len()
     }
 
@@ -55,6 +59,9 @@ impl Contract {
     pub fn standby_names(&self) -> String {
         if self.is_none() {
             return String::new();
+        }
+        if mutant!(AnyStandbyAcknowledges) {
+            return format!("ANY {} (*)", self.k);
         }
         let names: Vec<String> = self.members.iter().map(|m| m.standby_name()).collect();
         format!("ANY {} ({})", self.k, names.join(", "))
@@ -115,7 +122,11 @@ impl InForce {
 
     /// The durability law: every contract that may be in force is proven by these sealed nodes.
     pub fn proven_by(&self, sealed: &BTreeSet<NodeId>) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|c| c.proven_by(sealed))
+        if mutant!(NewestContractOnly) {
+            return self.latest().is_some_and(|c| c.proven_by(sealed));
+        }
+        let counts = |c: &&Contract| !(mutant!(PromoteOverWaitPrimary) && c.is_none());
+        !self.0.is_empty() && self.0.iter().filter(counts).all(|c| c.proven_by(sealed))
     }
 
     /// A writable primary could acknowledge commits without any standby.

@@ -5,6 +5,7 @@ use crate::model::*;
 use crate::monitor::edit::apply;
 use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, Group, Monitor};
+use crate::mutant;
 use crate::wire::{Again, Answer, Register};
 
 /// Holds the report against the record, before anything else is taken from it.
@@ -22,6 +23,9 @@ pub fn examine(record: &mut GroupRecord, report: &Report) {
 
 /// The node has seen more than this record: numbers only rise, and they have risen past ours.
 fn knows_more(record: &GroupRecord, node: &NodeRecord, report: &Report) -> bool {
+    if mutant!(EpochsNotCompared) {
+        return false;
+    }
     report.epoch > record.epoch
         || (!node.doubted && report.serial > node.assignment.serial)
         || report.contract.as_ref().is_some_and(|c| c.id.0 >= record.next_contract)

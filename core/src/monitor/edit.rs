@@ -2,6 +2,8 @@
 
 use crate::model::*;
 use crate::monitor::view::View;
+use crate::mutant;
+use std::collections::BTreeSet;
 
 /// What a rule or a command wants changed. A closed list, so that every way to change a group is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +87,10 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         Edit::Assign(id, goal) => node(record, *id).assignment.goal = *goal,
         Edit::Enforce(terms) => {
             let contract = contract(record, terms);
+            if mutant!(ContractLeavesWhenTold) {
+                record.in_force = InForce::only(contract);
+                return;
+            }
             record.in_force.add(contract);
         }
         Edit::Confirm(id) => {
@@ -129,6 +135,9 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         Edit::Force(id) => node(record, *id).forced = true,
         Edit::Forget(id) => {
             record.nodes.remove(id);
+            if mutant!(DropLeavesContract) {
+                record.in_force = without(&record.in_force, *id);
+            }
         }
     }
 }
@@ -148,6 +157,17 @@ fn change_transfer(transfer: &mut Transfer, edit: &Edit) {
         Edit::Prefer(node) => transfer.preferred = *node,
         _ => unreachable!("only edits of a transfer come here"),
     }
+}
+
+/// For a planted bug: the same contracts, as if this node had never been a member.
+fn without(in_force: &InForce, node: NodeId) -> InForce {
+    let mut rest = InForce::default();
+    for contract in in_force.iter() {
+        let members: BTreeSet<NodeId> = contract.members.iter().copied().filter(|m| *m != node).collect();
+        let k = contract.k.min(members.len() as u32);
+        rest.add(if k == 0 { Contract::none(contract.id) } else { Contract::any(contract.id, k, members) });
+    }
+    rest
 }
 
 fn contract(record: &mut GroupRecord, terms: &Terms) -> Contract {
@@ -213,7 +233,7 @@ fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignment {
             _ => None,
         },
         fetch: transfer.and_then(|t| t.fetch).filter(|_| goal == FastForward).map(|(_, lsn)| lsn),
-        timeline: promoted.then_some(Timeline(record.last_timeline)),
+        timeline: (promoted && !mutant!(TimelineReused)).then_some(Timeline(record.last_timeline)),
         lease_ms: leased.then_some(view.settings.async_lease.as_millis() as u64),
         wal_floor: record.wal_floor.filter(|_| source.is_some()),
         formation: view.formation.clone(),

@@ -6,6 +6,7 @@
 use crate::model::*;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
+use crate::mutant;
 use std::collections::BTreeSet;
 
 /// A node that can win, and what it must do first.
@@ -31,14 +32,23 @@ impl<'a> View<'a> {
 
     /// Where a node's vote of this epoch ends, on the lineage of the group.
     pub fn vote(&self, node: &NodeRecord) -> Option<Position> {
-        let seal = node.seal.filter(|s| s.epoch == self.record.epoch)?;
+        let seal = node.seal.filter(|s| s.epoch == self.record.epoch || mutant!(OldVoteCounts));
+        if seal.is_none() && mutant!(ReportsCount) {
+            return self.running(node.id).map(|r| r.position);
+        }
+        let seal = seal?;
+        if mutant!(ForkMayVote) {
+            return Some(seal.position);
+        }
         let on_lineage = self.record.history.as_ref().is_some_and(|h| h.contains(seal.position));
         (on_lineage && self.is_kin(node.id)).then_some(seal.position)
     }
 
     /// Whether a node that holds WAL up to `lsn` holds every acknowledged commit: by the votes that end there or before.
     pub fn proves(&self, lsn: Lsn) -> bool {
-        let within = |n: &&NodeRecord| self.vote(n).is_some_and(|p| p.lsn <= lsn);
+        let unasked = |n: &NodeRecord| mutant!(MaintenanceCounts) && n.goal() == NodeState::Maintenance;
+        let within =
+            |n: &&NodeRecord| unasked(n) || self.vote(n).is_some_and(|p| p.lsn <= lsn || mutant!(VotesNotCompared));
         let set: BTreeSet<NodeId> = self.record.nodes.values().filter(within).map(|n| n.id).collect();
         self.record.in_force.proven_by(&set)
     }
@@ -46,7 +56,10 @@ impl<'a> View<'a> {
     /// Whether an election could be won if every voter that is heard gave its vote now.
     pub fn election_could_succeed(&self, old: NodeId) -> bool {
         let could_vote = |n: &&NodeRecord| self.vote(n).is_some() || (self.is_heard(n.id) && self.is_kin(n.id));
-        let set: BTreeSet<NodeId> = self.voters(old).filter(could_vote).map(|n| n.id).collect();
+        let mut set: BTreeSet<NodeId> = self.voters(old).filter(could_vote).map(|n| n.id).collect();
+        if mutant!(MaintenanceCounts) {
+            set.extend(self.record.nodes.values().filter(|n| n.goal() == NodeState::Maintenance).map(|n| n.id));
+        }
         self.record.in_force.proven_by(&set)
     }
 
@@ -78,7 +91,8 @@ impl<'a> View<'a> {
         let rank = |(n, p): &(&NodeRecord, Position)| {
             let passed_over = transfer.passed_over.contains(&n.id);
             let named = transfer.preferred == Some(n.id);
-            (!passed_over, named, n.candidate_priority, p.lsn, std::cmp::Reverse(n.id))
+            let lsn = if mutant!(VotesNotCompared) { Lsn::ZERO } else { p.lsn };
+            (!passed_over, named, n.candidate_priority, lsn, std::cmp::Reverse(n.id))
         };
         standing.into_iter().max_by_key(rank)
     }
@@ -106,11 +120,13 @@ impl<'a> View<'a> {
         let sources = self.voters(transfer.old).filter(can_serve);
         let further = sources.filter_map(|n| Some((n, self.vote(n)?))).filter(|(_, p)| p.lsn > position.lsn);
         let most = further.max_by_key(|(n, p)| (p.lsn, std::cmp::Reverse(n.id)));
+        let most = most.filter(|_| !mutant!(VotesNotCompared));
         let target = most.map_or(position.lsn, |(_, p)| p.lsn);
         if !self.proves(target) && !self.is_waived(transfer) {
             return None;
         }
-        Some(Winner { node: node.id, fetch: most.map(|(n, p)| (n.id, p.lsn)) })
+        let source = |n: &NodeRecord| if mutant!(FetchFromSelf) { node.id } else { n.id };
+        Some(Winner { node: node.id, fetch: most.map(|(n, p)| (source(n), p.lsn)) })
     }
 
     /// Without proof, everybody who lives has voted, or had the time to.

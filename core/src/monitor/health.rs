@@ -5,6 +5,7 @@
 //! time the operator has set, and only if its Postgres doesn't answer either.
 
 use crate::model::{Facts, Moment, MonitorSettings, Report, Server};
+use crate::mutant;
 use crate::ports::Probe;
 
 /// All that is volatile about a node; a restarted monitor starts with none of it.
@@ -68,7 +69,7 @@ impl Pulse {
             Some(last) => (report.session, report.seq) > (last.session, last.seq),
             None => (report.session, report.moves) >= self.on_record,
         };
-        if !newer {
+        if !newer && !mutant!(StaleSessionIsNews) {
             return false;
         }
         self.heard = Some(now);
@@ -107,9 +108,8 @@ impl Pulse {
             return Life::Lost("its keeper's connection broke and its Postgres refuses connections");
         }
         let patience = settings.node_considered_unhealthy_timeout;
-        if self.is_mute(now, settings)
-            && matches!(self.probed_since(self.last_sign()), Some(Probe::Silent | Probe::Refused))
-        {
+        let no_answer = || matches!(self.probed_since(self.last_sign()), Some(Probe::Silent | Probe::Refused));
+        if self.is_mute(now, settings) && (no_answer() || mutant!(SilenceIsDeath)) {
             return Life::Lost("it is silent and its Postgres doesn't answer");
         }
         match self.facts().map(|f| &f.server) {

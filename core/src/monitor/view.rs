@@ -2,6 +2,7 @@
 
 use crate::model::*;
 use crate::monitor::health::{Life, Pulse};
+use crate::mutant;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -90,9 +91,10 @@ impl<'a> View<'a> {
     pub fn can_be_source(&self, primary: NodeId) -> bool {
         let lineage = self.record.history.as_ref().map(|h| h.tli);
         self.record.transfer.is_none()
-            && self
-                .running(primary)
-                .is_some_and(|r| r.checkpoint_tli == r.position.tli && lineage == Some(r.position.tli))
+            && self.running(primary).is_some_and(|r| {
+                let checkpointed = r.checkpoint_tli == r.position.tli || mutant!(RewindBeforeCheckpoint);
+                checkpointed && lineage == Some(r.position.tli)
+            })
     }
 
     /// By the standby's own account WAL arrives: its upstream is alive, whatever we can see of it.
@@ -117,6 +119,7 @@ impl<'a> View<'a> {
     /// Its WAL is part of the lineage of the node that was opened last.
     pub fn is_on_lineage(&self, node: NodeId) -> bool {
         match (&self.record.history, self.running(node)) {
+            _ if mutant!(ForkMayVote) => true,
             (Some(history), Some(running)) => history.contains(running.position) && self.is_kin(node),
             _ => false,
         }
@@ -139,6 +142,7 @@ impl<'a> View<'a> {
         };
         match node.goal() {
             NodeState::Secondary => {}
+            NodeState::WaitMaintenance | NodeState::Maintenance if mutant!(MaintenanceCounts) => {}
             NodeState::WaitMaintenance | NodeState::Maintenance => return Some("it goes to maintenance"),
             NodeState::Dropped => return Some("it is being dropped"),
             _ => return Some("it is no longer to be a secondary"),
@@ -160,6 +164,9 @@ impl<'a> View<'a> {
         }
         if self.is_open(standby) {
             return Some("its Postgres has left recovery behind our back");
+        }
+        if mutant!(StalledStandbyCounts) {
+            return None;
         }
         let stalled = self.pulse(standby)?.unlisted_since?;
         (self.now.since(stalled) >= self.settings.standby_stall_timeout).then_some("it doesn't stream from the primary")
@@ -209,7 +216,7 @@ impl<'a> View<'a> {
             Life::Ill(_) | Life::Alive if reopens && in_time => None,
             Life::Lost(why) => {
                 // Asymmetric cuts: what its standby still receives proves that it lives.
-                let seen = self.record.standbys().any(|s| self.receives(s.id));
+                let seen = !mutant!(SilenceIsDeath) && self.record.standbys().any(|s| self.receives(s.id));
                 (!seen || self.pulse(primary.id).is_some_and(Pulse::died)).then_some(why)
             }
             Life::Ill(why) => Some(why),

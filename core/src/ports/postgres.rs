@@ -97,7 +97,8 @@ pub trait Postgres: Send + Sync + 'static {
     /// The end of local WAL on `fork`'s timeline when there is a record past `fork`; stopped server only.
     fn wal_past(&self, fork: Position) -> impl Future<Output = Result<Option<Lsn>, PgError>> + Send;
 
-    /// Copies the WAL from `fork` on to a place that survives a rewind or clone; gives that place.
+    /// Copies all WAL from `fork` on, of this timeline and of those after it, to a place that survives a rewind or
+    /// clone; gives that place, which is named after the fork and `end`.
     fn keep_aside(&self, fork: Position, end: Lsn) -> impl Future<Output = Result<String, PgError>> + Send;
 
     /// pg_rewind against a running source. Stopped server only.

@@ -4,6 +4,7 @@ use super::race::{Task, poll_list};
 use crate::model::*;
 use crate::monitor::state::{Effects, Input, Monitor, MonitorRecord};
 use crate::monitor::{Group, rows};
+use crate::mutant;
 use crate::ports::{CallId, Change, Clock, Door, DoorEvent, Probe, Store, StoreError};
 use crate::wire::{self, Answer, EventRow, Request};
 use std::collections::{BTreeMap, VecDeque};
@@ -246,7 +247,12 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         let now = self.clock.now();
         self.monitor.note(now, &input);
         let effects = self.monitor.step(now, self.clock.wall_ms(), &input);
+        if mutant!(TellsBeforeStoring) {
+            self.monitor.settle(now, &effects);
+            self.announce(&effects);
+        }
         match self.persist(&effects).await {
+            Ok(()) if mutant!(TellsBeforeStoring) => return Ok(Some(effects)),
             Ok(()) => {}
             Err(StoreError::Io(why)) => {
                 tracing::error!("a decision could not be stored, it is not carried out: {why}");

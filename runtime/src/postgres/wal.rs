@@ -2,8 +2,9 @@
 
 use super::control::{read_history, segment_name, segments};
 use super::{LocalPostgres, files, tool};
-use pgbaton_core::model::{Lsn, Position};
+use pgbaton_core::model::{Lsn, Position, Timeline};
 use pgbaton_core::ports::PgError;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -89,13 +90,18 @@ impl LocalPostgres {
             files::remove_tree(&staged)?;
             files::private_dir(run_as, &staged)?;
             let size = control.segment_bytes;
-            let last = end.0.saturating_sub(1).max(fork.lsn.0) / size;
-            for number in fork.lsn.0 / size..=last {
-                let name = segment_name(fork.tli, number, size);
+            let (first, last) = (fork.lsn.0 / size, end.0.saturating_sub(1).max(fork.lsn.0) / size);
+            // The end is known on the fork's own timeline only; of those that grew out of it, all there is.
+            let diverged = |(tli, number): &(Timeline, u64)| {
+                *number >= first && (*tli > fork.tli || (*tli == fork.tli && *number <= last))
+            };
+            let diverged: BTreeSet<_> = segments(&config.pgdata, size).into_iter().filter(diverged).collect();
+            let names = diverged.iter().map(|(tli, number)| segment_name(*tli, *number, size));
+            let histories: BTreeSet<u32> = diverged.iter().map(|(tli, _)| tli.0).collect();
+            let histories = histories.into_iter().map(|tli| format!("{tli:08X}.history"));
+            for name in names.chain(histories) {
                 copy_durably(&config.pgdata.join("pg_wal").join(&name), &staged.join(&name))?;
             }
-            let history = format!("{:08X}.history", fork.tli.0);
-            copy_durably(&config.pgdata.join("pg_wal").join(&history), &staged.join(&history))?;
             files::sync_dir(&staged)
                 .and_then(|()| fs::rename(&staged, &target))
                 .and_then(|()| files::sync_dir(&base))

@@ -3,6 +3,7 @@
 mod coverage;
 mod many;
 mod meta;
+mod mutants;
 mod outage;
 mod replay;
 mod run;
@@ -38,6 +39,8 @@ enum Command {
     Coverage(coverage::Coverage),
     /// Tells what each kind of fault costs in time without writes, and whether it keeps its budget.
     Outage(outage::Outage),
+    /// Plants bugs in the failover logic, one at a time, and shows what finds them.
+    Mutants(mutants::Mutants),
 }
 
 pub fn main() -> ExitCode {
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Meta(meta) => meta.main(),
         Command::Coverage(coverage) => coverage.main(),
         Command::Outage(outage) => outage.main(),
+        Command::Mutants(mutants) => mutants.main(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::world::Fate;
 use pgbaton_core::model::Moment;
+use pgbaton_core::mutant;
 use pgbaton_core::ports::Clock;
 use pgbaton_core::scenario::ClockOptions;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,18 +43,41 @@ pub struct SimClock {
     spins: Arc<AtomicU64>,
     /// When somebody moved the wall clock, and how far it has been moved since.
     moves: Arc<Mutex<Vec<(Moment, i64)>>>,
+    /// For a planted bug: true time that it has missed, and since when it stands still.
+    missed: Arc<Mutex<(Duration, Option<Moment>)>>,
 }
 
 impl SimClock {
     pub fn new(fate: Fate, skew: Skew) -> SimClock {
         assert!(skew.rate > 0.0, "a clock goes forward");
-        SimClock { fate, skew, spins: Arc::default(), moves: Arc::default() }
+        SimClock { fate, skew, spins: Arc::default(), moves: Arc::default(), missed: Arc::default() }
     }
 
     /// The wall clock alone: what counts time doesn't notice.
     pub fn move_wall(&self, by_ms: i64) {
         let moved = self.wall_moved_ms() + by_ms;
         self.moves.lock().unwrap().push((self.fate.now(), moved));
+    }
+
+    /// The machine goes to sleep, or wakes up. The clock of the port counts that time.
+    pub fn sleeps(&self, asleep: bool) {
+        if !mutant!(LeaseStopsInSuspend) {
+            return;
+        }
+        let mut missed = self.missed.lock().unwrap();
+        let now = self.fate.now();
+        let since = missed.1.take();
+        missed.0 += since.map_or(Duration::ZERO, |since| now.since(since));
+        missed.1 = asleep.then_some(now);
+    }
+
+    fn counted(&self) -> Moment {
+        let now = self.fate.now();
+        if !mutant!(LeaseStopsInSuspend) {
+            return now;
+        }
+        let missed = self.missed.lock().unwrap();
+        Moment::ZERO + missed.1.unwrap_or(now).since(Moment::ZERO + missed.0)
     }
 
     fn wall_moved_ms(&self) -> i64 {
@@ -73,7 +97,7 @@ impl SimClock {
 
 impl Clock for SimClock {
     fn now(&self) -> Moment {
-        let shown = self.fate.now().0 as f64 * self.skew.rate;
+        let shown = self.counted().0 as f64 * self.skew.rate;
         Moment(shown as u64) + self.skew.offset
     }
 

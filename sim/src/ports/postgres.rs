@@ -3,6 +3,7 @@
 use crate::postgres::{Conninfo, PgHost, Phase};
 use futures_util::FutureExt;
 use pgbaton_core::model::{ControlState, Facts, Lsn, Moment, NodeId, Peer, Position, Server, Timeline, Upstream};
+use pgbaton_core::mutant;
 use pgbaton_core::ports::{Names, PgError, Postgres, Source, StartAs, StopMode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -59,6 +60,9 @@ impl Postgres for SimPostgres {
         self.host.fate.sleep(Duration::from_millis(1)).await;
         self.host.renew_lost_slots();
         let mut facts = self.host.facts();
+        if mutant!(FencedWhileBackendLives) && self.host.pg().server.as_ref().is_some_and(|s| s.smart_stop) {
+            facts.server = Server::Down;
+        }
         if facts.is_open()
             && let Some(reason) = self.disk_complaint()
         {
@@ -99,6 +103,10 @@ impl Postgres for SimPostgres {
 
     async fn stop(&self, mode: StopMode) -> Result<(), PgError> {
         self.put_signal_back();
+        if mutant!(FencedWhileBackendLives) && mode == StopMode::Fast {
+            self.host.begin_smart_stop();
+            return Ok(());
+        }
         match mode {
             StopMode::Fast => self.host.begin_stop(),
             StopMode::Immediate => self.host.begin_immediate_stop(),
@@ -180,7 +188,10 @@ impl Postgres for SimPostgres {
     }
 
     async fn admit(&self, peers: &[Peer]) -> Result<(), PgError> {
-        let wanted: Vec<String> = peers.iter().map(|peer| peer.node.standby_name()).collect();
+        let mut wanted: Vec<String> = peers.iter().map(|peer| peer.node.standby_name()).collect();
+        if mutant!(SlotsOnlyAdded) {
+            wanted.extend(self.with_dir(|dir| dir.slots.keys().cloned().collect::<Vec<_>>())?);
+        }
         self.host.admit(&wanted).map_err(|e| retry(&e))
     }
 

@@ -12,7 +12,11 @@ use pgbaton_core::ports::{PgError, Source};
 const SEES_END_OF_RECOVERY: u32 = 16;
 
 impl PgHost {
+    /// # Panics
+    /// When an earlier rewind broke off half-way: whatever comes of another, the keeper's marker should have stopped it.
     pub async fn rewind(&self, source: &Source) -> Result<(), PgError> {
+        let again = self.pg().dir.as_ref().is_some_and(|dir| dir.half_rewound);
+        assert!(!again, "{}: a half rewound directory was rewound again", self.name);
         let unclean =
             self.stopped(|dir| !matches!(dir.state, ControlState::ShutDown | ControlState::ShutDownInRecovery))?;
         if unclean {

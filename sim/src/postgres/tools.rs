@@ -7,6 +7,7 @@ use super::wal::Image;
 use crate::net::{End, Packet, SourceInfo};
 use pgbaton_core::check::Kind as Happened;
 use pgbaton_core::model::{Lsn, NodeId, Position};
+use pgbaton_core::mutant;
 use pgbaton_core::ports::{PgError, Source};
 use std::time::Duration;
 
@@ -46,9 +47,14 @@ impl PgHost {
     }
 
     pub fn keep_aside(&self, fork: Position, end: Lsn) -> Result<String, PgError> {
-        let count = self.stopped(|dir| dir.wal.count_until(end) - dir.wal.count_until(fork.lsn))?;
+        let (count, ids) = self.stopped(|dir| {
+            let before = dir.wal.count_until(fork.lsn);
+            let ids = dir.rows(dir.flushed).difference(&dir.rows(before)).copied().collect();
+            (dir.flushed - before, ids)
+        })?;
         let place = format!("kept/{}-{}-{}", fork.tli, fork.lsn, end);
         self.pg().kept.insert(place.clone(), count);
+        self.chronicle.note(Happened::KeptAside { node: self.name.clone(), ids });
         Ok(place)
     }
 
@@ -89,7 +95,12 @@ impl PgHost {
         let takes = self.pg().settings.base_backup_takes.unwrap_or(drawn);
         let name = me.standby_name();
         let ask = Packet::Copy { slot: Some(name.clone()), takes };
-        let (end, _) = self.open_source(source, ask).await?;
+        let (end, info) = self.open_source(source, ask).await?;
+        if mutant!(StartsHalfClone) {
+            let now = self.fate.now();
+            let mut pg = self.pg();
+            pg.dir.get_or_insert_with(|| DataDir::new(info.system_id, now)).half_rewound = true;
+        }
         let image = self.fetch(end, takes).await?;
         let mut dir = DataDir::from_image(image);
         dir.standby_signal = true;

@@ -200,11 +200,13 @@ impl NodeMachine {
 
     /// Its kernel sleeps too: nothing answers. The keeper's clock goes on, as one that counts the sleep does.
     pub fn suspend(&self) {
+        self.clock.sleeps(true);
         self.net.fall_asleep(&self.name);
         self.pause();
     }
 
     pub fn resume(&self) {
+        self.clock.sleeps(false);
         self.net.wake(&self.name);
         self.process.handle.resume(self.process.id);
         self.process.handle.resume(self.pg.process());

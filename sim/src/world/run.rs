@@ -3,6 +3,7 @@
 
 use madsim::Config;
 use madsim::runtime::Runtime;
+use pgbaton_core::mutants;
 use std::future::Future;
 
 /// Runs what `make` makes under this seed; a panic anywhere in it is the error.
@@ -11,7 +12,11 @@ where
     T: Send + 'static,
     F: Future<Output = T> + 'static,
 {
-    let run = move || Runtime::with_seed_and_config(seed, Config::default()).block_on(async { make().await });
+    let plant_here_too = mutants::for_another_thread();
+    let run = move || {
+        plant_here_too();
+        Runtime::with_seed_and_config(seed, Config::default()).block_on(async { make().await })
+    };
     let thread = std::thread::Builder::new().name(format!("seed-{seed}"));
     let joined = thread.spawn(run).expect("a thread can be started").join();
     joined.map_err(|panic| {

@@ -4,10 +4,11 @@
 use super::Verdict;
 use super::transfer::{begin, can_keep_the_role, give_back};
 use crate::model::NodeState::*;
-use crate::model::{Durability, Facts, NodeId, NodeRecord, Transfer, TransferKind, Waiver};
+use crate::model::{Durability, Facts, NodeId, NodeRecord, Server, Transfer, TransferKind, Waiver};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
+use crate::mutant;
 
 /// The edits that ask every standby for its vote.
 pub fn call_votes(v: &View, old: &NodeRecord, transfer: Transfer) -> Vec<Edit> {
@@ -56,12 +57,14 @@ fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     let lease = v.settings.async_lease;
     // Clocks of two machines drift apart by less than a tenth.
     let ended = v.now.since(pulse.heard.unwrap_or(pulse.known_since)) >= lease + lease / 10;
-    let closed = pulse.died() || matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout;
+    // It can't open on what isn't there.
+    let gone = pulse.facts().is_some_and(|f| f.server == Server::Down && f.control().is_none());
+    let closed = pulse.died() || gone || matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout;
     let known = pulse.facts().and_then(Facts::position).or(old.position)?.lsn;
     let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
     let best = held.map(|r| r.position.lsn).max()?;
     let lost = known.bytes_past(best);
-    let bounded = (ended || closed) && lost <= v.settings.async_loss_bytes;
+    let bounded = (ended || closed || mutant!(LeaseNotAwaited)) && lost <= v.settings.async_loss_bytes;
     bounded.then(|| format!("of what is known {lost} bytes are not on them"))
 }
 

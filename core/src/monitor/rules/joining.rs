@@ -6,6 +6,7 @@ use crate::model::{Contract, NodeRecord};
 use crate::monitor::edit::{Edit, Terms};
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
+use crate::mutant;
 
 /// A standby is there, new or known before: its primary must hold a slot and let it connect first.
 pub fn make_room(v: &View) -> Option<Verdict> {
@@ -30,7 +31,7 @@ pub fn forget_dropped(v: &View) -> Option<Verdict> {
         let stopped = n.forced || n.reported == Dropped || matches!(v.life(n.id), Life::Lost(_));
         let moving = v.record.transfer.as_ref().is_some_and(|t| t.old == n.id || t.candidate == Some(n.id));
         let counted = v.record.in_force.iter().any(|c| c.members.contains(&n.id));
-        n.goal() == Dropped && stopped && !moving && !counted
+        n.goal() == Dropped && stopped && !moving && (!counted || mutant!(DropLeavesContract))
     })?;
     Some((vec![Edit::Forget(node.id)], format!("{} is no longer part of the group", node.name)))
 }

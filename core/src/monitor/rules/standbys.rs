@@ -6,6 +6,7 @@ use crate::model::{Lsn, NodeRecord};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
+use crate::mutant;
 
 /// A node that holds the role no more and stands still between its two last steps.
 pub fn demote(v: &View) -> Option<Verdict> {
@@ -61,7 +62,7 @@ pub fn left_over(v: &View) -> Option<Verdict> {
 pub fn maintain(v: &View) -> Option<Verdict> {
     let node = v.record.nodes.values().find(|n| {
         let counted = v.record.in_force.iter().any(|c| c.members.contains(&n.id));
-        n.settled_in(WaitMaintenance) && !counted
+        n.settled_in(WaitMaintenance) && (!counted || mutant!(MaintenanceCounts))
     })?;
     let why = format!("nothing counts on {} any more: it is in the operator's hands", node.name);
     Some((vec![Edit::Assign(node.id, Maintenance)], why))

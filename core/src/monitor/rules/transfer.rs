@@ -7,6 +7,7 @@ use crate::model::{Afterwards, ControlState, Lsn, NodeRecord, NodeState, Server,
 use crate::monitor::edit::{Edit, Terms};
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
+use crate::mutant;
 
 /// The edits that start moving the role from `old` to `candidate`.
 pub fn begin(old: &NodeRecord, candidate: &NodeRecord, transfer: Transfer) -> Vec<Edit> {
@@ -57,7 +58,7 @@ pub fn drained(v: &View) -> Option<Verdict> {
     if !waits || !candidate.settled_in(PreparePromotion) {
         return None;
     }
-    let lsn = shutdown_checkpoint(v, transfer, old)?;
+    let lsn = if mutant!(SwitchoverNotDrained) { Lsn::ZERO } else { shutdown_checkpoint(v, transfer, old)? };
     let mut edits = vec![Edit::Drained(lsn), Edit::Assign(candidate.id, StopReplication)];
     if transfer.afterwards != Afterwards::Maintenance {
         edits.push(Edit::Assign(old.id, DemoteTimeout));

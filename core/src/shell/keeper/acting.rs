@@ -3,6 +3,7 @@
 use super::{Keeper, KeeperExit};
 use crate::keeper::{Outcome, Step, fence, perform::perform, plan};
 use crate::model::*;
+use crate::mutant;
 use crate::ports::{Clock, Link, PgError, Postgres, Store};
 
 impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
@@ -52,6 +53,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     async fn begin(&mut self, step: Step, now: Moment) {
         let changed = match &step {
             Step::Remember(contract) => Some(KeeperRecord { contract: Some(contract.clone()), ..self.record.clone() }),
+            Step::Mark(_) if mutant!(MarkerForgotten) => return,
             Step::Mark(rebuild) => Some(KeeperRecord { rebuild: Some(*rebuild), ..self.record.clone() }),
             Step::Unseal => Some(KeeperRecord { seal: None, ..self.record.clone() }),
             Step::Clear => Some(KeeperRecord { rebuild: None, ..self.record.clone() }),
@@ -76,6 +78,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// it changes.
     fn unlearn(&mut self, step: &Step) {
         match step {
+            _ if mutant!(UnsureStepIsUndone) => {}
             Step::Follow(_) => self.memory.following = None,
             Step::Admit(_) => self.memory.admitted = None,
             Step::AdvanceSlots(_) => self.memory.advanced = None,

@@ -6,6 +6,7 @@
 
 use super::{CallKey, Keeper};
 use crate::model::*;
+use crate::mutant;
 use crate::ports::{Clock, Link, LinkError, Postgres, Store};
 use crate::wire::{self, Again, Answer, Register, Request};
 
@@ -159,7 +160,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 return self.unreached(now);
             }
         };
-        if call.seq < self.answered {
+        if call.seq < self.answered && !mutant!(StaleAnswerTaken) {
             return;
         }
         match answer {
@@ -228,7 +229,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
 
     /// A newer assignment is stored before anything is done about it; an older epoch is refused.
     async fn take(&mut self, assignment: Assignment) -> bool {
-        if assignment.epoch < self.record.epoch {
+        if assignment.epoch < self.record.epoch && !mutant!(EpochsNotCompared) {
             let (told, known) = (assignment.epoch, self.record.epoch);
             self.note_trouble(format!("the monitor speaks for epoch {told}, this node has seen {known}: refused"));
             return false;

@@ -7,6 +7,7 @@ mod leaving;
 use super::race::{Task, poll_list, poll_slot};
 use crate::keeper::{Memory, Outcome, Step, fence};
 use crate::model::*;
+use crate::mutant;
 use crate::ports::{Change, Clock, Link, LinkError, PgError, Postgres, StopMode, Store, StoreError};
 use crate::wire;
 use futures_util::future::{Either, select};
@@ -304,6 +305,10 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
                 self.store(KeeperRecord { system_id: Some(found), ..self.record.clone() }).await;
                 facts
             }
+            Some(own) if own != found && mutant!(InitdbOverLostDirectory) => {
+                self.store(KeeperRecord { system_id: Some(found), ..self.record.clone() }).await;
+                facts
+            }
             Some(own) if own != found => {
                 let reason = format!("the data directory has system identifier {found}, this node's is {own}");
                 self.note_trouble(reason.clone());
@@ -343,6 +348,11 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
     /// Changes the record: stored first, then current. `false` when it could not be stored.
     async fn store(&mut self, record: KeeperRecord) -> bool {
         if record == self.record {
+            return true;
+        }
+        let at_rest = record.goal() == Some(record.state) && !record.state.is_being_promoted();
+        if mutant!(ActsBeforeStoring) && !at_rest {
+            self.record = record;
             return true;
         }
         match save(&self.ports.store, self.version, &record).await {

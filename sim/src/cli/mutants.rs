@@ -1,0 +1,239 @@
+//! `pgbaton-sim mutants`: plants one bug after the other in the failover logic and shows what finds it. A simulator
+//! that lets one escape has a hole: in its judges, its plans or its models.
+
+use super::seeds::Seeds;
+use clap::Args;
+use pgbaton_sim::report::TimelineStyle;
+
+#[derive(Debug, Args)]
+pub struct Mutants {
+    /// For how many seeds each bug is hunted at most.
+    #[arg(long, value_name = "SEEDS", default_value_t = 2000)]
+    budget: u64,
+    /// Hunts this bug alone; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Hunts so many of all bugs: which, follows from the first seed.
+    #[arg(long, value_name = "N", conflicts_with = "only")]
+    sample: Option<usize>,
+    #[command(flatten)]
+    seeds: Seeds,
+    /// Plays this seed alone.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "budget"])]
+    seed: Option<u64>,
+    /// Prints what happens under the seed, with the bug that `--only` names.
+    #[arg(long, value_enum, requires = "seed", requires = "only")]
+    timeline: Option<TimelineStyle>,
+    /// Hunts in these stories, each under one seed after the other, instead of in drawn ones.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    files: Vec<String>,
+    /// Lists the bugs.
+    #[arg(long)]
+    list: bool,
+}
+
+#[cfg(not(feature = "mutants"))]
+impl Mutants {
+    pub fn main(self) -> std::process::ExitCode {
+        super::bad_input(
+            "no bug can be planted in this build of pgbaton-sim; make one that takes them: \
+             cargo build --profile sim --package pgbaton-sim --features mutants",
+        )
+    }
+}
+
+#[cfg(feature = "mutants")]
+mod hunting {
+    use super::super::{bad_input, now};
+    use super::Mutants;
+    use comfy_table::{ContentArrangement, Table, presets};
+    use indicatif::{ProgressBar, ProgressStyle};
+    use pgbaton_core::mutants::Mutant;
+    use pgbaton_core::scenario::{Scenario, World, parse};
+    use pgbaton_sim::hunt::{Ground, Hunted, hunt, hunt_all, play};
+    use pgbaton_sim::report::TimelineStyle;
+    use pgbaton_sim::soak;
+    use std::io::IsTerminal;
+    use std::process::ExitCode;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    type Timed = (Hunted, Duration);
+
+    impl Mutants {
+        pub fn main(self) -> ExitCode {
+            match self.run() {
+                Ok(exit) => exit,
+                Err(why) => bad_input(&why),
+            }
+        }
+
+        fn run(&self) -> Result<ExitCode, String> {
+            if self.seeds.time().is_some() {
+                return Err("a hunt has a budget in seeds: write --budget 500 instead of --for".into());
+            }
+            let mutants = self.chosen()?;
+            if self.list {
+                println!("{}", list(&mutants));
+                return Ok(ExitCode::SUCCESS);
+            }
+            let stories = self.stories()?;
+            let ground = |seed: u64| match stories.len() as u64 {
+                0 => (soak::plan(seed), seed),
+                count => {
+                    let story = &stories[(seed % count) as usize];
+                    (story.clone(), story.seed + seed / count)
+                }
+            };
+            if let (Some(seed), Some(style)) = (self.seed, self.timeline) {
+                return Ok(show(&ground, seed, mutants[0], style));
+            }
+            let began = now();
+            let hunted = self.hunt(&ground, &mutants);
+            Ok(self.tell(&hunted, began.elapsed()))
+        }
+
+        fn chosen(&self) -> Result<Vec<Mutant>, String> {
+            if let Some(count) = self.sample {
+                // A stride that shares no factor with their number goes through all of them.
+                let all = Mutant::ALL;
+                let first = self.seeds.first(self.budget) / 1_000_000;
+                let nth = |i: usize| all[((first + i as u64 * 17) % all.len() as u64) as usize];
+                return Ok((0..count.min(all.len())).map(nth).collect());
+            }
+            if self.only.is_empty() {
+                return Ok(Mutant::ALL.to_vec());
+            }
+            let find = |name: &String| Mutant::ALL.iter().copied().find(|m| m.name() == *name);
+            let unknown = |name| format!("there is no planted bug named \"{name}\"; --list shows them");
+            self.only.iter().map(|name| find(name).ok_or_else(|| unknown(name))).collect()
+        }
+
+        fn stories(&self) -> Result<Vec<Scenario>, String> {
+            let mut stories = Vec::new();
+            for file in &self.files {
+                let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+                let scenario = parse(file, &text).map_err(|e| e.to_string())?;
+                stories.extend(scenario.worlds.contains(&World::Sim).then_some(scenario));
+            }
+            match stories.is_empty() && !self.files.is_empty() {
+                true => Err("none of these files is for the simulated world".into()),
+                false => Ok(stories),
+            }
+        }
+
+        fn hunt(&self, ground: Ground, mutants: &[Mutant]) -> Vec<Timed> {
+            let seeds: Vec<u64> = match self.seed {
+                Some(seed) => vec![seed],
+                None => self.seeds.list(self.budget).collect(),
+            };
+            hush_runs();
+            let bar = bar(mutants.len() as u64);
+            let runs = AtomicU64::new(0);
+            let one = |mutant: Mutant| {
+                let played = || {
+                    let runs = runs.fetch_add(1, Ordering::Relaxed) + 1;
+                    bar.set_message(format!("{runs} runs, {}", mutant.name()));
+                };
+                let began = now();
+                let hunted = hunt(ground, mutant, seeds.iter().copied(), played);
+                bar.inc(1);
+                (hunted, began.elapsed())
+            };
+            let hunted = hunt_all(self.seeds.jobs(), mutants, one);
+            bar.finish_and_clear();
+            hunted
+        }
+
+        fn tell(&self, hunted: &[Timed], took: Duration) -> ExitCode {
+            println!("{}", table(hunted));
+            let runs: u64 = hunted.iter().map(|(h, _)| h.runs).sum();
+            let escaped: Vec<&str> =
+                hunted.iter().filter(|(h, _)| h.caught.is_none()).map(|(h, _)| h.mutant.name()).collect();
+            let median = median(hunted).map_or("-".to_string(), |m| m.to_string());
+            let (caught, took) = (hunted.len() - escaped.len(), took.as_secs_f64());
+            println!("{caught} of {} caught, median {median} seeds; {runs} runs in {took:.0} s", hunted.len());
+            let mut sick: Vec<u64> = hunted.iter().flat_map(|(h, _)| h.sick.iter().copied()).collect();
+            sick.sort_unstable();
+            sick.dedup();
+            if !sick.is_empty() {
+                println!("fail without any planted bug, and prove nothing: {sick:?}");
+            }
+            if let Some((hunted, seed)) = hunted.iter().find_map(|(h, _)| Some((h, h.caught.as_ref()?.seed))) {
+                println!("replay: {}", self.replay(hunted.mutant, seed));
+            }
+            if escaped.is_empty() {
+                return ExitCode::SUCCESS;
+            }
+            println!("escaped: {}", escaped.join(", "));
+            ExitCode::FAILURE
+        }
+
+        fn replay(&self, mutant: Mutant, seed: u64) -> String {
+            let files =
+                if self.files.is_empty() { String::new() } else { format!(" --files {}", self.files.join(" ")) };
+            format!("pgbaton-sim mutants --only {} --seed {seed} --timeline full{files}", mutant.name())
+        }
+    }
+
+    fn show(ground: Ground, seed: u64, mutant: Mutant, style: TimelineStyle) -> ExitCode {
+        let (scenario, of_run) = ground(seed);
+        let began = now();
+        let report = play(ground, seed, Some(mutant));
+        println!("with {}: {}\n", mutant.name(), mutant.breaks());
+        print!("{}", report.text(&scenario, of_run, style, began.elapsed()));
+        if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn bar(length: u64) -> ProgressBar {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(length) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{elapsed} [{wide_bar}] {pos} of {len} bugs, {msg}");
+        bar.set_style(style.expect("the template is right"));
+        bar
+    }
+
+    /// A run that panics is a finding, told in the table; how it came to it is told by a replay.
+    fn hush_runs() {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            if !thread.name().is_some_and(|name| name.starts_with("seed-")) {
+                loud(panic);
+            }
+        }));
+    }
+
+    fn new_table() -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic);
+        table
+    }
+
+    fn list(mutants: &[Mutant]) -> Table {
+        let mut table = new_table();
+        table.set_header(["bug", "what it does", "who makes it"]);
+        table.add_rows(mutants.iter().map(|m| [m.name(), m.breaks(), m.origin()]));
+        table
+    }
+
+    fn table(hunted: &[Timed]) -> Table {
+        let mut table = new_table();
+        table.set_header(["bug", "caught by", "seed", "seeds", "seconds"]);
+        for (hunted, took) in hunted {
+            let (by, seed) = match &hunted.caught {
+                Some(caught) => (caught.invariant.clone(), caught.seed.to_string()),
+                None => ("ESCAPED".to_string(), "-".to_string()),
+            };
+            let seconds = format!("{:.1}", took.as_secs_f64());
+            table.add_row([hunted.mutant.name().to_string(), by, seed, hunted.runs.to_string(), seconds]);
+        }
+        table
+    }
+
+    /// How many seeds it took, of those that were caught.
+    fn median(hunted: &[Timed]) -> Option<u64> {
+        let mut runs: Vec<u64> = hunted.iter().filter(|(h, _)| h.caught.is_some()).map(|(h, _)| h.runs).collect();
+        runs.sort_unstable();
+        runs.get(runs.len() / 2).copied()
+    }
+}
