@@ -7,6 +7,7 @@
 //! - `postgres/` a model of a data directory and of the server on it
 //! - `ports/`    core's ports on all of that
 //! - `clients/`  writers with unique ids that seek the writable node
+//! - `ink`       colours for a terminal
 //! - `story/`    plays a scenario file and collects its trace
 //! - `soak`      many drawn stories, and what they came to
 
@@ -17,6 +18,7 @@ compile_error!(
 
 pub mod clients;
 pub mod disk;
+pub mod ink;
 pub mod net;
 pub mod ports;
 pub mod postgres;

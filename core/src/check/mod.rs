@@ -33,7 +33,7 @@ mod sealed_votes;
 pub mod stall;
 mod succession;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod trace;
 
 use serde::Serialize;

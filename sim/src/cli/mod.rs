@@ -8,6 +8,7 @@ mod replay;
 mod run;
 mod seeds;
 mod soak;
+mod view;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Command {
     Coverage(coverage::Coverage),
     /// Tells what each kind of fault costs in time without writes, and whether it keeps its budget.
     Outage(outage::Outage),
+    /// Writes one run as a page to look at in a browser.
+    View(view::View),
 }
 
 pub fn main() -> ExitCode {
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Meta(meta) => meta.main(),
         Command::Coverage(coverage) => coverage.main(),
         Command::Outage(outage) => outage.main(),
+        Command::View(view) => view.main(),
     }
 }
 
