@@ -137,12 +137,12 @@ function drawTrouble(name, y, h) {
   for (const t of run.trouble.filter((t) => t.whom.includes(name))) {
     const span = visible(t.from, t.to);
     if (!span) continue;
-    const say = `${t.whom.join(" and ")}: ${t.called} from ${seconds(t.from)} ${t.mended ? "to " + seconds(t.to) : "on"}`;
     if (!t.all) {
+      const say = `${t.whom.join(" and ")}: ${t.called} from ${seconds(t.from)} ${t.mended ? "to " + seconds(t.to) : "on"}`;
       out += rect(span[0], y + h + 1, Math.max(span[1], 1.5), 3, `class="part" ${tells(t.event, say)}`);
       continue;
     }
-    out += rect(span[0], y, Math.max(span[1], 1.5), h, `class="hatch" ${tells(t.event, say)}`);
+    out += rect(span[0], y, Math.max(span[1], 1.5), h, `class="hatch"`);
   }
   return out;
 }

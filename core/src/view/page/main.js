@@ -46,6 +46,13 @@ function home() {
   view.setTimes(began > END * 0.04 ? began - (END - began) * 0.02 : 0, END);
 }
 
+/** Whose lane is at a height. */
+function laneAt(clientY) {
+  const y = clientY - chart.getBoundingClientRect().top;
+  if (y >= layout.monitor && y < layout.nodes) return "monitor";
+  return run.lanes[Math.floor((y - layout.nodes) / NODE)]?.name;
+}
+
 function tellTip(event) {
   const found = event.target.closest("[data-e]");
   const x = event.clientX - chart.getBoundingClientRect().left;
@@ -57,7 +64,8 @@ function tellTip(event) {
   const state = found.dataset.state && states[found.dataset.state];
   const said = found.dataset.say ? `<p><b>${esc(found.dataset.say)}</b></p>` : "";
   const own = found.dataset.outage ? "" : `<p>${esc(words(e))}</p>`;
-  tip.innerHTML = said + own + (state ? `<p class="soft-text">${esc(state.name)}: ${esc(state.meaning)}</p>` : "");
+  const trouble = inside ? troubleAt(laneAt(event.clientY), view.time(x)) : "";
+  tip.innerHTML = said + (trouble ? `<p>${trouble}</p>` : "") + own + (state ? `<p class="soft-text">${esc(state.name)}: ${esc(state.meaning)}</p>` : "");
   tip.hidden = false;
   const [w, h] = [tip.offsetWidth, tip.offsetHeight];
   tip.style.left = Math.max(4, Math.min(event.clientX + 14, innerWidth - w - 8)) + "px";
@@ -92,10 +100,10 @@ addEventListener("pointerup", (event) => {
   const x = event.clientX - chart.getBoundingClientRect().left;
   if (moved && area) view.setTimes(view.time(Math.min(x, from)), view.time(Math.max(x, from)));
   if (moved) return;
-  const lane = Math.floor((event.clientY - chart.getBoundingClientRect().top - layout.nodes) / NODE);
+  const lane = run.lanes.findIndex((l) => l.name === laneAt(event.clientY));
   const found = target.closest("[data-e]");
   if (found) choose(+found.dataset.e);
-  else if (x < view.left) { here.lane = lane >= 0 && lane < run.lanes.length && here.lane !== lane ? lane : -1; draw(); }
+  else if (x < view.left) { here.lane = here.lane === lane ? -1 : lane; draw(); }
   else { Object.assign(here, { at: Math.round(view.time(x)), event: -1 }); draw(); tellNow(); }
 });
 chart.addEventListener("pointerleave", () => { tip.hidden = true; if ($("hover") && !drag) $("hover").innerHTML = ""; });
