@@ -202,4 +202,6 @@ if (run.at.length && !fromAddress()) {
   const first = brokenEvents[0] ?? (longest ? Math.max(0, above(run.at, longest.from) - 1) : steps[0]?.e ?? 0);
   choose(first, { address: false });
 }
+// A browser scrolls to the line that the address names; the chart above it belongs to it.
+if (here.event >= 0 && location.hash) addEventListener("load", () => setTimeout(() => $("view").scrollIntoView()));
 document.body.dataset.ready = "yes";
