@@ -19,9 +19,9 @@ const SCRIPT: &str = concat!(
 
 pub fn page(run: &Run, words: &Words, data: &Data) -> String {
     let lines = lines(run, words);
-    let story = run.story.map(|text| {
-        format!("<details class=story><summary>Scenario file</summary><pre>{}</pre></details>", escape(text))
-    });
+    let story = run
+        .story
+        .map(|text| format!("<details class=story><summary>The story</summary><pre>{}</pre></details>", escape(text)));
     let parts: [(&str, String); 10] = [
         ("title", escape(run.title)),
         ("place", escape(run.place)),

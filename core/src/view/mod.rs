@@ -22,7 +22,7 @@ pub struct Run<'a> {
     pub place: &'a str,
     /// The command that brings it back.
     pub reproduce: &'a str,
-    /// The scenario file, if there is one.
+    /// The story that was played, as text: a scenario file, or what was drawn.
     pub story: Option<&'a str>,
     pub trace: &'a Trace,
     pub verdicts: &'a [Verdict],

@@ -34,6 +34,7 @@ const LASTING: &[Lasting] = &[
     node("stop the service of", "stopped", START),
     node("kill everything on", "dead", START),
     node("cut the power of", "without power", MONITOR),
+    node("lose all disks of", "dead, disks lost", START),
     node("kill the monitor", "dead", MONITOR),
     node("pause", "frozen", &["resume"]),
     node("suspend", "asleep", &["resume"]),
@@ -46,6 +47,7 @@ const LASTING: &[Lasting] = &[
     part("lose packets between", "packets lost", MEND),
     part("repeat calls between", "calls repeated", MEND),
     part("fill a disk of", "disk full", &["free a disk of"]),
+    part("make read-only a disk of", "disk read-only", &["free a disk of"]),
     part("stall a disk of", "disk stalled", &["free a disk of"]),
     part("freeze a backend of", "backend frozen", &["thaw the backend of"]),
     part("hang the archiver of", "archiver hangs", &["free the archiver of"]),
@@ -212,6 +214,8 @@ mod tests {
             aa = { free_archiver = "a" }
             ab = { break_config = "a" }
             ac = { mend_config = "a" }
+            ad = { read_only_disk = { node = "a", whose = "postgres" } }
+            ae = { lose_disk = "a" }
         "#;
         let verbs: std::collections::BTreeMap<String, Verb> = toml::from_str(verbs).unwrap();
         let known: Vec<&str> = verbs.values().map(Verb::describe).collect();

@@ -4,9 +4,10 @@ use super::bad_input;
 use clap::Args;
 use pgbaton_core::check::{Trace, judge};
 use pgbaton_core::scenario::{Scenario, World, parse};
+use pgbaton_core::swarm::show;
 use pgbaton_core::view::{self, Run};
 use pgbaton_sim::report::{Report, reproduce};
-use pgbaton_sim::story;
+use pgbaton_sim::{soak, story};
 use serde::Deserialize;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -15,9 +16,10 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub struct View {
-    /// A scenario file to play, or the JSON of a run: what `pgbaton-sim run --json` and `pgbaton-live run --json` print.
-    #[arg(value_name = "FILE")]
-    file: String,
+    /// A scenario file to play; the seed of a drawn story; or a file with the JSON of a run that is over, as pgbaton-sim
+    /// and pgbaton-live print it for one file with --json.
+    #[arg(value_name = "FILE|SEED")]
+    what: String,
     /// Instead of the seed in the file.
     #[arg(long)]
     seed: Option<u64>,
@@ -56,24 +58,45 @@ impl View {
     }
 
     fn page(&self) -> Result<String, String> {
-        let text = std::fs::read_to_string(&self.file).map_err(|e| format!("{}: {e}", self.file))?;
-        if self.file.ends_with(".json") {
-            return self.of_json(&text);
+        let file = &self.what;
+        match file.parse() {
+            // A file may be called by a number.
+            Ok(seed) if !Path::new(file).exists() => self.of_seed(seed),
+            _ => {
+                let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+                match file.ends_with(".json") {
+                    true => self.of_json(&text),
+                    false => self.of_file(&text),
+                }
+            }
         }
-        let scenario = parse(&self.file, &text).map_err(|e| e.to_string())?;
+    }
+
+    fn of_seed(&self, seed: u64) -> Result<String, String> {
+        if self.seed.is_some() {
+            return Err(format!("{seed} is the seed of a drawn story; --seed goes with a scenario file"));
+        }
+        let plan = soak::plan(seed);
+        Ok(played(&plan, seed, &format!("drawn from seed {seed}, simulated"), &soak::replay(seed), &show::show(&plan)))
+    }
+
+    fn of_file(&self, text: &str) -> Result<String, String> {
+        let file = &self.what;
+        let scenario = parse(file, text).map_err(|e| e.to_string())?;
         if !scenario.worlds.contains(&World::Sim) {
             let why = scenario.why.as_deref().unwrap_or("the file gives no reason");
-            return Err(format!("{}: not for the simulated world: {why}", self.file));
+            return Err(format!("{file}: not for the simulated world: {why}"));
         }
-        Ok(of_scenario(&scenario, self.seed.unwrap_or(scenario.seed), &self.file, &text))
+        let seed = self.seed.unwrap_or(scenario.seed);
+        Ok(played(&scenario, seed, &format!("simulated, seed {seed}"), &reproduce(file, seed), text))
     }
 
     fn of_json(&self, text: &str) -> Result<String, String> {
         if self.seed.is_some() {
-            return Err(format!("{} is a run that is over; --seed goes with a scenario file", self.file));
+            return Err(format!("{} is a run that is over; --seed goes with a scenario file", self.what));
         }
         let told: Told = serde_json::from_str(text).map_err(|e| {
-            format!("{}: {e}; a page needs one object as pgbaton-sim run --json prints it for one file", self.file)
+            format!("{}: {e}; a page needs one object as pgbaton-sim run --json prints it for one file", self.what)
         })?;
         let place = told.seed.map_or("live".to_string(), |seed| format!("simulated, seed {seed}"));
         let trace = &told.outcome.trace;
@@ -90,12 +113,12 @@ impl View {
 }
 
 /// Plays a scenario and makes a page of it.
-fn of_scenario(scenario: &Scenario, seed: u64, file: &str, text: &str) -> String {
+fn played(scenario: &Scenario, seed: u64, place: &str, reproduce: &str, text: &str) -> String {
     let report = Report::of(story::run(scenario, seed));
     view::page(&Run {
         title: &scenario.title,
-        place: &format!("simulated, seed {seed}"),
-        reproduce: &reproduce(file, seed),
+        place,
+        reproduce,
         story: Some(text),
         trace: &report.outcome.trace,
         verdicts: &report.verdicts,
