@@ -34,7 +34,8 @@ pub fn judged(trace: &Trace, verdicts: &[Verdict], unmet: &[String]) -> Vec<Judg
     of_story.chain(of_checker).collect()
 }
 
-/// For each instant in a text the event there that the text is about, as far as can be told.
+/// For each instant in a text the event there that the text is about, as far as can be told. A text without one is
+/// about how the nodes that it names have ended.
 fn events(trace: &Trace, text: &str) -> Vec<usize> {
     let named = |i: &usize| who(&trace.events[*i].kind).is_some_and(|name| words(text).any(|word| word == name));
     let write = |i: &usize| match &trace.events[*i].kind {
@@ -48,7 +49,14 @@ fn events(trace: &Trace, text: &str) -> Vec<usize> {
         there.iter().find(|i| write(i)).or_else(|| there.iter().find(|i| named(i))).or(there.first()).copied()
     };
     let found: BTreeSet<usize> = instants(text).filter_map(about).collect();
-    found.into_iter().collect()
+    match found.is_empty() {
+        true => ends(trace).filter(named).collect(),
+        false => found.into_iter().collect(),
+    }
+}
+
+fn ends(trace: &Trace) -> impl Iterator<Item = usize> {
+    (0..trace.events.len()).filter(|i| matches!(trace.events[*i].kind, Kind::Ended { .. }))
 }
 
 fn seconds(trace: &Trace, i: usize) -> String {
@@ -117,13 +125,17 @@ mod tests {
             (9, stored("b", 2, Primary, None)),
             (9, acked(4, "a", 8)),
             (12, found(&[1, 3])),
+            (12, ended("a", Single, Primary)),
+            (12, ended("b", Primary, Primary)),
         ]);
-        let judged = judged(&run, &judge(&run), &["writes were out for 1 s from 0.007 s on".into()]);
+        let unmet = ["writes were out for 1 s from 0.007 s on", "b was to end as single and is primary"];
+        let judged = judged(&run, &judge(&run), &unmet.map(String::from));
         let of = |name: &str| judged.iter().find(|j| j.name == name).unwrap().clone();
         let two = of("at most one node acknowledges writes");
         assert_eq!((two.status, two.events), ("broken", vec![5]), "{}", two.word);
         assert_eq!(of("expected otherwise").events, [3]);
         assert_eq!(of("no acknowledged write is lost").events, [5]);
+        assert_eq!(judged[1].events, [8]);
         assert_eq!(of("a sealed vote stands").status, "unjudged");
         assert_eq!(lost(&run), [5]);
     }

@@ -117,12 +117,12 @@ fn key(state: NodeState) -> StateKey {
     StateKey { name: state.name(), meaning: state.meaning(), colour: colour.hex(), dark_text: colour.dark_text }
 }
 
-/// Clients that write seldom leave gaps that are none: what counts is longer than most.
+/// Clients that write seldom leave gaps that are none: what counts is much longer than nine of ten.
 fn outages(trace: &Trace) -> Vec<Outage> {
     let mut lengths: Vec<Duration> = outage::gaps(trace, Duration::ZERO).iter().map(outage::Gap::length).collect();
     lengths.sort();
-    let usual = lengths.get(lengths.len() / 2).copied().unwrap_or_default();
-    let gaps = outage::gaps(trace, LEAST_OUTAGE.max(usual * 4));
+    let usual = lengths.get(lengths.len() * 9 / 10).copied().unwrap_or_default();
+    let gaps = outage::gaps(trace, LEAST_OUTAGE.max(usual * 3));
     gaps.into_iter().map(|g| Outage { from: g.from, to: g.to, step: g.step.map(|(_, text)| text) }).collect()
 }
 
