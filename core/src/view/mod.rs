@@ -56,6 +56,8 @@ struct Data {
     outages: Vec<Outage>,
     judged: Vec<marks::Judged>,
     lost: Vec<usize>,
+    /// Acknowledgements with Postgres' warning that no standby has the write.
+    warned: Vec<usize>,
     kinds: Vec<&'static str>,
     at: Vec<Moment>,
     /// Places in `kinds`.
@@ -104,12 +106,17 @@ fn data(run: &Run, words: &Words) -> Data {
         outages: outages(trace),
         judged: marks::judged(trace, run.verdicts, run.unmet),
         lost: marks::lost(trace),
+        warned: places(trace, |k| matches!(k, Kind::Acked { warning: true, .. })),
         kinds,
         at: trace.events.iter().map(|e| e.at).collect(),
         kind: trace.events.iter().map(|e| kind_place(&e.kind)).collect(),
         who: trace.events.iter().map(|e| who(&e.kind)).collect(),
         rule: trace.events.iter().map(|e| rule(&e.kind)).collect(),
     }
+}
+
+fn places(trace: &Trace, wanted: fn(&Kind) -> bool) -> Vec<usize> {
+    (0..trace.events.len()).filter(|i| wanted(&trace.events[*i].kind)).collect()
 }
 
 fn key(state: NodeState) -> StateKey {

@@ -40,6 +40,7 @@ const fails = ofKind("not_acked");
 const broken = run.judged.filter((j) => j.status === "broken");
 const brokenEvents = [...new Set(broken.flatMap((j) => j.events))].sort((a, b) => a - b);
 const lost = new Set(run.lost);
+const warned = new Set(run.warned);
 const rules = happened.filter((e) => run.rule[e]);
 const turns = ofKind("branched", "received", "rebuilt");
 const TURN = { branched: "◆", received: "▾", rebuilt: "⟲" };
@@ -103,14 +104,15 @@ function drawRates(y, base, h) {
     const [before, behind] = [ackTimes[a - 1] ?? from, ackTimes[b] ?? to];
     const out = b === a && run.outages.some((o) => o.from <= from && to <= o.to);
     if (out || a === ackTimes.length || (b === a && a === 0)) continue;
-    bars.push({ x, n: b - a, rate: (b - a + 1) / Math.max(behind - before, 1), e: acks[Math.min(a, acks.length - 1)], from, to });
+    const unsure = acks.slice(a, b).filter((e) => warned.has(e)).length;
+    bars.push({ x, n: b - a, unsure, rate: (b - a + 1) / Math.max(behind - before, 1), e: acks[Math.min(a, acks.length - 1)], from, to });
   }
   const rates = bars.map((b) => b.rate).sort((a, b) => a - b);
   const most = rates[rates.length >> 1] * 1.25 || 1;
   return bars.map((b) => {
     const tall = Math.max(2, Math.min(1, b.rate / most) * (h - 16));
-    const say = `${b.n || "no"} write${b.n === 1 ? "" : "s"} acknowledged from ${seconds(b.from)} to ${seconds(b.to)}, ${Math.round(b.rate * 1e6)} a second`;
-    return rect(b.x, +(base - tall).toFixed(1), 2.4, tall.toFixed(1), `class="ack" ${tells(b.e, say)}`);
+    const say = `${b.n || "no"} write${b.n === 1 ? "" : "s"} acknowledged from ${seconds(b.from)} to ${seconds(b.to)}, ${Math.round(b.rate * 1e6)} a second${b.unsure ? `; ${b.unsure} of them with a warning that no standby has it` : ""}`;
+    return rect(b.x, +(base - tall).toFixed(1), 2.4, tall.toFixed(1), `class="${b.unsure ? "warned" : "ack"}" ${tells(b.e, say)}`);
   }).join("");
 }
 

@@ -166,6 +166,7 @@ function setLegend() {
   sign(text(7, 12, "▾"), "receives WAL from another");
   sign(text(7, 12, "⟲"), "directory replaced");
   sign(rect(0, 4, 26, 10, 'class="ack"'), "writes acknowledged a second");
+  if (run.warned.length) sign(rect(0, 4, 26, 10, 'class="warned"'), "with a warning: no standby has it");
   sign(rect(0, 0, 26, 14, 'class="out"'), "writes out");
   sign(rect(11, 4, 3, 8, 'class="failed"'), "a write failed");
   sign(text(7, 12, "✖", "bad"), "a check broke here");
