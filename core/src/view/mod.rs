@@ -8,7 +8,7 @@ mod marks;
 mod trouble;
 pub mod words;
 
-use crate::check::{Kind, Trace, Verdict, outage};
+use crate::check::{Kind, Sense, Trace, Verdict, outage};
 use crate::model::{Moment, NodeState};
 use serde::Serialize;
 use std::time::Duration;
@@ -44,6 +44,8 @@ const LEAST_OUTAGE: Duration = Duration::from_millis(100);
 #[derive(Debug, Serialize)]
 struct Data {
     end: Moment,
+    /// Where the world is blind, nothing is said.
+    sees_servers: bool,
     /// Clients begin, the story is over, clients stop.
     began: Option<Moment>,
     healed: Option<Moment>,
@@ -95,6 +97,7 @@ fn data(run: &Run, words: &Words) -> Data {
     };
     Data {
         end: trace.end(),
+        sees_servers: trace.sees.contains(&Sense::Servers),
         began: first(|k| matches!(k, Kind::ClientsBegan)),
         healed: first(|k| matches!(k, Kind::Healed)),
         stopped: first(|k| matches!(k, Kind::ClientsStopped)),

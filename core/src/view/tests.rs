@@ -73,6 +73,7 @@ fn every_event_is_a_line_with_its_number_and_a_place_in_the_columns() {
     }
     assert_eq!(data["at"].as_array().unwrap().len(), trace.events.len());
     assert_eq!((&data["who"][0], &data["who"][3], &data["who"][6]), (&(-1).into(), &0.into(), &1.into()));
+    assert_eq!(data["sees_servers"], false, "a trace that sees nothing says nothing of servers");
     assert_eq!(data["lanes"][1]["shown"][0]["lsn"], "0/64");
 }
 

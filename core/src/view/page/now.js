@@ -32,7 +32,7 @@ function keeperOf(stored, state, at) {
 function nodeRow(lane, at) {
   const [state, open, shown, stored] = [lane.states, lane.open, lane.shown, lane.stored].map((s) => held(s, at));
   const move = state ? key(state.reported) + (state.goal !== state.reported ? " → " + key(state.goal) : "") : "–";
-  const server = open ? `<b>open</b>, t${open.tli}` : "closed";
+  const server = !run.sees_servers ? "–" : open ? `<b>open</b>, t${open.tli}` : "closed";
   const wal = shown ? `${shown.tli}:${esc(shown.lsn)}` : "–";
   const unwell = shown && shown.health !== 1 ? `<span class="bad-text">${shown.health === 0 ? "not answering" : "not heard of"}</span>` : "";
   const notes = [troubleAt(lane.name, at), unwell, shown && shown.pending ? esc(shown.pending) : "", keeperOf(stored, state, at)];
