@@ -5,13 +5,13 @@ NOTE := scenarios/failover/operations-note.toml
 LIVE := target/release/pgbaton-live
 SIM := target/sim/pgbaton-sim
 
-.PHONY: demo test deps build lint live live-all mutants mutants-sample postgres-17
+.PHONY: demo test deps test-deps build lint live live-all mutants mutants-sample postgres-17
 
 # The operations note on real PostgreSQL servers, then the same file in simulation.
 demo: deps build
 	$(LIVE) demo $(NOTE) --sim $(SIM)
 
-test: deps postgres-17 lint
+test: test-deps postgres-17 lint
 	cargo test --workspace --locked
 	$(MAKE) mutants-sample
 	$(MAKE) live
@@ -47,6 +47,9 @@ lint:
 # What a fresh Debian or Ubuntu lacks.
 deps:
 	@scripts/install-deps
+
+test-deps:
+	@scripts/install-deps --for-tests
 
 # A second version to show the facts about Postgres on. Without a network the test `versions_under_test` says what
 # is missing, and how to go without it.

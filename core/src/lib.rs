@@ -16,4 +16,5 @@ pub mod ports;
 pub mod scenario;
 pub mod shell;
 pub mod swarm;
+pub mod view;
 pub mod wire;

@@ -7,6 +7,7 @@
 //! - `postgres/` a model of a data directory and of the server on it
 //! - `ports/`    core's ports on all of that
 //! - `clients/`  writers with unique ids that seek the writable node
+//! - `ink`       colours for a terminal
 //! - `story/`    plays a scenario file and collects its trace
 //! - `shrink/`   makes a failing story smaller
 //! - `soak`      many drawn stories, and what they came to
@@ -21,6 +22,7 @@ pub mod clients;
 pub mod disk;
 #[cfg(feature = "mutants")]
 pub mod hunt;
+pub mod ink;
 pub mod net;
 pub mod ports;
 pub mod postgres;

@@ -1,5 +1,6 @@
 //! What a run prints, and the verdict on it.
 
+use crate::ink::Ink;
 use crate::story::Outcome;
 use pgbaton_core::check::{Trace, Verdict, gaps_by_step, judge, longest_gap};
 use pgbaton_core::scenario::Scenario;
@@ -58,9 +59,9 @@ impl Report {
         value.to_string()
     }
 
-    pub fn text(&self, scenario: &Scenario, seed: u64, style: TimelineStyle, real: Duration) -> String {
+    pub fn text(&self, scenario: &Scenario, seed: u64, style: TimelineStyle, ink: Ink, real: Duration) -> String {
         let mut out = format!("{} (seed {seed})\n\n", scenario.title);
-        out += &timeline(&self.outcome.trace, style);
+        out += &ink.timeline(&self.outcome.trace, style);
         out.push('\n');
         for (at, text, gap) in gaps_by_step(&self.outcome.trace) {
             let gap = gap.map_or("no clients".into(), |g| format!("writes out for at most {:.3} s", g.as_secs_f64()));
@@ -75,10 +76,10 @@ impl Report {
         }
         out.push('\n');
         for verdict in &self.verdicts {
-            let _ = writeln!(out, "  {}: {}", verdict.name, verdict.word());
+            let _ = writeln!(out, "  {}: {}", verdict.name, ink.verdict(verdict));
         }
         for unmet in &self.outcome.unmet {
-            let _ = writeln!(out, "  expected otherwise: {unmet}");
+            let _ = writeln!(out, "  expected otherwise: {}", ink.bad(unmet));
         }
         out += &speed(self.outcome.simulated, real);
         out

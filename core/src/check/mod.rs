@@ -34,7 +34,7 @@ mod sealed_votes;
 pub mod stall;
 mod succession;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod trace;
 mod wal_kept_aside;
 

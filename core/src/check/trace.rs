@@ -1,6 +1,6 @@
 //! What happened in a run, in order of time. Both worlds write it, every checker reads it.
 
-use crate::model::{Epoch, Lsn, Moment, NodeId, NodeState, Seal, Timeline};
+use crate::model::{Epoch, Lsn, Moment, NodeId, NodeState, Position, Seal, Timeline};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -236,6 +236,14 @@ pub enum Kind {
         pending: Option<String>,
         /// Whether its keeper runs.
         runs: bool,
+    },
+    /// What the monitor shows of a node beside its states, where it changed: for a reader, no checker counts on it.
+    Shown {
+        node: String,
+        position: Position,
+        /// 1: well, 0: lost or not answering, -1: not heard of since the monitor started.
+        health: i8,
+        pending: Option<String>,
     },
     /// How the Postgres of a member is configured when the run ends.
     Configured {

@@ -4,28 +4,27 @@
 use crate::check::{Kind, Trace};
 use crate::model::{Moment, NodeState};
 use crate::monitor::rules::OPENED;
-use std::fmt::Write;
+use crate::view::words::{Part, Words};
 
 /// Every event but the clients', a line each: seconds, who, what.
 pub fn render_full(trace: &Trace) -> String {
-    let width = trace.nodes.iter().map(String::len).max().unwrap_or(0);
+    render_painted(trace, |part| part.text.clone())
+}
+
+/// The same with each part of a line as `paint` writes it.
+pub fn render_painted(trace: &Trace, paint: impl Fn(&Part) -> String) -> String {
+    let words = Words::of(trace);
     let mut out = String::new();
-    for event in &trace.events {
-        let at = event.at.seconds();
-        let line = match &event.kind {
-            Kind::Step { text } => format!("{at:>9.3}  [{text}]"),
-            Kind::Node { node, reported, goal, epoch, rule, description, .. } => {
-                let rule = rule.map_or_else(|| "   ".to_string(), |r| r.to_string());
-                format!("{at:>9.3}  {node:<width$}  {reported:>17} -> {goal:<17}  e{epoch} {rule}  {description}")
-            }
-            Kind::Opened { node, .. } => format!("{at:>9.3}  {node:<width$}  accepts writes"),
-            Kind::Closed { node } => format!("{at:>9.3}  {node:<width$}  accepts no writes"),
-            // What only the checkers read.
-            _ => continue,
-        };
-        writeln!(out, "{}", line.trim_end()).expect("a string takes everything");
+    for event in trace.events.iter().filter(|e| is_told(&e.kind)) {
+        out.extend(words.line(event).iter().map(&paint));
+        out.push('\n');
     }
     out
+}
+
+/// The rest is what only the checkers read.
+fn is_told(kind: &Kind) -> bool {
+    matches!(kind, Kind::Step { .. } | Kind::Node { .. } | Kind::Opened { .. } | Kind::Closed { .. })
 }
 
 /// The states each node reported, in order, without repetition.

@@ -7,6 +7,7 @@ mod hands;
 mod ledger;
 mod narrate;
 mod outcome;
+mod page;
 mod play;
 mod procs;
 mod proxy;
@@ -50,6 +51,9 @@ enum Command {
         /// How many files are played at the same time.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
         jobs: u8,
+        /// Writes the run of one file as a page to look at in a browser.
+        #[arg(long, value_name = "OUT")]
+        html: Option<PathBuf>,
         #[command(flatten)]
         place: Place,
     },
@@ -134,8 +138,8 @@ async fn interrupted() {
 async fn execute(command: Command) -> Result<bool> {
     let reaper = Reaper::start().context("can't become the reaper of orphans")?;
     match command {
-        Command::Run { files, json, timeline, jobs, place } => {
-            suite::run(&files, &suite::Manner { json, timeline, jobs: usize::from(jobs), place }, &reaper).await
+        Command::Run { files, json, timeline, jobs, html, place } => {
+            suite::run(&files, &suite::Manner { json, timeline, jobs: usize::from(jobs), html, place }, &reaper).await
         }
         Command::List { dir } => suite::list(&dir).map(|()| true),
         Command::Demo { file, sim, place } => demo(&file, &sim, &place, &reaper).await,

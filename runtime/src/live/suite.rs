@@ -3,7 +3,7 @@
 use super::narrate::{Narrator, say};
 use super::outcome::{Outcome, Timeline};
 use super::reaper::Reaper;
-use super::{Place, play, read};
+use super::{Place, page, play, read};
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, stream};
 use pgbaton_core::scenario::{Scenario, World};
@@ -16,6 +16,7 @@ pub struct Manner {
     pub json: bool,
     pub timeline: Timeline,
     pub jobs: usize,
+    pub html: Option<PathBuf>,
     pub place: Place,
 }
 
@@ -37,6 +38,7 @@ impl fmt::Display for Fate {
 
 /// Whether every file that was played held.
 pub async fn run(files: &[PathBuf], manner: &Manner, reaper: &Reaper) -> Result<bool> {
+    manner.html.as_deref().map_or(Ok(()), |html| page::check(html, files))?;
     // A file that can't be read is found before an hour of others has been played.
     let scenarios = files.iter().map(|file| Ok((file, read(file)?))).collect::<Result<Vec<_>>>()?;
     let alone = files.len() == 1;
@@ -78,10 +80,14 @@ async fn run_file(file: &Path, scenario: &Scenario, manner: &Manner, alone: bool
         Ok(outcome) => outcome,
         Err(e) => return Fate::Failed(began.elapsed(), format!("{e:#}")),
     };
+    let page = manner.html.as_deref().map_or(Ok(()), |html| page::write(html, file, scenario, &outcome));
     if manner.json {
         say(&outcome.json(&scenario.title).to_string());
     } else if alone || !outcome.holds() {
         say(&outcome.text(&scenario.title, manner.timeline));
+    }
+    if let Err(e) = page {
+        return Fate::Failed(began.elapsed(), format!("{e:#}"));
     }
     match first_complaint(&outcome) {
         None => Fate::Ok(began.elapsed()),

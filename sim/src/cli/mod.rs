@@ -10,6 +10,7 @@ mod run;
 mod seeds;
 mod shrink;
 mod soak;
+mod view;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Outage(outage::Outage),
     /// Plants bugs in the failover logic, one at a time, and shows what finds them.
     Mutants(mutants::Mutants),
+    /// Writes one run as a page to look at in a browser.
+    View(view::View),
 }
 
 pub fn main() -> ExitCode {
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Coverage(coverage) => coverage.main(),
         Command::Outage(outage) => outage.main(),
         Command::Mutants(mutants) => mutants.main(),
+        Command::View(view) => view.main(),
     }
 }
 

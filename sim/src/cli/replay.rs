@@ -3,6 +3,7 @@
 use super::now;
 use clap::Args;
 use pgbaton_core::swarm::show;
+use pgbaton_sim::ink::Ink;
 use pgbaton_sim::report::{Report, TimelineStyle};
 use pgbaton_sim::{soak, story};
 use std::process::ExitCode;
@@ -31,7 +32,7 @@ impl Replay {
         let report = Report::of(story::run(&plan, self.seed));
         match self.json {
             true => println!("{}", report.json(&plan, self.seed)),
-            false => print!("{}", report.text(&plan, self.seed, self.timeline, started.elapsed())),
+            false => print!("{}", report.text(&plan, self.seed, self.timeline, Ink::for_stdout(), started.elapsed())),
         }
         if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

@@ -3,6 +3,7 @@
 use super::{bad_input, now};
 use clap::Args;
 use pgbaton_core::scenario::{World, parse};
+use pgbaton_sim::ink::Ink;
 use pgbaton_sim::report::{Report, TimelineStyle, reproduce};
 use pgbaton_sim::story;
 use std::process::ExitCode;
@@ -62,7 +63,7 @@ impl Run {
         if self.json {
             println!("{}", report.json(&scenario, seed));
         } else {
-            print!("{}", report.text(&scenario, seed, self.timeline, real));
+            print!("{}", report.text(&scenario, seed, self.timeline, Ink::for_stdout(), real));
         }
         Ok((!report.holds()).then_some(seed))
     }

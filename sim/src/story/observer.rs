@@ -1,18 +1,20 @@
 //! Watches the monitor as an operator's screen would, through a link that no fault touches, and
-//! gathers its event log while it is written.
+//! gathers its event log while it is written, and what it shows of each node beside.
 
 use crate::ports::{SimClock, SimLink};
 use crate::world::{Bell, Fate, MONITOR, OBSERVER, World};
 use pgbaton_core::check::Kind;
-use pgbaton_core::model::{Epoch, Moment, NodeId, NodeState};
+use pgbaton_core::model::{Epoch, Moment, NodeId, NodeState, Position};
 use pgbaton_core::ports::Link;
 use pgbaton_core::wire::{Answer, EventRow, Request, StateRow, decode, encode};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Longest time between two looks, should nothing happen.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// How often it is noted where the WAL of a node is that is written to and otherwise stays as it was.
+const NOTE_PERIOD: Duration = Duration::from_secs(5);
 /// Pause after a look that brought nothing: the monitor is down, or holds no calls.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -28,6 +30,28 @@ struct Seen {
     events: Vec<(Moment, EventRow)>,
     /// Numbers and times of these, as they were told.
     told: BTreeSet<(u64, u64)>,
+    shown: Vec<(Moment, Kind)>,
+    noted: BTreeMap<String, (Moment, StateRow)>,
+}
+
+impl Seen {
+    /// A row is noted when more of it has changed than the place of its WAL.
+    fn note(&mut self, at: Moment, rows: Vec<StateRow>) {
+        for row in &rows {
+            let noted = self.noted.get(&row.nodename);
+            if noted.is_none_or(|(since, before)| is_news(before, row, at.since(*since))) {
+                self.shown.push((at, shown(row)));
+                self.noted.insert(row.nodename.clone(), (at, row.clone()));
+            }
+        }
+        self.rows = rows;
+    }
+}
+
+fn is_news(before: &StateRow, row: &StateRow, age: Duration) -> bool {
+    let beside =
+        |r: &StateRow| (r.current_group_state, r.assigned_group_state, r.reported_tli, r.health, r.pending.clone());
+    beside(before) != beside(row) || (before.reported_lsn != row.reported_lsn && age >= NOTE_PERIOD)
 }
 
 /// Asks the monitor and decodes what it says.
@@ -77,7 +101,7 @@ impl Observer {
     async fn watch_states(self, link: SimLink, fate: Fate) {
         loop {
             let events = self.bell.rings();
-            if self.look(&link).await {
+            if self.look(&link, &fate).await {
                 let _ = fate.timeout(LOOK_PERIOD, self.bell.past(events)).await;
             } else {
                 fate.sleep(PAUSE).await;
@@ -85,11 +109,11 @@ impl Observer {
         }
     }
 
-    pub async fn look(&self, link: &SimLink) -> bool {
+    async fn look(&self, link: &SimLink, fate: &Fate) -> bool {
         let request = Request::State { formation: None, group: None };
         match ask(link, &request, LOOK_PERIOD).await {
             Ok(Answer::State(rows)) => {
-                self.seen.lock().unwrap().rows = rows;
+                self.seen.lock().unwrap().note(fate.now(), rows);
                 true
             }
             _ => false,
@@ -122,10 +146,20 @@ impl Observer {
         seen.events.iter().rev().take_while(|(at, _)| *at >= since).any(|(_, e)| e.description.contains(text))
     }
 
-    /// The event log as the trace wants it, in simulated time.
+    /// The event log as the trace wants it, in simulated time, and after it what was shown.
     pub fn event_log(&self) -> Vec<(Moment, Kind)> {
         let seen = self.seen.lock().unwrap();
-        seen.events.iter().map(|(at, row)| (*at, kind(row))).collect()
+        let log = seen.events.iter().map(|(at, row)| (*at, kind(row)));
+        log.chain(seen.shown.iter().cloned()).collect()
+    }
+}
+
+fn shown(row: &StateRow) -> Kind {
+    Kind::Shown {
+        node: row.nodename.clone(),
+        position: Position { tli: row.reported_tli, lsn: row.reported_lsn },
+        health: row.health,
+        pending: row.pending.clone(),
     }
 }
 
