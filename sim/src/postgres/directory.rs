@@ -203,11 +203,6 @@ impl DataDir {
         let past = |r: &&Record| r.tli == fork.tli && r.end > fork.lsn && self.wal.holds(r.start);
         self.wal.records()[..self.flushed].iter().rev().find(past).map(|r| r.end)
     }
-
-    /// Ids of the rows visible once the first `count` records are applied.
-    pub fn rows(&self, count: usize) -> BTreeSet<u64> {
-        self.wal.inserts(count).collect()
-    }
 }
 
 /// The lineage up to `tli`, which is part of `history` or newer than all of it.
