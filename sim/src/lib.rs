@@ -8,12 +8,14 @@
 //! - `ports/`    core's ports on all of that
 //! - `clients/`  writers with unique ids that seek the writable node
 //! - `story/`    plays a scenario file and collects its trace
+//! - `bench/`    what a simulated second costs
 
 #[cfg(not(madsim))]
 compile_error!(
     "pgbaton-sim needs --cfg madsim; RUSTFLAGS in the environment overrides .cargo/config.toml: use RUSTFLAGS=\"$RUSTFLAGS --cfg madsim\" or unset it"
 );
 
+pub mod bench;
 pub mod clients;
 pub mod disk;
 pub mod net;

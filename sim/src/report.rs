@@ -36,6 +36,12 @@ impl Report {
         self.outcome.unmet.is_empty() && self.verdicts.iter().all(|v| v.broken.is_none())
     }
 
+    /// What was expected otherwise and what is broken, a line each.
+    pub fn complaints(&self) -> Vec<String> {
+        let broken = |v: &Verdict| v.broken.as_ref().map(|how| format!("{}: {how}", v.name));
+        self.outcome.unmet.iter().cloned().chain(self.verdicts.iter().filter_map(broken)).collect()
+    }
+
     /// Nothing of the real world is in here: two processes print the same bytes.
     pub fn json(&self, scenario: &Scenario, seed: u64) -> String {
         let verdicts: BTreeMap<&str, &Option<String>> = self.verdicts.iter().map(|v| (v.name, &v.broken)).collect();

@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+mod bench;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -18,11 +19,14 @@ struct Cli {
 enum Command {
     /// Runs each file once and judges what happened.
     Run(run::Run),
+    /// Measures how fast the simulation is, beside the bare executor.
+    Bench(bench::Bench),
 }
 
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => run.main(),
+        Command::Bench(bench) => bench.main(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::slots::Slot;
 use super::wal::{Image, Kind, Record, Wal};
 use pgbaton_core::model::wal::Switch;
 use pgbaton_core::model::{Control, ControlState, History, Lsn, Moment, Position, Timeline};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Where no timeline ever ended: by this a number that is only taken is told from a real history.
 const RESERVED: Lsn = Lsn(1);

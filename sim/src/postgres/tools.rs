@@ -8,6 +8,7 @@ use crate::net::{End, Packet, SourceInfo};
 use pgbaton_core::check::Kind as Happened;
 use pgbaton_core::model::{Lsn, NodeId, Position};
 use pgbaton_core::ports::{PgError, Source};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long a tool waits for a word of its source.
@@ -108,7 +109,7 @@ impl PgHost {
 
     /// Which rows were in a directory and are not in the one that takes its place.
     pub(super) fn note_rebuilt(&self, before: &DataDir, after: &DataDir) {
-        let rows = |dir: &DataDir| dir.rows(dir.flushed);
+        let rows = |dir: &DataDir| dir.wal.inserts(dir.flushed).collect::<BTreeSet<u64>>();
         let gone = rows(before).difference(&rows(after)).copied().collect();
         self.chronicle.note(Happened::Rebuilt { node: self.name.clone(), gone });
     }

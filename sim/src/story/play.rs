@@ -242,7 +242,12 @@ impl Play {
         trace.sees = SENSES.into();
         self.unmet.extend(expect::unmet(&self.scenario, &trace));
         self.unmet.extend(complaints);
-        let outcome = Outcome { trace, unmet: self.unmet, simulated: self.world.fate.now().since(Moment::ZERO) };
+        let outcome = Outcome {
+            trace,
+            unmet: self.unmet,
+            simulated: self.world.fate.now().since(Moment::ZERO),
+            messages: self.world.net.sent(),
+        };
         self.world.end().await;
         outcome
     }
