@@ -12,12 +12,14 @@
 //! - `shrink/`   makes a failing story smaller
 //! - `soak`      many drawn stories, and what they came to
 //! - `hunt`      plays with planted bugs, in a build that takes them
+//! - `bench/`    what a simulated second costs
 
 #[cfg(not(madsim))]
 compile_error!(
     "pgbaton-sim needs --cfg madsim; RUSTFLAGS in the environment overrides .cargo/config.toml: use RUSTFLAGS=\"$RUSTFLAGS --cfg madsim\" or unset it"
 );
 
+pub mod bench;
 pub mod clients;
 pub mod disk;
 #[cfg(feature = "mutants")]

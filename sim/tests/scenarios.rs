@@ -1,6 +1,5 @@
 //! Plays every scenario file and compares its timeline with the snapshot next to it.
 
-use pgbaton_core::check::Verdict;
 use pgbaton_core::scenario::{World, parse};
 use pgbaton_sim::report::{Report, TimelineStyle, reproduce, timeline};
 use pgbaton_sim::story;
@@ -31,9 +30,7 @@ fn play(root: &Path, file: &Path) -> Result<(), String> {
         return Ok(());
     }
     let report = Report::of(story::run(&scenario, scenario.seed));
-    let mut wrong = report.outcome.unmet.clone();
-    let broken = |v: &Verdict| v.broken.as_ref().map(|how| format!("{}: {how}", v.name));
-    wrong.extend(report.verdicts.iter().filter_map(broken));
+    let mut wrong = report.broken();
     let rendered = timeline(&report.outcome.trace, TimelineStyle::Full);
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(file.parent().expect("a file is in a directory"));

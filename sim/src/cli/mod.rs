@@ -6,6 +6,7 @@ mod meta;
 mod mutants;
 mod outage;
 mod replay;
+mod bench;
 mod run;
 mod seeds;
 mod shrink;
@@ -44,6 +45,8 @@ enum Command {
     Mutants(mutants::Mutants),
     /// Writes one run as a page to look at in a browser.
     View(view::View),
+    /// Measures how fast the simulation is, beside the bare executor.
+    Bench(bench::Bench),
 }
 
 pub fn main() -> ExitCode {
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Outage(outage) => outage.main(),
         Command::Mutants(mutants) => mutants.main(),
         Command::View(view) => view.main(),
+        Command::Bench(bench) => bench.main(),
     }
 }
 

@@ -32,11 +32,10 @@ impl Client {
 
     /// One look; false when the connection is of no more use.
     async fn read(&self, end: &End) -> bool {
-        end.send(Packet::Select);
-        let Some(Some(Packet::Rows(rows))) = self.fate.timeout(PATIENCE, end.recv()).await else {
+        end.send(Packet::Select { most: MOST });
+        let Some(Some(Packet::Rows(ids))) = self.fate.timeout(PATIENCE, end.recv()).await else {
             return false;
         };
-        let ids = rows.into_iter().rev().take(MOST).collect();
         self.chronicle.note(Kind::Read { node: end.peer().to_string(), ids });
         true
     }

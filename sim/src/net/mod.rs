@@ -14,6 +14,7 @@ pub use pipe::End;
 use crate::world::bell::Bell;
 use crate::world::fate::Fate;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ struct Inner {
     links: Mutex<faults::Links>,
     healed: Bell,
     listening: listen::Registry,
+    sent: AtomicU64,
 }
 
 impl Net {
@@ -37,11 +39,17 @@ impl Net {
             links: Mutex::default(),
             healed: Bell::default(),
             listening: listen::Registry::default(),
+            sent: AtomicU64::new(0),
         }))
     }
 
     pub fn fate(&self) -> &Fate {
         &self.0.fate
+    }
+
+    /// Packets sent so far.
+    pub fn sent(&self) -> u64 {
+        self.0.sent.load(Ordering::Relaxed)
     }
 
     /// One packet's way, retransmissions included.

@@ -22,8 +22,10 @@ pub enum Packet {
     /// The client changes a setting of its session.
     Set(Setting),
     Done,
-    /// The client reads what it can see; all of it is cached.
-    Select,
+    /// The client reads what it can see, at most so many of the latest rows; all of it is cached.
+    Select {
+        most: usize,
+    },
     Rows(BTreeSet<u64>),
     /// On a connection of its own: `pg_cancel_backend` or `pg_terminate_backend`.
     Interrupt {

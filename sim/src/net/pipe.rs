@@ -69,6 +69,7 @@ impl End {
     }
 
     fn push(&self, item: Option<Packet>) {
+        self.net.0.sent.fetch_add(1, Ordering::Relaxed);
         let arrival = self.net.fate().now() + self.net.latency(&self.tx.from, &self.tx.to);
         {
             let mut queue = self.tx.queue.lock().unwrap();

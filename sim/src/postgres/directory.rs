@@ -4,7 +4,7 @@ use super::slots::Slot;
 use super::wal::{Image, Kind, Record, Wal};
 use pgbaton_core::model::wal::Switch;
 use pgbaton_core::model::{Control, ControlState, History, Lsn, Moment, Position, Timeline};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Where no timeline ever ended: by this a number that is only taken is told from a real history.
 const RESERVED: Lsn = Lsn(1);
@@ -202,11 +202,6 @@ impl DataDir {
     pub fn wal_past(&self, fork: Position) -> Option<Lsn> {
         let past = |r: &&Record| r.tli == fork.tli && r.end > fork.lsn && self.wal.holds(r.start);
         self.wal.records()[..self.flushed].iter().rev().find(past).map(|r| r.end)
-    }
-
-    /// Ids of the rows visible once the first `count` records are applied.
-    pub fn rows(&self, count: usize) -> BTreeSet<u64> {
-        self.wal.inserts(count).collect()
     }
 }
 

@@ -40,19 +40,19 @@ impl PgHost {
 
     /// Ids of the rows that a new session could read; without a server those it would find after recovery.
     pub fn visible_rows(&self) -> BTreeSet<u64> {
+        self.latest_rows(usize::MAX)
+    }
+
+    /// Of these the ones committed last, at most so many.
+    pub(super) fn latest_rows(&self, most: usize) -> BTreeSet<u64> {
         let pg = self.pg();
         let Some(dir) = &pg.dir else { return BTreeSet::new() };
-        match &pg.server {
-            Some(s) if s.in_recovery => dir.rows(s.replayed),
-            Some(s) => {
-                let mut rows = dir.rows(dir.wal.len());
-                s.commits.values().for_each(|commit| {
-                    rows.remove(&commit.id);
-                });
-                rows
-            }
-            None => dir.rows(dir.written),
-        }
+        let (applied, underway) = match &pg.server {
+            Some(s) if s.in_recovery => (s.replayed, BTreeSet::new()),
+            Some(s) => (dir.wal.len(), s.commits.values().map(|commit| commit.id).collect()),
+            None => (dir.written, BTreeSet::new()),
+        };
+        dir.wal.inserts(applied).rev().filter(|id| !underway.contains(id)).take(most).collect()
     }
 
     /// What the backends of an open server work under.

@@ -105,7 +105,7 @@ impl PgHost {
             while let Some(packet) = end.recv().await {
                 let answer = match packet {
                     Packet::Insert { id } => self.insert(&session, id).await,
-                    Packet::Select => Some(Packet::Rows(self.visible_rows())),
+                    Packet::Select { most } => Some(Packet::Rows(self.latest_rows(most))),
                     Packet::Set(Setting::SynchronousCommit(level)) => {
                         session.level = level;
                         Some(Packet::Done)

@@ -9,6 +9,7 @@ use pgbaton_core::check::Kind as Happened;
 use pgbaton_core::model::{Lsn, NodeId, Position};
 use pgbaton_core::mutant;
 use pgbaton_core::ports::{PgError, Source};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long a tool waits for a word of its source.
@@ -119,7 +120,7 @@ impl PgHost {
 
     /// Which rows were in a directory and are not in the one that takes its place.
     pub(super) fn note_rebuilt(&self, before: &DataDir, after: &DataDir) {
-        let rows = |dir: &DataDir| dir.rows(dir.flushed);
+        let rows = |dir: &DataDir| dir.wal.inserts(dir.flushed).collect::<BTreeSet<u64>>();
         let gone = rows(before).difference(&rows(after)).copied().collect();
         self.chronicle.note(Happened::Rebuilt { node: self.name.clone(), gone });
     }

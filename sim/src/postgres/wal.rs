@@ -139,7 +139,7 @@ impl Wal {
         Some(Position { tli: found.tli, lsn: found.start })
     }
 
-    pub fn inserts(&self, count: usize) -> impl Iterator<Item = u64> + '_ {
+    pub fn inserts(&self, count: usize) -> impl DoubleEndedIterator<Item = u64> + '_ {
         self.records[..count].iter().filter_map(|r| match r.kind {
             Kind::Insert { id, .. } => Some(id),
             _ => None,

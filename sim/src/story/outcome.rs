@@ -12,11 +12,13 @@ pub struct Outcome {
     pub simulated: Duration,
     /// The next number that chance would have given: it differs when anything was drawn more, or less.
     pub unseed: u64,
+    /// Packets sent over all links.
+    pub messages: u64,
 }
 
 impl Outcome {
     pub fn broken(panic: String) -> Outcome {
         let unmet = vec![format!("the run panicked: {panic}")];
-        Outcome { trace: Trace::default(), unmet, simulated: Duration::ZERO, unseed: 0 }
+        Outcome { trace: Trace::default(), unmet, simulated: Duration::ZERO, unseed: 0, messages: 0 }
     }
 }

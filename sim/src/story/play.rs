@@ -292,8 +292,13 @@ impl Play {
         self.unmet.extend(expect::unmet(&self.scenario, &trace));
         self.unmet.extend(complaints);
         self.unmet.extend(self.unsettled.filter(|_| is_unsettled(&trace)));
-        let (simulated, unseed) = (self.world.fate.now().since(Moment::ZERO), self.world.fate.random());
-        let outcome = Outcome { trace, unmet: self.unmet, simulated, unseed };
+        let outcome = Outcome {
+            trace,
+            unmet: self.unmet,
+            simulated: self.world.fate.now().since(Moment::ZERO),
+            unseed: self.world.fate.random(),
+            messages: self.world.net.sent(),
+        };
         self.world.end().await;
         outcome
     }

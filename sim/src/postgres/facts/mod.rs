@@ -143,7 +143,7 @@ impl Client {
     }
 
     async fn rows(&self) -> BTreeSet<u64> {
-        self.end.send(Packet::Select);
+        self.end.send(Packet::Select { most: usize::MAX });
         match self.answer().await {
             Some(Packet::Rows(rows)) => rows,
             other => panic!("no rows but {other:?}"),
