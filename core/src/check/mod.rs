@@ -93,7 +93,7 @@ const CHECKERS: &[Checker] = &[
     promise("no fork is resurrected", &[Wal, Servers], no_resurrection::check),
     promise("quorums meet", &[Contracts, Orders], quorums_meet::check),
     checker("a sealed vote stands", &[Wal, Keepers], sealed_votes::check),
-    checker("the promoted node is complete", &[Wal, Keepers], complete_candidate::check),
+    promise("the promoted node is complete", &[Wal, Keepers], complete_candidate::check),
     checker("configuration agrees", &[Configuration, Ends], configuration::check),
     checker("one database per group", &[Keepers, Configuration], identity::check),
     promise("destruction is earned", &[Wal], earned_destruction::check),
