@@ -26,7 +26,11 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
         Step::Create => pg.create().await?,
         Step::Start(role) => pg.start(role).await?,
         Step::Stop(mode) => pg.stop(mode).await?,
-        Step::Follow(upstream) => pg.follow(me, upstream.as_ref()).await?,
+        Step::Follow(upstream) => {
+            // Should anybody but this keeper promote it, it acknowledges nothing.
+            pg.set_names(&Names::of_nobody()).await?;
+            pg.follow(me, upstream.as_ref()).await?;
+        }
         Step::ReplayedPast(lsn) => {
             // If the last record never comes, the seal will show it and the monitor decides.
             let patience = pin!(clock.sleep_until(clock.now() + LAST_RECORD));

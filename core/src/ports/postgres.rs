@@ -41,6 +41,13 @@ pub type Source = Upstream;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names(pub String);
 
+impl Names {
+    /// No standby bears this name: while it is in force every commit waits.
+    pub fn of_nobody() -> Names {
+        Names("ANY 1 (pgbaton_nobody)".into())
+    }
+}
+
 pub trait Postgres: Send + Sync + 'static {
     /// Looks at directory and server. Takes bounded time; what can't be seen is said in the facts.
     fn look(&self) -> impl Future<Output = Facts> + Send;

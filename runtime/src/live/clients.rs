@@ -20,7 +20,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 /// Outages are measured as finely as this.
-const CONNECT_PAUSE: Duration = Duration::from_millis(8);
+const CONNECT_PAUSE: Duration = Duration::from_millis(15);
 /// A client that hears nothing for this long can't know what became of its write, and connects anew.
 const WRITE_PATIENCE: Duration = Duration::from_secs(2);
 /// For the count at the end.
@@ -169,16 +169,20 @@ impl Session {
     }
 }
 
-/// All nodes are tried at once: one that is frozen takes connections and says nothing, and a client
-/// that tried one after the other would measure its own patience.
+/// All nodes are tried at once, each again and again: one that is frozen takes connections and says nothing, and a
+/// client that waited for its answer would measure its own patience.
 pub async fn connect_writable(targets: &[Target]) -> Session {
-    loop {
-        let tries = targets.iter().map(|t| Box::pin(connect(t)));
-        match future::select_ok(tries).await {
-            Ok((session, _)) => return session,
-            Err(_) => sleep(CONNECT_PAUSE).await,
-        }
-    }
+    let tries = targets.iter().map(|target| {
+        Box::pin(async move {
+            loop {
+                match connect(target).await {
+                    Ok(session) => return session,
+                    Err(_) => sleep(CONNECT_PAUSE).await,
+                }
+            }
+        })
+    });
+    future::select_all(tries).await.0
 }
 
 async fn connect(target: &Target) -> Result<Session> {

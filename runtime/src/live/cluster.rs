@@ -3,6 +3,7 @@
 use super::procs;
 use super::proxy::{Addresses, MONITOR, Network};
 use super::reaper::Reaper;
+use super::witness::Place;
 use crate::service::postmaster;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -141,6 +142,8 @@ impl Cluster {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(args).stdin(Stdio::null());
+        // What servers and keepers log is read again, with its times.
+        command.env("TZ", "UTC");
         for variable in ["PGDATA", "PGBATON_MONITOR"] {
             command.env_remove(variable);
         }
@@ -221,6 +224,17 @@ impl Cluster {
     /// Where the node's Postgres itself listens.
     pub fn server(&self, name: &str) -> Result<SocketAddrV4> {
         Ok(self.addresses.server(self.index(name)?))
+    }
+
+    /// Where the nodes leave traces of what they do.
+    pub fn traces(&self) -> Vec<Place> {
+        let place = |node: &Node| Place {
+            name: node.name.clone(),
+            pgdata: node.pgdata.clone(),
+            keeper_log: self.log_path(&node.name),
+            by_hand_log: node.log_by_hand(),
+        };
+        self.nodes.iter().map(place).collect()
     }
 
     pub fn postgres_user(&self) -> Option<&User> {
@@ -380,6 +394,10 @@ impl Cluster {
 impl Node {
     pub fn home(&self) -> &Path {
         self.pgdata.parent().expect("the data directory lies in the node's home")
+    }
+
+    pub fn log_by_hand(&self) -> PathBuf {
+        self.home().join("by-hand.log")
     }
 
     /// The keeper, the postmaster, which outlives a killed keeper, and all they started.

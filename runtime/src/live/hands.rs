@@ -7,6 +7,7 @@ use crate::service::postmaster;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use std::net::SocketAddrV4;
+use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
 use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
@@ -34,6 +35,13 @@ pub async fn sql(server: SocketAddrV4, text: &str) -> Result<Vec<String>> {
     Ok(messages.iter().filter_map(first).collect())
 }
 
+/// Each standby that asks for WAL is named in its source's log, from now on and in every clone of this server.
+pub async fn log_replication(cluster: &Cluster, name: &str) -> Result<()> {
+    let server = cluster.server(name)?;
+    sql(server, "ALTER SYSTEM SET log_replication_commands = on").await?;
+    sql(server, "SELECT pg_reload_conf()").await.map(drop)
+}
+
 /// As the server's own user, without any of the keeper's settings.
 pub async fn pg_ctl(cluster: &Cluster, name: &str, arguments: &[&str]) -> Result<()> {
     let node = cluster.node(name)?;
@@ -50,15 +58,13 @@ pub async fn pg_ctl(cluster: &Cluster, name: &str, arguments: &[&str]) -> Result
 }
 
 pub async fn start(cluster: &Cluster, name: &str) -> Result<()> {
-    let log = cluster.node(name)?.home().join("by-hand.log");
+    let log = cluster.node(name)?.log_by_hand();
     pg_ctl(cluster, name, &["start", "-W", "-l", &log.to_string_lossy()]).await
 }
 
 /// Ends when the server has. `pg_ctl` itself would wait for as long as the keeper's next server runs.
 pub async fn stop(cluster: &Cluster, name: &str) -> Result<()> {
-    let postmaster = postmaster::find(&cluster.node(name)?.pgdata);
-    let postmaster = postmaster.with_context(|| format!("Postgres of {name} isn't running"))?;
-    let process = ProcessWatch::new(i32::try_from(postmaster.pid)?)?;
+    let process = watch_postmaster(cluster, name)?;
     pg_ctl(cluster, name, &["stop", "-W", "-m", "fast"]).await?;
     let ended = tokio::time::timeout(PATIENCE, process.ended()).await;
     Ok(ended.with_context(|| format!("Postgres of {name} doesn't stop"))??)
@@ -81,9 +87,18 @@ async fn client_backend(cluster: &Cluster, name: &str) -> Result<u32> {
     Ok(pid.parse()?)
 }
 
+/// Ends when the postmaster has, which it does over this: the keeper has told it not to start over.
 pub async fn crash_backend(cluster: &Cluster, name: &str) -> Result<()> {
-    procs::signal_all(&[client_backend(cluster, name).await?], Signal::SIGKILL);
-    Ok(())
+    let (backend, postmaster) = (client_backend(cluster, name).await?, watch_postmaster(cluster, name)?);
+    procs::signal_all(&[backend], Signal::SIGKILL);
+    let ended = tokio::time::timeout(PATIENCE, postmaster.ended()).await;
+    Ok(ended.with_context(|| format!("Postgres of {name} goes on without a backend"))??)
+}
+
+fn watch_postmaster(cluster: &Cluster, name: &str) -> Result<ProcessWatch> {
+    let postmaster = postmaster::find(&cluster.node(name)?.pgdata);
+    let postmaster = postmaster.with_context(|| format!("Postgres of {name} isn't running"))?;
+    Ok(ProcessWatch::new(i32::try_from(postmaster.pid)?)?)
 }
 
 pub async fn stop_backend(cluster: &mut Cluster, name: &str) -> Result<()> {
@@ -140,15 +155,25 @@ fn change_config(cluster: &Cluster, name: &str, change: impl FnOnce(&str) -> Str
     std::fs::write(&path, change(&text)).with_context(|| format!("can't write {}", path.display()))
 }
 
-/// The other program runs as the server's user: what belongs to anybody else can't be a postmaster to Postgres.
+/// In both lock files that a killed server leaves behind. The other program runs as the server's user: what belongs to
+/// anybody else can't be a postmaster to Postgres.
 pub fn reuse_pid(cluster: &mut Cluster, name: &str) -> Result<()> {
     let pgdata = cluster.node(name)?.pgdata.clone();
     ensure!(postmaster::find(&pgdata).is_none(), "Postgres of {name} is running: its number is in use");
+    let read = |lock: &Path| {
+        std::fs::read_to_string(lock).with_context(|| format!("{name} left no {} behind", lock.display()))
+    };
     let lock = pgdata.join("postmaster.pid");
-    let text = std::fs::read_to_string(&lock).with_context(|| format!("{name} left no lock file behind"))?;
-    let (_, rest) = text.split_once('\n').context("the lock file has one line only")?;
+    let text = read(&lock)?;
+    let socket_dir = Path::new(text.lines().nth(4).context("the lock file doesn't say where the socket is")?);
+    let lock_of_socket = socket_dir.join(format!(".s.PGSQL.{}.lock", cluster.server(name)?.port()));
     let stranger = cluster.add_stranger()?;
-    Ok(std::fs::write(&lock, format!("{stranger}\n{rest}"))?)
+    for lock in [lock, lock_of_socket] {
+        let text = read(&lock)?;
+        let (_, rest) = text.split_once('\n').context("the lock file has one line only")?;
+        std::fs::write(&lock, format!("{stranger}\n{rest}"))?;
+    }
+    Ok(())
 }
 
 /// A server goes on making files while they are removed, so a removal may find a directory filled again.

@@ -112,6 +112,25 @@ impl Ledger {
         gaps.filter(|(_, end)| *end > since).map(|(start, end)| end.since(start)).max().unwrap_or_default()
     }
 
+    /// For a node and a moment: the writes it had acknowledged until then that are missing from a primary at the end.
+    pub fn missing_from(&self, ends: &[Kind]) -> impl Fn(&str, Moment) -> BTreeSet<u64> + use<> {
+        let found: Vec<&BTreeSet<u64>> = ends
+            .iter()
+            .filter_map(|kind| match kind {
+                Kind::Found { ids, .. } => Some(ids),
+                _ => None,
+            })
+            .collect();
+        let writes = self.writes();
+        let missing = writes.iter().filter(|(_, write)| found.iter().any(|ids| !ids.contains(&write.id)));
+        let missing = missing.filter_map(|(at, write)| match &write.outcome {
+            Outcome::Acked { node, .. } => Some((node.clone(), self.moment(*at), write.id)),
+            Outcome::NotAcked { .. } => None,
+        });
+        let missing: Vec<(String, Moment, u64)> = missing.collect();
+        move |by, until| missing.iter().filter(|(node, at, _)| node == by && *at <= until).map(|(.., id)| *id).collect()
+    }
+
     pub fn write_into(&self, trace: &mut Trace) {
         trace.push(Moment::ZERO, Kind::ClientsBegan);
         if let Some(stopped) = self.stopped.get() {

@@ -1,8 +1,10 @@
 //! `pgbaton-live`: plays scenario files with real processes and real Postgres.
 
 mod agree;
+mod blind;
 mod clients;
 mod cluster;
+mod configured;
 mod hands;
 mod ledger;
 mod narrate;
@@ -16,6 +18,7 @@ mod reaper;
 mod suite;
 mod verbs;
 mod watch;
+mod witness;
 
 use crate::cli::log;
 use anyhow::{Context, Result, bail};

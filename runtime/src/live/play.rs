@@ -6,13 +6,14 @@ use super::cluster::Cluster;
 use super::ledger::Ledger;
 use super::narrate::Narrator;
 use super::outcome::Outcome;
-use super::verbs;
 use super::watch::Watch;
+use super::witness::{self, Seen, Witness};
+use super::{blind, configured, hands, verbs};
 use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Event, Kind, Sense, Trace};
 use pgbaton_core::model::{Epoch, FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect, fault};
-use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
+use pgbaton_core::wire::{Answer, Command, EventRow, FormationChange, Request};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,20 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// How long `until` may take when the step doesn't say.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// What can be seen of real servers from outside. What they do with their log, and what keepers store, can't.
-const SENSES: [Sense; 5] = [Sense::Contracts, Sense::Reads, Sense::Faults, Sense::Orders, Sense::Ends];
+/// Real servers and keepers log all that the checkers want to know. Two things are seen less finely than in a simulation:
+/// `Names` is what the postmaster has read, a moment before its backends have; and of a rebuilt directory only those
+/// writes are known that its own node had acknowledged.
+const SENSES: [Sense; 9] = [
+    Sense::Servers,
+    Sense::Wal,
+    Sense::Keepers,
+    Sense::Contracts,
+    Sense::Reads,
+    Sense::Faults,
+    Sense::Orders,
+    Sense::Ends,
+    Sense::Configuration,
+];
 
 pub struct Play<'a> {
     pub scenario: &'a Scenario,
@@ -55,6 +68,7 @@ impl<'a> Play<'a> {
     }
 
     pub async fn run(mut self) -> Result<Outcome> {
+        let witness = Witness::start(self.cluster.traces()).context("the servers can't be watched")?;
         self.boot().await?;
         let targets = Arc::new(self.targets());
         clients::make_table(&targets).await?;
@@ -66,7 +80,7 @@ impl<'a> Play<'a> {
         self.cluster.network.links.heal();
         self.note(Kind::Healed);
         let within = self.scenario.finally.converge;
-        if !self.wait_for(&Condition::Settled, within).await && self.scenario.finally.stalled.is_none() {
+        if !self.settles(within).await && self.scenario.finally.stalled.is_none() {
             self.unmet.push(format!("the group did not settle; {}", self.watch.describe()));
         }
         self.ledger.stop();
@@ -75,8 +89,10 @@ impl<'a> Play<'a> {
         if self.cluster.harmed_a_stranger() {
             self.unmet.push("a program was ended that has nothing to do with the group".to_string());
         }
-        let trace = self.trace(&targets).await?;
+        let ends = self.ends(&targets).await;
+        let trace = self.trace(&witness.finish()?, ends).await;
         self.unmet.extend(expect::unmet(self.scenario, &trace));
+        self.unmet.extend(blind::spots(&trace));
         Ok(Outcome::of(trace, self.unmet))
     }
 
@@ -103,6 +119,9 @@ impl<'a> Play<'a> {
             let first = joined == 0;
             let done = |watch: &Watch, answered| answered && watch.rows().len() > joined && (!first || watch.settled());
             self.until(limit, &name, done).await?;
+            if first {
+                hands::log_replication(&self.cluster, &name).await?;
+            }
         }
         self.until(limit, "the group", |watch, answered| answered && watch.settled()).await?;
         Ok(())
@@ -176,6 +195,21 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
+    /// What the monitor shows right after a fault may be older than the fault: whoever is open must have said so since.
+    async fn settles(&mut self, within: Duration) -> bool {
+        let since = Instant::now();
+        while self.wait_for(&Condition::Settled, within.saturating_sub(since.elapsed())).await {
+            let open = self.watch.rows().iter().filter(|row| row.current_group_state.is_writable());
+            let mut silent =
+                open.filter(|row| row.report_age_ms.is_none_or(|age| u128::from(age) >= since.elapsed().as_millis()));
+            if !silent.any(|row| self.cluster.keeper_runs(&row.nodename)) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+
     async fn wait_for(&mut self, condition: &Condition, within: Duration) -> bool {
         let cast = self.cast.clone();
         let ledger = Arc::clone(&self.ledger);
@@ -202,50 +236,74 @@ impl<'a> Play<'a> {
         self.notes.push((self.ledger.now(), kind));
     }
 
-    async fn trace(&mut self, targets: &[Target]) -> Result<Trace> {
+    /// `ends` is how things are after all has happened.
+    async fn trace(&mut self, seen: &[Seen], ends: Vec<Kind>) -> Trace {
         let mut trace = Trace {
             nodes: self.scenario.cluster.nodes.clone(),
             sees: SENSES.into(),
             terms: expect::terms(self.scenario),
             events: std::mem::take(&mut self.notes).into_iter().map(|(at, kind)| Event { at, kind }).collect(),
         };
+        let missing = self.ledger.missing_from(&ends);
+        let gone = |node: &str, at| missing(node, self.ledger.wall_moment(at));
+        let mut dated = witness::events(seen, gone);
         match self.watch.all_events().await {
-            Ok(rows) => {
-                for row in rows {
-                    let kind = Kind::Node {
-                        node: row.nodename,
-                        id: NodeId(row.nodeid),
-                        reported: row.reportedstate,
-                        goal: row.goalstate,
-                        epoch: Epoch(row.epoch),
-                        in_force: row.in_force,
-                        rule: row.rule_pos,
-                        description: row.description,
-                    };
-                    trace.push(self.ledger.wall_moment(row.eventtime), kind);
-                }
-            }
+            Ok(rows) => dated.extend(rows.into_iter().map(|row| (row.eventtime, narrated(row)))),
             Err(e) => self.unmet.push(format!("the monitor's events can't be read: {e:#}")),
         }
+        // Also those before the clients began, which all come to be at zero.
+        dated.sort_by_key(|(at, kind)| (*at, rank(kind)));
+        dated.into_iter().for_each(|(at, kind)| trace.push(self.ledger.wall_moment(at), kind));
         self.ledger.write_into(&mut trace);
         trace.sort();
-        self.note_end(&mut trace, targets).await;
-        Ok(trace)
+        let at = self.ledger.now().max(trace.end());
+        ends.into_iter().for_each(|kind| trace.push(at, kind));
+        trace
     }
 
-    async fn note_end(&mut self, trace: &mut Trace, targets: &[Target]) {
+    async fn ends(&mut self, targets: &[Target]) -> Vec<Kind> {
         self.watch.look().await;
-        let at = self.ledger.now().max(trace.end());
+        let mut ends = Vec::new();
         for row in self.watch.rows() {
             let (node, reported, goal) = (row.nodename.clone(), row.current_group_state, row.assigned_group_state);
             if let Some(target) = targets.iter().find(|t| t.node == node && reported.is_writable()) {
                 match clients::ids_on(target).await {
-                    Ok(ids) => trace.push(at, Kind::Found { node: node.clone(), ids }),
+                    Ok(ids) => ends.push(Kind::Found { node: node.clone(), ids }),
                     Err(e) => self.unmet.push(format!("the writes on {node} can't be read: {e:#}")),
                 }
             }
+            match configured::of(&self.cluster, &node, NodeId(row.node_id)).await {
+                Ok(configured) => ends.extend(configured),
+                Err(e) => self.unmet.push(format!("{e:#}")),
+            }
             let (pending, runs) = (row.pending.clone(), self.cluster.keeper_runs(&node));
-            trace.push(at, Kind::Ended { node, reported, goal, pending, runs });
+            ends.push(Kind::Ended { node, reported, goal, pending, runs });
         }
+        ends
+    }
+}
+
+fn narrated(row: EventRow) -> Kind {
+    Kind::Node {
+        node: row.nodename,
+        id: NodeId(row.nodeid),
+        reported: row.reportedstate,
+        goal: row.goalstate,
+        epoch: Epoch(row.epoch),
+        in_force: row.in_force,
+        rule: row.rule_pos,
+        description: row.description,
+    }
+}
+
+/// Logs count milliseconds. Of what happened within the same one, causes come before effects.
+fn rank(kind: &Kind) -> u8 {
+    match kind {
+        Kind::Node { .. } => 0,
+        Kind::Closed { .. } => 1,
+        Kind::Stored { .. } => 2,
+        Kind::Names { .. } => 3,
+        Kind::Branched { .. } => 4,
+        _ => 5,
     }
 }

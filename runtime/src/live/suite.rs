@@ -1,7 +1,7 @@
 //! Many files in one run: each gets its line, and the end tells how many there were.
 
 use super::narrate::{Narrator, say};
-use super::outcome::{Outcome, Timeline};
+use super::outcome::{Outcome, StepOutage, Timeline};
 use super::reaper::Reaper;
 use super::{Place, page, play, read};
 use anyhow::{Context, Result};
@@ -21,7 +21,8 @@ pub struct Manner {
 }
 
 enum Fate {
-    Ok(Duration),
+    /// How long it took, and the longest outage, if clients were out at all.
+    Ok(Duration, Option<StepOutage>),
     Failed(Duration, String),
     Skipped(String),
 }
@@ -29,7 +30,10 @@ enum Fate {
 impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fate::Ok(took) => write!(f, "ok, {:.1} s", took.as_secs_f64()),
+            Fate::Ok(took, None) => write!(f, "ok, {:.1} s", took.as_secs_f64()),
+            Fate::Ok(took, Some(StepOutage { step, seconds, .. })) => {
+                write!(f, "ok, {:.1} s; writes were out for {seconds:.3} s ({step})", took.as_secs_f64())
+            }
             Fate::Failed(took, why) => write!(f, "failed, {:.1} s: {why}", took.as_secs_f64()),
             Fate::Skipped(why) => write!(f, "skipped, not for the live world: {why}"),
         }
@@ -47,12 +51,14 @@ pub async fn run(files: &[PathBuf], manner: &Manner, reaper: &Reaper) -> Result<
         tell(manner, &format!("{}: {fate}", file.display()));
         (*file, fate)
     });
+    let began = Instant::now();
     let fates: Vec<_> = stream::iter(played).buffer_unordered(manner.jobs).collect().await;
     let failed: Vec<_> = fates.iter().filter(|(_, fate)| matches!(fate, Fate::Failed(..))).map(|(f, _)| f).collect();
     if !alone {
         let skipped = fates.iter().filter(|(_, fate)| matches!(fate, Fate::Skipped(_))).count();
         let ok = fates.len() - skipped - failed.len();
         let text = format!("\n{ok} ok, {} failed, {skipped} not for the live world", failed.len());
+        let text = format!("{text}, in {:.0} s", began.elapsed().as_secs_f64());
         tell(manner, &format!("{text}; {}", count(scenarios.iter().map(|(_, scenario)| scenario))));
     }
     for file in &failed {
@@ -90,7 +96,10 @@ async fn run_file(file: &Path, scenario: &Scenario, manner: &Manner, alone: bool
         return Fate::Failed(began.elapsed(), format!("{e:#}"));
     }
     match first_complaint(&outcome) {
-        None => Fate::Ok(began.elapsed()),
+        None => {
+            let longest = outcome.outages.into_iter().max_by(|a, b| a.seconds.total_cmp(&b.seconds));
+            Fate::Ok(began.elapsed(), longest)
+        }
         Some(why) => Fate::Failed(began.elapsed(), why),
     }
 }

@@ -19,10 +19,14 @@ const POLL: Duration = Duration::from_millis(2);
 /// Peers admitted are taken for granted this long; a slot dropped by hand comes back after it.
 const RECHECK: Duration = Duration::from_secs(30);
 
-/// The names proven to be in force, for one life of the server.
+/// What is proven of the names, for one life of the server.
+#[derive(Clone)]
 pub struct InForce {
     pid: i32,
-    names: String,
+    /// Those in force, unless others were written since.
+    names: Option<String>,
+    /// The checkpointer has told the backends to wait, and whatever was written since names somebody too.
+    waits: bool,
 }
 
 /// The peers admitted last, for one life of the server.
@@ -35,7 +39,12 @@ pub struct Admitted {
 
 impl LocalPostgres {
     pub(super) fn write_names(&self, names: &Names) -> Result<(), PgError> {
-        conf::write_names(&self.config, &names.0)?;
+        if conf::write_names(&self.config, &names.0)? {
+            // What was proven of the names before proves nothing of these, nor of the same when they come back.
+            if let Some(known) = &mut *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) {
+                (known.names, known.waits) = (None, known.waits && !names.0.is_empty());
+            }
+        }
         // Also when nothing has changed: who wrote it may have died before the signal.
         if let Some(postmaster) = self.processes.postmaster(&self.config) {
             postmaster.signal(Signal::SIGHUP);
@@ -54,8 +63,8 @@ impl LocalPostgres {
     pub(super) async fn wait_for_names(&self) -> Result<(), PgError> {
         let postmaster = self.running(NAMES)?;
         let wanted = conf::read_names(&self.config);
-        let before = self.names_known_for(postmaster.pid);
-        if before.as_deref() == Some(wanted.as_str()) {
+        let known = self.names_known_for(postmaster.pid);
+        if known.as_ref().is_some_and(|known| known.names.as_ref() == Some(&wanted)) {
             return Ok(());
         }
         let work = async {
@@ -67,21 +76,21 @@ impl LocalPostgres {
                     suspicious = Instant::now() + SUSPICION;
                 }
             }
-            let flag_known = before.is_some_and(|names| names.is_empty() == wanted.is_empty());
-            if !flag_known && !wanted.is_empty() {
+            let waits = known.is_some_and(|known| known.waits);
+            if !waits && !wanted.is_empty() {
                 self.working.run("CHECKPOINT").await.map_err(|e| e.during(NAMES))?;
             }
             self.senders_know().await
         };
         self.while_alive(NAMES, &postmaster, work).await?;
-        let proven = InForce { pid: postmaster.pid, names: wanted };
+        let proven = InForce { pid: postmaster.pid, waits: !wanted.is_empty(), names: Some(wanted) };
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(proven);
         Ok(())
     }
 
-    fn names_known_for(&self, pid: i32) -> Option<String> {
+    fn names_known_for(&self, pid: i32) -> Option<InForce> {
         let known = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().filter(|k| k.pid == pid).map(|k| k.names.clone())
+        known.clone().filter(|known| known.pid == pid)
     }
 
     async fn shows_names(&self, wanted: &str) -> Result<bool, PgError> {

@@ -7,6 +7,7 @@ use pgbaton_core::ports::PgError;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 
 pub const REPLICATION_ROLE: &str = "pgbaton_replicator";
 
@@ -146,8 +147,20 @@ pub fn write_names(config: &PostgresConfig, names: &str) -> Result<bool, PgError
 
 /// The names written last; none when nothing was written. They hold no quotes.
 pub fn read_names(config: &PostgresConfig) -> String {
-    let text = fs::read_to_string(config.conf_dir().join("pgbaton-names.conf")).unwrap_or_default();
+    names_on_disk(&config.state_dir)
+}
+
+/// As [`read_names`], for who only looks.
+pub fn names_on_disk(state_dir: &Path) -> String {
+    let text = fs::read_to_string(state_dir.join("conf/pgbaton-names.conf")).unwrap_or_default();
     text.split('\'').nth(1).unwrap_or_default().to_string()
+}
+
+/// The `primary_conninfo` written last; empty when it follows nobody.
+pub fn upstream_on_disk(state_dir: &Path) -> String {
+    let text = fs::read_to_string(state_dir.join("conf/pgbaton-standby.conf")).unwrap_or_default();
+    let setting = text.lines().find_map(|line| line.strip_prefix("primary_conninfo = '")?.strip_suffix('\''));
+    setting.unwrap_or_default().replace("''", "'")
 }
 
 fn conninfo(config: &PostgresConfig, me: NodeId, upstream: &Upstream) -> String {

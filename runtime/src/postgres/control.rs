@@ -115,6 +115,13 @@ async fn read_control(config: &PostgresConfig) -> Result<ControlFile, String> {
     })
 }
 
+/// As read by a program that only looks, and isn't the keeper's.
+pub fn control_file(bin_dir: &Path, pgdata: &Path) -> Option<ControlFile> {
+    let mut command = std::process::Command::new(bin_dir.join("pg_controldata"));
+    let output = command.arg("-D").arg(pgdata).current_dir("/").env("LC_ALL", "C.UTF-8").output().ok()?;
+    parse_control(&String::from_utf8_lossy(&output.stdout))
+}
+
 fn parse_control(text: &str) -> Option<ControlFile> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let state = match field("Database cluster state")? {

@@ -26,9 +26,10 @@ mod tool;
 mod wal;
 mod watch;
 
-pub use conf::REPLICATION_ROLE;
+pub use conf::{REPLICATION_ROLE, names_on_disk, upstream_on_disk};
+pub use control::{control_file, history_file, parse_history};
 pub use install::{InstallError, Installation, find_installation};
-pub use watch::ProcessWatch;
+pub use watch::{DirWatch, ProcessWatch};
 
 use nix::unistd::User;
 use pgbaton_core::model::{Facts, Lsn, NodeId, Peer, Position, Timeline, Upstream};

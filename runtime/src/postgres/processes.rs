@@ -179,6 +179,31 @@ pub async fn end_orphans(pgdata: &Path) -> Result<(), PgError> {
     }
 }
 
+/// Before a server or a tool that starts one: nobody else is at work on this directory, and nothing says that somebody is.
+pub async fn clear_the_way(config: &PostgresConfig) -> Result<(), PgError> {
+    end_tools(&config.pgdata).await?;
+    end_orphans(&config.pgdata).await?;
+    let socket_lock = config.socket_dir().join(format!(".s.PGSQL.{}.lock", config.port));
+    for lock in [config.pgdata.join("postmaster.pid"), socket_lock] {
+        release_stale_lock(&lock, &config.pgdata)?;
+    }
+    Ok(())
+}
+
+/// Postgres takes any process that has the number in a dead server's lock file for that server if it runs as the same
+/// user, and refuses to start for as long as it lives. Where no process has the number it sees that by itself.
+fn release_stale_lock(lock: &Path, pgdata: &Path) -> Result<(), PgError> {
+    let text = fs::read_to_string(lock).unwrap_or_default();
+    let number: Option<i32> = text.lines().next().and_then(|line| line.trim().parse().ok());
+    // A stand-alone backend writes its number negated.
+    let Some(pid) = number.map(i32::wrapping_abs).filter(|pid| is_live(*pid) && !is_server_process(*pid, pgdata))
+    else {
+        return Ok(());
+    };
+    tracing::warn!("{} names process {pid}, which is no server of this directory, and is removed", lock.display());
+    super::files::remove(lock).map(drop)
+}
+
 /// Programs that a killed keeper left at work on this directory; they would go on writing into it.
 pub async fn end_tools(dir: &Path) -> Result<(), PgError> {
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -246,5 +271,11 @@ mod tests {
         let file = PidFile::read(dir.path()).unwrap();
         assert_eq!((file.pid, file.status.as_str()), (me, "ready"));
         assert!(!is_server_process(me, dir.path()));
+        let lock = dir.path().join("postmaster.pid");
+        release_stale_lock(&lock, dir.path()).unwrap();
+        assert!(!lock.exists(), "this program is none of its servers");
+        fs::write(&lock, format!("{pid}\n")).unwrap();
+        release_stale_lock(&lock, dir.path()).unwrap();
+        assert!(lock.exists(), "nobody has the number: Postgres knows what to do");
     }
 }

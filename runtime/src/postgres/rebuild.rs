@@ -2,7 +2,7 @@
 
 use super::create::stage;
 use super::files::WithoutSignal;
-use super::processes::{end_orphans, end_tools};
+use super::processes::clear_the_way;
 use super::{LocalPostgres, PostgresConfig, conf, files, tool};
 use pgbaton_core::model::{ControlState, Directory, NodeId};
 use pgbaton_core::ports::{PgError, Source};
@@ -11,9 +11,8 @@ use tokio::process::Command;
 impl LocalPostgres {
     pub(super) async fn run_rewind(&self, source: &Source) -> Result<(), PgError> {
         self.stopped("pg_rewind")?;
-        end_tools(&self.config.pgdata).await?;
-        // A single-user server that an interrupted rewind has left behind.
-        end_orphans(&self.config.pgdata).await?;
+        // A single-user server, say, that an interrupted rewind has left behind.
+        clear_the_way(&self.config).await?;
         files::private_dir(self.config.run_as.as_ref(), &self.config.state_dir)?;
         conf::prepare(&self.config)?;
         // Single-user recovery, which pg_rewind runs on a crashed target, refuses standby.signal. Should the keeper die
@@ -42,8 +41,7 @@ impl LocalPostgres {
 
     pub(super) async fn run_clone(&self, me: NodeId, source: &Source) -> Result<(), PgError> {
         self.stopped("pg_basebackup")?;
-        end_tools(&self.config.pgdata).await?;
-        end_orphans(&self.config.pgdata).await?;
+        clear_the_way(&self.config).await?;
         let staged = stage(&self.config, "clone").await?;
         let mut command = with_password(&self.config, "pg_basebackup");
         command.arg("-d").arg(conf::tool_conninfo(source, &[]));

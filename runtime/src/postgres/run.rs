@@ -1,6 +1,6 @@
 //! Starting and stopping the server.
 
-use super::processes::{PidFile, Postmaster, end_orphans, end_tools};
+use super::processes::{PidFile, Postmaster, clear_the_way, end_orphans};
 use super::watch::DirWatch;
 use super::{LocalPostgres, PostgresConfig, conf, files, numbers, tool};
 use files::WithoutSignal;
@@ -23,8 +23,7 @@ impl LocalPostgres {
         }
         let fit = fit(self.control.directory(&self.config).await);
         let control = fit.map_err(|problem| PgError::Operator(format!("start: {problem}")))?;
-        end_tools(&self.config.pgdata).await?;
-        end_orphans(&self.config.pgdata).await?;
+        clear_the_way(&self.config).await?;
         numbers::release_above(&self.config, control.history.tli)?;
         conf::prepare(&self.config)?;
         files::remove(&self.config.conf_dir().join("pgbaton-seal.conf"))?;

@@ -16,13 +16,24 @@ pub struct DirWatch {
 impl DirWatch {
     /// What happens from now on is seen, so set it up before the first look at a file.
     pub fn new(dir: &Path) -> io::Result<DirWatch> {
+        let watch = DirWatch::of_many()?;
+        watch.add(dir)?;
+        Ok(watch)
+    }
+
+    /// Of no directory yet. The kernel grants a user a hundred or so of these, each of as many directories as need be.
+    pub fn of_many() -> io::Result<DirWatch> {
         let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+        Ok(DirWatch { fd: registered(fd)? })
+    }
+
+    pub fn add(&self, dir: &Path) -> io::Result<()> {
         let events = inotify::WatchFlags::CLOSE_WRITE
             | inotify::WatchFlags::MODIFY
             | inotify::WatchFlags::CREATE
             | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&fd, dir, events)?;
-        Ok(DirWatch { fd: registered(fd)? })
+        inotify::add_watch(self.fd.get_ref(), dir, events)?;
+        Ok(())
     }
 
     /// Ends when there was an event since the last call.

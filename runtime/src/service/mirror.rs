@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// How each record is logged once it is on disk, for who wants to follow them all: the copy shows only the last.
+pub const STORED: &str = "stored ";
+
 pub struct MirroredStore<S>(Arc<Inner<S>>);
 
 struct Inner<S> {
@@ -69,6 +72,9 @@ impl<S: Store> Store for MirroredStore<S> {
             copy.version = version;
         });
         self.write(&self.0.copy.borrow());
+        if let Some(record) = keeper_record(&self.0.copy.borrow()) {
+            tracing::debug!("{STORED}{}", serde_json::to_string(&record).expect("a record is JSON"));
+        }
         Ok(version)
     }
 }

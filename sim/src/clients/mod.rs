@@ -1,6 +1,5 @@
-//! Clients that insert rows with ids of their own. They seek the writable node as libpq does with
-//! several hosts and `target_session_attrs=read-write`, and stay with it until something goes wrong; sticky
-//! ones until their connection ends.
+//! Clients that insert rows with ids of their own. They seek a node that is open for writes, on all at once, and stay
+//! with it until something goes wrong; sticky ones until their connection ends.
 
 mod reader;
 
@@ -9,6 +8,7 @@ use crate::net::{End, Net, Packet};
 use crate::postgres::SyncCommit;
 use crate::world::machine::POSTGRES_PORT;
 use crate::world::{CLIENTS, Chronicle, Fate, World};
+use futures_util::future::select_all;
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::Moment;
 use pgbaton_core::scenario::{SynchronousCommit, Workload};
@@ -18,8 +18,8 @@ use std::time::Duration;
 /// A write that takes longer is given up; whether it was committed is then unknown.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause after no host was found writable.
-const ROUND_PAUSE: Duration = Duration::from_millis(20);
+/// Pause after a host was found not writable.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How the latest writes went.
 #[derive(Debug, Clone, Default)]
@@ -139,10 +139,7 @@ impl Client {
             if connection.is_none() {
                 connection = self.seek().await;
             }
-            let Some(end) = &connection else {
-                self.fate.sleep(ROUND_PAUSE).await;
-                continue;
-            };
+            let Some(end) = &connection else { return };
             if !self.write(end).await {
                 connection = None;
             }
@@ -151,24 +148,32 @@ impl Client {
         }
     }
 
-    /// One round through the hosts.
+    /// All hosts at once, each again and again: the first that takes the session for writes has it, whoever opened it.
+    /// None when the clients are told to stop.
     async fn seek(&self) -> Option<End> {
-        for host in &self.hosts {
-            let open = async {
-                let end = self.net.connect(CLIENTS, host, POSTGRES_PORT).await.ok()?;
-                end.send(Packet::Hello);
-                let writable = matches!(end.recv().await, Some(Packet::Welcome { read_only: false, .. }));
-                if writable && self.commit != SynchronousCommit::default() {
-                    end.send(Packet::Set(Setting::SynchronousCommit(level(self.commit))));
-                    end.recv().await?;
-                }
-                writable.then_some(end)
-            };
-            if let Some(Some(end)) = self.fate.timeout(CONNECT_TIMEOUT, open).await {
+        let tries = self.hosts.iter().map(|host| Box::pin(self.seek_on(host)));
+        select_all(tries).await.0
+    }
+
+    async fn seek_on(&self, host: &str) -> Option<End> {
+        while !self.all.0.lock().unwrap().stopped {
+            if let Some(Some(end)) = self.fate.timeout(CONNECT_TIMEOUT, self.open(host)).await {
                 return Some(end);
             }
+            self.fate.sleep(PAUSE).await;
         }
         None
+    }
+
+    async fn open(&self, host: &str) -> Option<End> {
+        let end = self.net.connect(CLIENTS, host, POSTGRES_PORT).await.ok()?;
+        end.send(Packet::Hello);
+        let writable = matches!(end.recv().await, Some(Packet::Welcome { read_only: false, .. }));
+        if writable && self.commit != SynchronousCommit::default() {
+            end.send(Packet::Set(Setting::SynchronousCommit(level(self.commit))));
+            end.recv().await?;
+        }
+        writable.then_some(end)
     }
 
     /// One insert; false when the connection is of no more use.

@@ -1,0 +1,150 @@
+//! What one node lets be seen.
+
+use super::seen::{Seen, What};
+use super::server_log::{Line, Names, Said};
+use super::tail::Tail;
+use super::{Place, keeper_log, server_log};
+use crate::postgres::{control_file, find_installation, history_file, names_on_disk, parse_history};
+use jiff::Timestamp;
+use pgbaton_core::model::Timeline;
+use std::path::{Path, PathBuf};
+
+pub struct Node {
+    place: Place,
+    keeper: Tail,
+    servers: [Tail; 2],
+    watched: Vec<PathBuf>,
+    server: Server,
+}
+
+/// The server that runs, or ran last.
+#[derive(Default)]
+struct Server {
+    postmaster: Option<u32>,
+    open: bool,
+    names: Names,
+    /// The timeline its end of recovery begins.
+    begins: Option<Timeline>,
+    receiver: Option<u32>,
+}
+
+impl Node {
+    pub fn new(place: Place) -> Node {
+        Node {
+            keeper: Tail::of(place.keeper_log.clone()),
+            servers: [Tail::of(place.state_dir().join("postgres.log")), Tail::of(place.by_hand_log.clone())],
+            watched: Vec::new(),
+            server: Server::default(),
+            place,
+        }
+    }
+
+    /// Those that have come into being since the last call.
+    pub fn dirs_to_watch(&mut self, mut watch: impl FnMut(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
+        let log_dir = self.place.keeper_log.parent().unwrap_or(Path::new("/")).to_path_buf();
+        for dir in [log_dir, self.place.home().to_path_buf(), self.place.state_dir()] {
+            if dir.exists() && !self.watched.contains(&dir) {
+                watch(&dir)?;
+                self.watched.push(dir);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on; gives the postmasters that were started.
+    pub fn look(&mut self, seen: &mut Vec<Seen>) -> Vec<u32> {
+        let now = Timestamp::now();
+        for (at, record) in self.keeper.lines().iter().filter_map(|line| keeper_log::read(line, now)) {
+            self.note(seen, at, What::Stored(Box::new(record)));
+        }
+        let lines: Vec<String> = self.servers.iter_mut().flat_map(Tail::lines).collect();
+        let mut started = Vec::new();
+        for line in lines.iter().filter_map(|line| server_log::read(line)) {
+            if line.said == Said::Starts {
+                started.push(line.pid);
+            }
+            self.follow(line, seen);
+        }
+        started
+    }
+
+    /// The end of a postmaster. What it wrote last is read first, as it knows best when it ended; by then the next one
+    /// may have been started.
+    pub fn exit(&mut self, pid: u32, seen: &mut Vec<Seen>) -> Vec<u32> {
+        let now = Timestamp::now().as_millisecond().try_into().unwrap_or_default();
+        let started = self.look(seen);
+        if self.server.postmaster == Some(pid) {
+            self.close(now, seen);
+        }
+        started
+    }
+
+    fn follow(&mut self, line: Line, seen: &mut Vec<Seen>) {
+        let at = line.at;
+        match line.said {
+            Said::Starts => {
+                self.close(at, seen);
+                let names = Names::read(&names_on_disk(&self.place.state_dir()));
+                self.server = Server { postmaster: Some(line.pid), names, ..Server::default() };
+            }
+            Said::TakesWrites => {
+                self.server.open = true;
+                let begun = self.server.begins.take();
+                let tli = begun.or_else(|| self.timeline_on_disk()).unwrap_or(Timeline(1));
+                self.note(seen, at, What::Names(self.server.names.clone()));
+                self.note(seen, at, What::Opened(tli));
+            }
+            Said::ShutDown => self.close(at, seen),
+            Said::Names(names) => {
+                self.server.names = names;
+                if self.server.open {
+                    self.note(seen, at, What::Names(self.server.names.clone()));
+                }
+            }
+            Said::Begins(tli) => self.server.begins = Some(tli),
+            Said::HasBegun => {
+                if let Some(tli) = self.server.begins {
+                    self.note_branch(at, tli, seen);
+                }
+            }
+            Said::Asked(standby) => self.note(seen, at, What::AskedBy(standby)),
+            Said::Receives => {
+                self.server.receiver = Some(line.pid);
+                self.note(seen, at, What::Receives);
+            }
+            Said::Dies if self.server.receiver == Some(line.pid) => self.end_receiver(at, seen),
+            Said::Dies => {}
+        }
+    }
+
+    /// A server that opens without a promotion has written a checkpoint on its timeline.
+    fn timeline_on_disk(&self) -> Option<Timeline> {
+        let installation = find_installation(None).ok()?;
+        control_file(&installation.bin_dir, &self.place.pgdata).map(|control| control.checkpoint.tli)
+    }
+
+    fn close(&mut self, at: u64, seen: &mut Vec<Seen>) {
+        self.end_receiver(at, seen);
+        if std::mem::take(&mut self.server.open) {
+            self.note(seen, at, What::Closed);
+        }
+        self.server.postmaster = None;
+    }
+
+    fn end_receiver(&mut self, at: u64, seen: &mut Vec<Seen>) {
+        if self.server.receiver.take().is_some() {
+            self.note(seen, at, What::ReceivesNoMore);
+        }
+    }
+
+    fn note_branch(&self, at: u64, tli: Timeline, seen: &mut Vec<Seen>) {
+        let history = std::fs::read_to_string(history_file(&self.place.pgdata, tli)).unwrap_or_default();
+        if let Some(fork) = parse_history(tli, &history).ancestors.last() {
+            self.note(seen, at, What::Branched { tli, parent: fork.tli, fork: fork.at });
+        }
+    }
+
+    fn note(&self, seen: &mut Vec<Seen>, at: u64, what: What) {
+        seen.push(Seen { at, node: self.place.name.clone(), what });
+    }
+}
