@@ -1,12 +1,12 @@
 //! The commands, a file each.
 
+mod bench;
 mod coverage;
 mod many;
 mod meta;
 mod mutants;
 mod outage;
 mod replay;
-mod bench;
 mod run;
 mod seeds;
 mod shrink;
