@@ -136,7 +136,7 @@ fn outages(trace: &Trace) -> Vec<Outage> {
     gaps.into_iter().map(|g| Outage { from: g.from, to: g.to, step: g.step.map(|(_, text)| text) }).collect()
 }
 
-const KINDS: [&str; 21] = [
+const KINDS: [&str; 22] = [
     "step",
     "node",
     "opened",
@@ -144,6 +144,7 @@ const KINDS: [&str; 21] = [
     "names",
     "branched",
     "received",
+    "kept_aside",
     "rebuilt",
     "stored",
     "fault",
@@ -169,6 +170,7 @@ fn kind_name(kind: &Kind) -> &'static str {
         Kind::Names { .. } => "names",
         Kind::Branched { .. } => "branched",
         Kind::Received { .. } => "received",
+        Kind::KeptAside { .. } => "kept_aside",
         Kind::Rebuilt { .. } => "rebuilt",
         Kind::Stored { .. } => "stored",
         Kind::Fault { .. } => "fault",

@@ -18,6 +18,7 @@ fn one_of_each() -> Trace {
         names("a", 1, &["b"]),
         branched("b", 2, 1, 100),
         Kind::Received { node: "b".into(), from: "a".into() },
+        Kind::KeptAside { node: "a".into(), ids: [7, 8].into() },
         Kind::Rebuilt { node: "a".into(), gone: [7, 8].into() },
         stored("b", 2, ReportLsn, Some(100)),
         Kind::Asked { order: order() },

@@ -109,6 +109,8 @@ impl<'a> Words<'a> {
             Kind::Names { k, of, .. } => format!("its backends wait for any {k} of {}", self.names(of)),
             Kind::Branched { tli, parent, fork, .. } => format!("promoted: timeline {tli} leaves {parent} at {fork}"),
             Kind::Received { from, .. } => format!("receives WAL from {from}"),
+            Kind::KeptAside { ids, .. } if ids.is_empty() => "its WAL past the fork is kept aside, no write is in it".into(),
+            Kind::KeptAside { ids, .. } => format!("the WAL of writes {} is kept aside", ranges(ids)),
             Kind::Rebuilt { gone, .. } if gone.is_empty() => "its directory was replaced, no write went with it".into(),
             Kind::Rebuilt { gone, .. } => format!("its directory was replaced, with it went writes {}", ranges(gone)),
             Kind::Fault { fault, nodes } if nodes.is_empty() => fault_word(*fault).into(),
@@ -187,6 +189,7 @@ pub fn who(kind: &Kind) -> Option<&str> {
         | Kind::Names { node, .. }
         | Kind::Branched { node, .. }
         | Kind::Received { node, .. }
+        | Kind::KeptAside { node, .. }
         | Kind::Rebuilt { node, .. }
         | Kind::Stored { node, .. }
         | Kind::Acked { node, .. }
@@ -213,6 +216,7 @@ fn fault_word(fault: Fault) -> &'static str {
         Fault::Keeper => "counts as a fault of a keeper",
         Fault::Postgres => "counts as a fault of Postgres",
         Fault::Machine => "counts as a fault of machines",
+        Fault::Disk => "counts as the loss of machines with their disks",
         Fault::Pause => "counts as a pause",
         Fault::Service => "counts as a stop in order",
         Fault::Link => "counts as a fault of links",

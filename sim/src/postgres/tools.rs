@@ -50,7 +50,7 @@ impl PgHost {
     pub fn keep_aside(&self, fork: Position, end: Lsn) -> Result<String, PgError> {
         let (count, ids) = self.stopped(|dir| {
             let before = dir.wal.count_until(fork.lsn);
-            let ids = dir.rows(dir.flushed).difference(&dir.rows(before)).copied().collect();
+            let ids = rows(dir, dir.flushed).difference(&rows(dir, before)).copied().collect();
             (dir.flushed - before, ids)
         })?;
         let place = format!("kept/{}-{}-{}", fork.tli, fork.lsn, end);
@@ -120,8 +120,12 @@ impl PgHost {
 
     /// Which rows were in a directory and are not in the one that takes its place.
     pub(super) fn note_rebuilt(&self, before: &DataDir, after: &DataDir) {
-        let rows = |dir: &DataDir| dir.wal.inserts(dir.flushed).collect::<BTreeSet<u64>>();
-        let gone = rows(before).difference(&rows(after)).copied().collect();
+        let gone = rows(before, before.flushed).difference(&rows(after, after.flushed)).copied().collect();
         self.chronicle.note(Happened::Rebuilt { node: self.name.clone(), gone });
     }
+}
+
+/// Ids of the rows visible once the first `count` records are applied.
+fn rows(dir: &DataDir, count: usize) -> BTreeSet<u64> {
+    dir.wal.inserts(count).collect()
 }
