@@ -5,7 +5,7 @@ NOTE := scenarios/failover/operations-note.toml
 LIVE := target/release/pgbaton-live
 SIM := target/sim/pgbaton-sim
 
-.PHONY: demo test deps build lint live live-all postgres-17
+.PHONY: demo test deps build lint soak live live-all postgres-17
 
 # The operations note on real PostgreSQL servers, then the same file in simulation.
 demo: deps build
@@ -14,6 +14,14 @@ demo: deps build
 test: deps postgres-17 lint
 	cargo test --workspace --locked
 	$(MAKE) live
+
+# Drawn stories: each commit plays seeds of its own, and prints from which on.
+SOAK_SEEDS := 0..2000
+COMMIT = $(shell git rev-parse HEAD 2>/dev/null || echo 0000000000)
+
+soak: build
+	$(SIM) meta --seeds 0..20 --from-commit $(COMMIT)
+	$(SIM) coverage --seeds $(SOAK_SEEDS) --from-commit $(COMMIT)
 
 # Stories with real processes and servers: those that have been seen to pass there, within the time CI has.
 LIVE_STORIES := $(filter-out %/reused-pid.toml,$(wildcard scenarios/durability/*.toml scenarios/election/*.toml \
