@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut ended: BTreeMap<&str, NodeState> = BTreeMap::new();
+    let mut ids: BTreeMap<&str, NodeId> = BTreeMap::new();
     let mut configured = Vec::new();
     for event in &trace.events {
         match &event.kind {
@@ -13,14 +14,19 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             Kind::Ended { node, reported, .. } => {
                 ended.insert(node, *reported);
             }
+            Kind::Node { node, id, .. } => {
+                ids.insert(node, *id);
+            }
             Kind::Configured { node, id, names, slots, follows, .. } => {
                 configured.push((node.as_str(), *id, names, slots, follows.as_deref()));
             }
             _ => {}
         }
     }
+    // One that has lost its directory is a member all the same.
+    ids.extend(configured.iter().map(|(node, id, ..)| (*node, *id)));
     let members: BTreeSet<NodeId> =
-        configured.iter().filter(|c| ended.contains_key(c.0)).map(|(_, id, ..)| *id).collect();
+        ids.iter().filter(|(node, _)| ended.contains_key(*node)).map(|(_, id)| *id).collect();
     let primary = ended.iter().find(|(_, state)| state.is_writable()).map(|(name, _)| *name);
     for (node, id, names, slots, follows) in configured {
         let Some(state) = ended.get(node) else { continue };

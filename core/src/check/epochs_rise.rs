@@ -4,6 +4,7 @@
 use super::roles::is_reset;
 use super::trace::{Fault, Kind, Trace};
 use crate::model::Epoch;
+use crate::monitor::doubt::REGISTERS_AGAIN;
 use std::collections::BTreeMap;
 
 pub fn monitor(trace: &Trace) -> Result<(), String> {
@@ -11,9 +12,9 @@ pub fn monitor(trace: &Trace) -> Result<(), String> {
     for event in &trace.events {
         match &event.kind {
             Kind::Stored { epoch, .. } => log.seen = log.seen.max(*epoch),
-            Kind::Node { node, goal, epoch, .. } => {
-                log.row(node, goal.is_writable(), *epoch)
-                    .map_err(|how| format!("{how} at {:.3} s", event.at.seconds()))?;
+            Kind::Node { node, goal, epoch, description, .. } => {
+                let told = goal.is_writable() && !description.contains(REGISTERS_AGAIN);
+                log.row(node, told, *epoch).map_err(|how| format!("{how} at {:.3} s", event.at.seconds()))?;
             }
             kind if is_reset(kind) => log = Log::new(log.seen),
             _ => {}

@@ -24,7 +24,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 (node, *tli)
             }
             Kind::Branched { node, tli, parent, .. } => {
-                tree.parents.insert(*tli, Some(*parent));
+                // A number that a hand had given to a branch since rewound may be given again.
+                if tree.parents.insert(*tli, Some(*parent)).is_some() {
+                    tree.left.remove(tli);
+                    tree.used.remove(tli);
+                }
                 (node, *parent)
             }
             Kind::Acked { node, warning: false, .. } => {

@@ -1,14 +1,19 @@
 //! S2: two nodes never acknowledge writes side by side, in the real time of the clients. Once a node that
 //! was told to open is seen open, or has acknowledged its first write, no other acknowledges one that was sent after it.
 
+use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
 use crate::model::Moment;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut holder: Option<&str> = None;
     let mut first_ack: Option<Moment> = None;
+    let mut rogues = Rogues::default();
     for event in &trace.events {
+        rogues.follow(&event.kind);
         match &event.kind {
+            // Where commits wait for nobody, nothing keeps one that a hand has opened from acknowledging.
+            Kind::Acked { node, .. } if trace.terms.may_lose && rogues.has(node) => {}
             Kind::Node { node, goal, .. } if goal.is_writable() && holder != Some(node.as_str()) => {
                 holder = Some(node);
                 first_ack = None;

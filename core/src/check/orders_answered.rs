@@ -10,7 +10,8 @@ const BOUND: Duration = Duration::from_secs(15);
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut open: BTreeMap<&str, Moment> = BTreeMap::new();
-    let mut reachable = true;
+    // A process may die at a point in the code.
+    let mut reachable = !trace.terms.fault_points;
     for event in &trace.events {
         match &event.kind {
             Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore | Fault::Link | Fault::Other, .. } => {

@@ -2,6 +2,7 @@
 
 use super::trace::{Fault, Kind, Trace};
 use crate::model::{Epoch, Moment};
+use crate::monitor::doubt::REGISTERS_AGAIN;
 
 /// Another node than before was told to open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,8 @@ impl<'a> Role<'a> {
         if is_reset(kind) {
             self.holder = None;
         }
-        let Kind::Node { node, goal, epoch, .. } = kind else { return None };
-        if !goal.is_writable() || self.holder == Some(node.as_str()) {
+        let Kind::Node { node, goal, epoch, description, .. } = kind else { return None };
+        if description.contains(REGISTERS_AGAIN) || !goal.is_writable() || self.holder == Some(node.as_str()) {
             return None;
         }
         let from = self.holder.replace(node)?;

@@ -8,6 +8,9 @@ use crate::monitor::state::{Effects, Group, Monitor};
 use crate::mutant;
 use crate::wire::{Again, Answer, Register};
 
+/// What the event says of a node that brings its own account along: its states are no decision of this monitor's.
+pub const REGISTERS_AGAIN: &str = "registers again as node";
+
 /// Holds the report against the record, before anything else is taken from it.
 pub fn examine(record: &mut GroupRecord, report: &Report) {
     let node = &record.nodes[&report.node];
@@ -109,7 +112,7 @@ pub fn register_again(
     after.nodes.insert(node.id, node);
     apply(&mut after, &[], &m.view(group, now));
     let mut log = Log::new(m, wall_ms);
-    let text = format!("{} registers again as node {}, {} as it was", ask.name, again.node, again.state);
+    let text = format!("{} {REGISTERS_AGAIN} {}, {} as it was", ask.name, again.node, again.state);
     log.changes(&group.record, &after, group, None, &text);
     let known = Monitor { record: record.clone(), groups: Default::default(), settings: m.settings.clone(), ..*m };
     let answer = Some(registered(&known, &key, &after.nodes[&again.node]));

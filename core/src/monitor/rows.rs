@@ -56,12 +56,11 @@ impl Group {
     /// What a node waits for, in words.
     fn pending(&self, m: &Monitor, now: Moment, node: &NodeRecord) -> Option<String> {
         let view = m.view(self, now);
-        let primary = self.record.primary()?;
         let report = view.report(node.id);
         if let Some(trouble) = report.and_then(|r| r.trouble.clone()) {
             return Some(trouble);
         }
-        if node.id == primary.id
+        if self.record.primary().is_none_or(|primary| primary.id == node.id)
             && let Some(stall) = view.stall()
         {
             return Some(stall);

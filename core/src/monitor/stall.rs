@@ -6,6 +6,12 @@ use crate::monitor::view::View;
 impl View<'_> {
     /// Why nobody holds the role, or why the holder's commits don't go through; `None` when neither is so.
     pub fn stall(&self) -> Option<String> {
+        if self.record.in_doubt && self.record.nodes.keys().all(|id| self.is_heard(*id) && !self.is_open(*id)) {
+            return Some(
+                "waits for the operator: what the monitor knows is older than what they report, and none of them is open"
+                    .into(),
+            );
+        }
         if self.record.in_doubt {
             return Some(
                 "waits for nodes: what the monitor knows is older than what they report; the primary tells".into(),

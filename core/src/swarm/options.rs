@@ -78,7 +78,8 @@ fn node_options(dice: &mut Dice, i: usize, size: usize, swarm: &Swarm) -> NodeOp
         candidate_priority: *dice.weighted(&[(12, usual.candidate_priority), (2, 100), (1, 1), (1, 0)]),
         // Where data is taken away, each standby must be one that commits count on.
         replication_quorum: swarm.destroys() || i < 2 || !dice.chance(12),
-        join: i == 0 || i + 1 < size || !dice.chance(10),
+        // Nor may a node that is alone for now lose what it has.
+        join: swarm.destroys() || i == 0 || i + 1 < size || !dice.chance(10),
     }
 }
 

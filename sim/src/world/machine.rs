@@ -97,6 +97,11 @@ impl KeeperState {
         self.state.lock().unwrap().running
     }
 
+    pub fn is_stopping(&self) -> bool {
+        let service = self.state.lock().unwrap();
+        service.running && service.stop.is_some()
+    }
+
     pub fn ask_to_stop(&self, how: StopRequest) {
         self.state.lock().unwrap().stop = Some(how);
         self.bell.ring();

@@ -165,6 +165,11 @@ pub fn call_off(v: &View) -> Option<Verdict> {
         let lacks = transfer.kind == TransferKind::Switchover && position.lsn <= transfer.drained?;
         lacks.then_some("it lacks the last record of the old primary")
     };
+    // A handover that was abandoned, of commits that nobody has to acknowledge: without the old primary there is none.
+    let unproven = transfer.kind == TransferKind::Failover
+        && candidate.settled_in(StopReplication)
+        && v.vote(candidate).is_some()
+        && warrant(v, transfer, candidate).is_none();
     let undrained = transfer.kind == TransferKind::Switchover && transfer.drained.is_none();
     let late = v.transfer_lasts(v.settings.drain_timeout);
     let why = match v.life(candidate.id) {
@@ -173,6 +178,7 @@ pub fn call_off(v: &View) -> Option<Verdict> {
         Life::Ill(why) if transfer.kind == TransferKind::Switchover || late => why,
         _ if v.is_mute(candidate.id) => "its keeper says nothing",
         _ if undrained && late => "the old primary didn't stop in time",
+        _ if unproven => "nothing proves that it holds every acknowledged commit",
         _ => incomplete()?,
     };
     Some((give_back(v, old), format!("{} keeps the role, {} can't take over: {why}", old.name, candidate.name)))
@@ -282,6 +288,21 @@ mod tests {
         assert_eq!(p.record().nodes[&B].assignment.drained, Some(Lsn(900)));
         p.sealed(1000);
         assert_eq!(p.goals(), (Demoted, WaitPrimary));
+    }
+
+    #[test]
+    fn an_abandoned_handover_without_a_proof_ends_with_the_old_primary_when_it_is_back() {
+        let mut p = Pair::settled();
+        p.switchover();
+        let id = p.record_mut().new_contract_id();
+        p.record_mut().in_force.add(crate::model::Contract::none(id));
+        p.says(B, PreparePromotion, standby());
+        p.dies(A);
+        p.sealed(1000);
+        assert_eq!(p.goals(), (DemoteTimeout, StopReplication), "nobody knows what else it acknowledged");
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!(p.goals().0, Primary, "it holds all it ever acknowledged");
+        assert!(!p.goals().1.is_being_promoted());
     }
 
     #[test]

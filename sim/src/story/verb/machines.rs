@@ -16,7 +16,7 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
     let node = || world.node(names.first().map_or("", String::as_str));
     match verb {
         Verb::StopService(_) => stop_service(world, &names[0]).await?,
-        Verb::StartService(_) => node()?.start_keeper(),
+        Verb::StartService(_) => start_service(world, &names[0]).await?,
         Verb::KillKeeper(_) => node()?.kill_keeper(),
         Verb::KillPostgres(_) => node()?.pg.kill_server(),
         Verb::KillNode(_) => {
@@ -55,6 +55,16 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// A service that is being stopped is started once it has stopped.
+async fn start_service(world: &World, name: &str) -> Result<(), String> {
+    let node = world.node(name)?;
+    if node.keeper.is_stopping() {
+        let _ = world.fate.timeout(STOP_LIMIT, node.keeper.until_gone()).await;
+    }
+    node.start_keeper();
+    Ok(())
 }
 
 async fn stop_service(world: &World, name: &str) -> Result<(), String> {
