@@ -6,3 +6,4 @@ pub mod live;
 pub mod ports;
 pub mod postgres;
 pub mod service;
+pub mod tls;

@@ -11,6 +11,7 @@ mod epochs_rise;
 mod fence_first;
 mod identity;
 mod legal_edges;
+pub mod long_fork;
 mod no_gratuitous_move;
 mod no_limbo;
 mod no_lost_read;
@@ -33,6 +34,7 @@ mod succession;
 #[cfg(test)]
 mod testing;
 pub mod trace;
+mod wal_of_members;
 
 use serde::Serialize;
 
@@ -93,6 +95,7 @@ const CHECKERS: &[Checker] = &[
     promise("no fork is resurrected", &[Wal, Servers], no_resurrection::check),
     promise("quorums meet", &[Contracts, Orders], quorums_meet::check),
     checker("a sealed vote stands", &[Wal, Keepers], sealed_votes::check),
+    checker("WAL comes from members only", &[Wal], wal_of_members::check),
     checker("the promoted node is complete", &[Wal, Keepers], complete_candidate::check),
     checker("configuration agrees", &[Configuration, Ends], configuration::check),
     checker("one database per group", &[Keepers, Configuration], identity::check),

@@ -13,7 +13,8 @@ pub mod verb;
 
 pub use condition::Condition;
 pub use format::{
-    Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload, World,
+    Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload, WorkloadKind,
+    World,
 };
 pub use order::Order;
 pub use parse::{ScenarioError, parse};

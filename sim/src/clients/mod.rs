@@ -3,6 +3,7 @@
 //! ones until their connection ends.
 
 mod reader;
+mod standby_reader;
 
 use crate::net::packet::Setting;
 use crate::net::{End, Net, Packet};
@@ -11,7 +12,7 @@ use crate::world::machine::POSTGRES_PORT;
 use crate::world::{CLIENTS, Chronicle, Fate, World};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::Moment;
-use pgbaton_core::scenario::{SynchronousCommit, Workload};
+use pgbaton_core::scenario::{SynchronousCommit, Workload, WorkloadKind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,6 +54,13 @@ impl Clients {
         let mut number = 0;
         for workload in workloads {
             let period = Duration::from_secs_f64(f64::from(workload.clients) / workload.rate);
+            if workload.kind == WorkloadKind::StandbyReads {
+                for _ in 0..workload.clients {
+                    let reader = Client { period, ..clients.reader(world, &hosts) };
+                    world.spawn(CLIENTS, reader.run_reading_on_standby());
+                }
+                continue;
+            }
             for _ in 0..workload.clients {
                 number += 1;
                 let client = Client {
@@ -151,18 +159,23 @@ impl Client {
         }
     }
 
-    /// One round through the hosts.
+    /// One round through the hosts, for a node that takes writes.
     async fn seek(&self) -> Option<End> {
+        self.seek_one(false).await
+    }
+
+    async fn seek_one(&self, read_only: bool) -> Option<End> {
         for host in &self.hosts {
             let open = async {
                 let end = self.net.connect(CLIENTS, host, POSTGRES_PORT).await.ok()?;
                 end.send(Packet::Hello);
-                let writable = matches!(end.recv().await, Some(Packet::Welcome { read_only: false, .. }));
-                if writable && self.commit != SynchronousCommit::default() {
+                let Some(Packet::Welcome { read_only: found, .. }) = end.recv().await else { return None };
+                let wanted = found == read_only;
+                if wanted && self.commit != SynchronousCommit::default() {
                     end.send(Packet::Set(Setting::SynchronousCommit(level(self.commit))));
                     end.recv().await?;
                 }
-                writable.then_some(end)
+                wanted.then_some(end)
             };
             if let Some(Some(end)) = self.fate.timeout(CONNECT_TIMEOUT, open).await {
                 return Some(end);
