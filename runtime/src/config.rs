@@ -1,6 +1,7 @@
 //! The configuration files: `config.toml` of a node and of a monitor. They are written whole or not at
 //! all, and readable by their owner only, since a node's holds the password of the replication role.
 
+use crate::tls::Files;
 use pgbaton_core::model::{KeeperSettings, MonitorSettings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,11 +19,21 @@ pub struct NodeConfig {
     pub group: u32,
     pub candidate_priority: u8,
     pub replication_quorum: bool,
-    /// Where the monitor listens, as `http://host:port`.
+    /// Where the monitor listens, as `http://host:port` or `https://host:port`.
     pub monitor: String,
     pub postgresql: PostgresqlConfig,
     #[serde(default)]
+    pub ssl: NodeSsl,
+    #[serde(default)]
     pub settings: KeeperSettings,
+}
+
+/// For a monitor at `https://`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeSsl {
+    /// Who may issue the monitor's certificate; empty: whom the operating system trusts.
+    pub ca_file: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +57,27 @@ pub struct MonitorConfig {
     /// `host:port`.
     pub listen: String,
     #[serde(default)]
+    pub ssl: MonitorSsl,
+    #[serde(default)]
     pub settings: MonitorSettings,
+}
+
+/// How the monitor is spoken to: over TLS, or in the clear.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MonitorSsl {
+    pub active: bool,
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    /// Its issuer, for the nodes; the certificate's own file when it is self-signed.
+    pub ca_file: PathBuf,
+}
+
+impl MonitorSsl {
+    /// The certificate and its key, when connections are made over TLS.
+    pub fn files(&self) -> Option<Files> {
+        self.active.then(|| Files { cert: self.cert_file.clone(), key: self.key_file.clone() })
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +155,7 @@ mod tests {
                 run_as: None,
                 replication_password: "secret".into(),
             },
+            ssl: NodeSsl { ca_file: "/etc/pgbaton/monitor.crt".into() },
             settings: KeeperSettings::default(),
         }
     }

@@ -6,6 +6,7 @@ pub mod live;
 pub mod ports;
 pub mod postgres;
 pub mod service;
+pub mod tls;
 
 const _: () = assert!(
     !pgbaton_core::mutants::PLANTED,

@@ -1,8 +1,9 @@
-//! The port `Postgres` against real servers on this machine. Every test makes its own, below /tmp.
+//! The port `Postgres` against real servers on this machine, of every version that is here. Every test makes its own,
+//! below /tmp.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, chown, geteuid};
-use pgbaton::postgres::{LocalPostgres, PostgresConfig, find_installation};
+use pgbaton::postgres::{Installation, LocalPostgres, PostgresConfig, find_installation};
 use pgbaton_core::model::{
     Contract, ContractId, ControlState, Directory, History, Lsn, NodeId, Peer, Position, Running, Server, Stranded,
     Timeline, Upstream,
@@ -19,18 +20,54 @@ struct Node {
     id: NodeId,
 }
 
-fn config(base: &Path, name: &str, port: u16, auth: &str) -> PostgresConfig {
+/// Where a story takes place, and with which programs.
+struct Base {
+    dir: tempfile::TempDir,
+    bin_dir: PathBuf,
+}
+
+impl Base {
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Debian's versions, and those that scripts/fetch-postgres-17 has put beside the build, oldest first.
+fn installations() -> Vec<Installation> {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/postgres");
+    let places = [Path::new("/usr/lib/postgresql"), &fetched];
+    let entries = places.iter().flat_map(|place| std::fs::read_dir(place).into_iter().flatten().flatten());
+    let found = entries.filter_map(|entry| find_installation(Some(&entry.path().join("bin/pg_ctl"))).ok());
+    let mut found: Vec<Installation> = found.collect();
+    found.sort_by_key(|installation| installation.major);
+    if found.is_empty() {
+        found.push(find_installation(None).unwrap());
+    }
+    found
+}
+
+/// Tells the story on one version after the other.
+fn on_every_version(story: impl AsyncFn(&Base)) {
+    for installation in installations() {
+        eprintln!("  PostgreSQL {} in {}", installation.major, installation.bin_dir.display());
+        let base = Base { dir: base_dir(), bin_dir: installation.bin_dir };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(story(&base));
+    }
+}
+
+fn config(base: &Base, name: &str, port: u16, auth: &str) -> PostgresConfig {
     let run_as = geteuid().is_root().then(|| User::from_name("postgres").unwrap().expect("a user postgres"));
     PostgresConfig {
-        bin_dir: find_installation(None).unwrap().bin_dir,
-        pgdata: base.join(name),
+        bin_dir: base.bin_dir.clone(),
+        pgdata: base.path().join(name),
         port,
         listen: "127.0.0.1".into(),
         run_as,
         auth: auth.into(),
         replication_password: "it's a se\\cret".into(),
         dbname: "app".into(),
-        state_dir: base.join(format!("{name}.pgbaton")),
+        state_dir: base.path().join(format!("{name}.pgbaton")),
     }
 }
 
@@ -47,7 +84,7 @@ fn free_port() -> u16 {
 }
 
 impl Node {
-    fn new(base: &Path, id: u32, auth: &str) -> Node {
+    fn new(base: &Base, id: u32, auth: &str) -> Node {
         Node { pg: LocalPostgres::new(config(base, &format!("node{id}"), free_port(), auth)), id: NodeId(id) }
     }
 
@@ -134,7 +171,7 @@ async fn timed<T>(what: &str, work: impl Future<Output = Result<T, PgError>>) ->
 }
 
 /// A primary that is open, and a standby that streams from it.
-async fn pair(base: &Path, auth: &str) -> (Node, Node) {
+async fn pair(base: &Base, auth: &str) -> (Node, Node) {
     let (a, b) = (Node::new(base, 1, auth), Node::new(base, 2, auth));
     timed("create", a.pg.create()).await;
     a.pg.follow(a.id, None).await.unwrap();
@@ -165,255 +202,298 @@ fn names_of(members: &[NodeId]) -> Names {
     Names(contract.standby_names())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_cluster_starts_closed_opens_and_is_adopted_by_the_next_keeper() {
-    let base = base_dir();
-    let a = Node::new(base.path(), 1, "trust");
-    assert_eq!(a.pg.look().await.directory, Directory::Absent);
-    std::fs::create_dir_all(a.pg.config().state_dir.join("create/half-made")).unwrap();
-    timed("create", a.pg.create()).await;
-    let facts = a.pg.look().await;
-    let control = facts.control().expect("a data directory").clone();
-    assert_eq!((facts.server, control.state), (Server::Down, ControlState::ShutDown));
-    assert_eq!(control.history, History::root(Timeline(1)));
-    assert!(a.has_signal(), "an unsupervised start must be read-only");
-    assert!(matches!(a.pg.create().await, Err(PgError::Operator(_))));
+#[test]
+fn a_new_cluster_starts_closed_opens_and_is_adopted_by_the_next_keeper() {
+    on_every_version(async |base: &Base| {
+        let a = Node::new(base, 1, "trust");
+        assert_eq!(a.pg.look().await.directory, Directory::Absent);
+        std::fs::create_dir_all(a.pg.config().state_dir.join("create/half-made")).unwrap();
+        timed("create", a.pg.create()).await;
+        let facts = a.pg.look().await;
+        let control = facts.control().expect("a data directory").clone();
+        assert_eq!((facts.server, control.state), (Server::Down, ControlState::ShutDown));
+        assert_eq!(control.history, History::root(Timeline(1)));
+        assert!(a.has_signal(), "an unsupervised start must be read-only");
+        assert!(matches!(a.pg.create().await, Err(PgError::Operator(_))));
 
-    timed("start as standby", a.pg.start(StartAs::Standby)).await;
-    assert!(a.running().await.in_recovery);
-    timed("fast stop", a.pg.stop(StopMode::Fast)).await;
-    timed("start as primary", a.pg.start(StartAs::Primary)).await;
-    assert!(a.has_signal(), "put back as soon as the server is open");
-    let open = a.running().await;
-    assert!(!open.in_recovery);
-    assert_eq!(open.position.tli, Timeline(1));
-    timed("start when running", a.pg.start(StartAs::Primary)).await;
-    a.execute("CREATE TABLE t (n int)").await;
+        timed("start as standby", a.pg.start(StartAs::Standby)).await;
+        assert!(a.running().await.in_recovery);
+        timed("fast stop", a.pg.stop(StopMode::Fast)).await;
+        timed("start as primary", a.pg.start(StartAs::Primary)).await;
+        assert!(a.has_signal(), "put back as soon as the server is open");
+        let open = a.running().await;
+        assert!(!open.in_recovery);
+        assert_eq!(open.position.tli, Timeline(1));
+        timed("start when running", a.pg.start(StartAs::Primary)).await;
+        a.execute("CREATE TABLE t (n int)").await;
 
-    let pid = a.pg.postmaster_pid().unwrap();
-    let again = a.seen_anew();
-    assert_eq!(again.pg.postmaster_pid(), Some(pid));
-    assert!(again.pg.look().await.is_open());
-    let (told, watching) = (again.pg.changed(), Instant::now());
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    told.await;
-    assert!(watching.elapsed() < Duration::from_millis(100), "{:?}", watching.elapsed());
-    tokio::time::timeout(Duration::from_millis(100), a.pg.changed()).await.expect("the parent knows as well");
-    let dead = again.pg.look().await;
-    assert_eq!(dead.server, Server::Down);
-    assert_eq!(dead.control().unwrap().state, ControlState::InProduction);
-    timed("start after kill -9", again.pg.start(StartAs::Primary)).await;
-    assert_eq!(again.count().await, 0);
-    timed("immediate stop", again.pg.stop(StopMode::Immediate)).await;
-    timed("stop when stopped", again.pg.stop(StopMode::Fast)).await;
-    assert_eq!(again.pg.look().await.server, Server::Down);
+        let pid = a.pg.postmaster_pid().unwrap();
+        let again = a.seen_anew();
+        assert_eq!(again.pg.postmaster_pid(), Some(pid));
+        assert!(again.pg.look().await.is_open());
+        let (told, watching) = (again.pg.changed(), Instant::now());
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        told.await;
+        assert!(watching.elapsed() < Duration::from_millis(100), "{:?}", watching.elapsed());
+        tokio::time::timeout(Duration::from_millis(100), a.pg.changed()).await.expect("the parent knows as well");
+        let dead = again.pg.look().await;
+        assert_eq!(dead.server, Server::Down);
+        assert_eq!(dead.control().unwrap().state, ControlState::InProduction);
+        timed("start after kill -9", again.pg.start(StartAs::Primary)).await;
+        assert_eq!(again.count().await, 0);
+        timed("immediate stop", again.pg.stop(StopMode::Immediate)).await;
+        timed("stop when stopped", again.pg.stop(StopMode::Fast)).await;
+        assert_eq!(again.pg.look().await.server, Server::Down);
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_standby_streams_is_sealed_for_good_and_takes_over() {
-    let base = base_dir();
-    let (a, b) = pair(base.path(), "scram-sha-256").await;
-    let seen = b.until("the receiver", |r| r.receiver.as_ref().is_some_and(|w| w.streaming)).await;
-    assert_eq!(seen.position.tli, Timeline(1));
-    timed("look", async { Ok(a.pg.look().await) }).await;
+#[test]
+fn a_standby_streams_is_sealed_for_good_and_takes_over() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "scram-sha-256").await;
+        let seen = b.until("the receiver", |r| r.receiver.as_ref().is_some_and(|w| w.streaming)).await;
+        assert_eq!(seen.position.tli, Timeline(1));
+        timed("look", async { Ok(a.pg.look().await) }).await;
 
-    timed("set names", a.pg.set_names(&names_of(&[b.id]))).await;
-    timed("names in force", a.pg.names_in_force()).await;
-    timed("names in force again", a.pg.names_in_force()).await;
-    a.pg.set_names(&names_of(&[b.id, NodeId(3)])).await.unwrap();
-    timed("other names in force", a.pg.names_in_force()).await;
-    a.execute("INSERT INTO t SELECT generate_series(1, 1000)").await;
-    timed("no names in force", async {
-        a.pg.set_names(&Names(String::new())).await?;
-        a.pg.names_in_force().await
-    })
-    .await;
+        timed("set names", a.pg.set_names(&names_of(&[b.id]))).await;
+        timed("names in force", a.pg.names_in_force()).await;
+        timed("names in force again", a.pg.names_in_force()).await;
+        a.pg.set_names(&names_of(&[b.id, NodeId(3)])).await.unwrap();
+        timed("other names in force", a.pg.names_in_force()).await;
+        a.execute("INSERT INTO t SELECT generate_series(1, 1000)").await;
+        timed("no names in force", async {
+            a.pg.set_names(&Names(String::new())).await?;
+            a.pg.names_in_force().await
+        })
+        .await;
 
-    // The primary lives and writes on, and yet nothing more arrives.
-    timed("follow nobody", b.pg.follow(b.id, None)).await;
-    let sealed = timed("seal", b.pg.seal()).await;
-    a.execute("INSERT INTO t SELECT generate_series(1, 1000)").await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    let after = b.running().await;
-    assert_eq!((after.receiver, after.position), (None, sealed));
-    assert_eq!(b.count().await, 1000);
-    let again = timed("seal again", b.pg.seal()).await;
-    assert_eq!(again, sealed);
+        // The primary lives and writes on, and yet nothing more arrives.
+        timed("follow nobody", b.pg.follow(b.id, None)).await;
+        let sealed = timed("seal", b.pg.seal()).await;
+        a.execute("INSERT INTO t SELECT generate_series(1, 1000)").await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let after = b.running().await;
+        assert_eq!((after.receiver, after.position), (None, sealed));
+        assert_eq!(b.count().await, 1000);
+        let again = timed("seal again", b.pg.seal()).await;
+        assert_eq!(again, sealed);
 
-    b.pg.follow(b.id, Some(&a.upstream().await)).await.unwrap();
-    a.until("b is back", |r| r.sender(b.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
-    // W4: after a restart the receive position is unknown and much WAL may wait for replay.
-    a.execute("INSERT INTO t SELECT generate_series(1, 300000)").await;
-    let written = a.running().await.position;
-    a.until("all is received", |r| r.sender(b.id).is_some_and(|s| s.flushed >= written.lsn)).await;
-    b.pg.stop(StopMode::Immediate).await.unwrap();
-    b.pg.follow(b.id, None).await.unwrap();
-    timed("start with WAL to replay", b.pg.start(StartAs::Standby)).await;
-    let early = b.running().await.replayed;
-    let sealed = timed("seal with WAL to replay", b.pg.seal()).await;
-    eprintln!("    open at {early}, sealed at {sealed:?}, written {written:?}");
-    assert!(sealed.lsn >= written.lsn, "{sealed:?} {written:?}");
-    b.pg.follow(b.id, Some(&a.upstream().await)).await.unwrap();
-    a.until("b is back", |r| r.sender(b.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+        b.pg.follow(b.id, Some(&a.upstream().await)).await.unwrap();
+        a.until("b is back", |r| r.sender(b.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+        // W4: after a restart the receive position is unknown and much WAL may wait for replay.
+        a.execute("INSERT INTO t SELECT generate_series(1, 300000)").await;
+        let written = a.running().await.position;
+        a.until("all is received", |r| r.sender(b.id).is_some_and(|s| s.flushed >= written.lsn)).await;
+        b.pg.stop(StopMode::Immediate).await.unwrap();
+        b.pg.follow(b.id, None).await.unwrap();
+        timed("start with WAL to replay", b.pg.start(StartAs::Standby)).await;
+        let early = b.running().await.replayed;
+        let sealed = timed("seal with WAL to replay", b.pg.seal()).await;
+        eprintln!("    open at {early}, sealed at {sealed:?}, written {written:?}");
+        assert!(sealed.lsn >= written.lsn, "{sealed:?} {written:?}");
+        b.pg.follow(b.id, Some(&a.upstream().await)).await.unwrap();
+        a.until("b is back", |r| r.sender(b.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
 
-    timed("fast stop with a standby", a.pg.stop(StopMode::Fast)).await;
-    let drained = a.pg.look().await.control().unwrap().checkpoint;
-    timed("replayed past the shutdown checkpoint", b.pg.replayed_past(drained.lsn)).await;
-    b.pg.follow(b.id, None).await.unwrap();
-    let sealed = timed("seal without a primary", b.pg.seal()).await;
-    assert!(sealed.lsn > drained.lsn);
-    timed("promote", b.pg.promote(Timeline(2))).await;
-    assert!(b.has_signal());
-    let open = b.running().await;
-    assert_eq!((open.in_recovery, open.position.tli), (false, Timeline(2)));
-    assert_eq!(open.checkpoint_tli, Timeline(1), "the checkpoint comes later");
-    timed("checkpoint", b.pg.checkpoint()).await;
-    assert_eq!(b.running().await.checkpoint_tli, Timeline(2));
-    assert_eq!(b.count().await, 302_000);
+        timed("fast stop with a standby", a.pg.stop(StopMode::Fast)).await;
+        let drained = a.pg.look().await.control().unwrap().checkpoint;
+        timed("replayed past the shutdown checkpoint", b.pg.replayed_past(drained.lsn)).await;
+        b.pg.follow(b.id, None).await.unwrap();
+        let sealed = timed("seal without a primary", b.pg.seal()).await;
+        assert!(sealed.lsn > drained.lsn);
+        timed("promote", b.pg.promote(Timeline(2))).await;
+        assert!(b.has_signal());
+        let open = b.running().await;
+        assert_eq!((open.in_recovery, open.position.tli), (false, Timeline(2)));
+        assert_eq!(open.checkpoint_tli, Timeline(1), "the checkpoint comes later");
+        timed("checkpoint", b.pg.checkpoint()).await;
+        assert_eq!(b.running().await.checkpoint_tli, Timeline(2));
+        assert_eq!(b.count().await, 302_000);
 
-    b.pg.admit(&[a.peer(), Peer { node: NodeId(3), ..a.peer() }]).await.unwrap();
-    b.pg.admit(&[a.peer()]).await.unwrap();
-    let slots = b.client().await.query("SELECT slot_name::text FROM pg_replication_slots", &[]).await.unwrap();
-    assert_eq!(slots.iter().map(|row| row.get(0)).collect::<Vec<String>>(), [a.id.standby_name()]);
+        b.pg.admit(&[a.peer(), Peer { node: NodeId(3), ..a.peer() }]).await.unwrap();
+        b.pg.admit(&[a.peer()]).await.unwrap();
+        let slots = b.client().await.query("SELECT slot_name::text FROM pg_replication_slots", &[]).await.unwrap();
+        assert_eq!(slots.iter().map(|row| row.get(0)).collect::<Vec<String>>(), [a.id.standby_name()]);
 
-    // Nothing was lost, so the old primary needs no rewind.
-    let new_primary = b.upstream().await;
-    let fork = a.pg.look().await.control().unwrap().history.fork(&new_primary.history).unwrap();
-    assert_eq!(timed("wal past the fork", a.pg.wal_past(fork)).await, None);
-    a.pg.follow(a.id, Some(&new_primary)).await.unwrap();
-    timed("start as standby", a.pg.start(StartAs::Standby)).await;
-    timed("admit on a former primary", a.pg.admit(&[b.peer()])).await;
-    let held = "SELECT count(*) FROM pg_replication_slots WHERE xmin IS NOT NULL";
-    assert_eq!(a.client().await.query_one(held, &[]).await.unwrap().get::<_, i64>(0), 0, "it would hold up vacuum");
-    b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming)).await;
-    a.until("the new timeline", |r| r.position.tli == Timeline(2)).await;
+        // Nothing was lost, so the old primary needs no rewind.
+        let new_primary = b.upstream().await;
+        let fork = a.pg.look().await.control().unwrap().history.fork(&new_primary.history).unwrap();
+        assert_eq!(timed("wal past the fork", a.pg.wal_past(fork)).await, None);
+        a.pg.follow(a.id, Some(&new_primary)).await.unwrap();
+        timed("start as standby", a.pg.start(StartAs::Standby)).await;
+        timed("admit on a former primary", a.pg.admit(&[b.peer()])).await;
+        let held = "SELECT count(*) FROM pg_replication_slots WHERE xmin IS NOT NULL";
+        assert_eq!(a.client().await.query_one(held, &[]).await.unwrap().get::<_, i64>(0), 0, "it would hold up vacuum");
+        b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming)).await;
+        a.until("the new timeline", |r| r.position.tli == Timeline(2)).await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_diverged_primary_keeps_its_wal_aside_and_is_rewound() {
-    let base = base_dir();
-    let (a, b) = pair(base.path(), "trust").await;
-    b.pg.follow(b.id, None).await.unwrap();
-    let sealed = timed("seal", b.pg.seal()).await;
-    a.execute("INSERT INTO t SELECT generate_series(1, 100)").await;
-    timed("immediate stop", a.pg.stop(StopMode::Immediate)).await;
-    timed("promote", b.pg.promote(Timeline(2))).await;
-    timed("checkpoint", b.pg.checkpoint()).await;
-    b.execute("INSERT INTO t VALUES (1)").await;
+#[test]
+fn a_diverged_primary_keeps_its_wal_aside_and_is_rewound() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "trust").await;
+        b.pg.follow(b.id, None).await.unwrap();
+        let sealed = timed("seal", b.pg.seal()).await;
+        a.execute("INSERT INTO t SELECT generate_series(1, 100)").await;
+        timed("immediate stop", a.pg.stop(StopMode::Immediate)).await;
+        timed("promote", b.pg.promote(Timeline(2))).await;
+        timed("checkpoint", b.pg.checkpoint()).await;
+        b.execute("INSERT INTO t VALUES (1)").await;
 
-    let source = b.upstream().await;
-    let fork = a.pg.look().await.control().unwrap().history.fork(&source.history).unwrap();
-    assert_eq!(fork, sealed);
-    let end = timed("wal past the fork", a.pg.wal_past(fork)).await.expect("the inserts");
-    assert!(end > fork.lsn);
-    assert_eq!(a.pg.wal_past(Position { lsn: end, ..fork }).await, Ok(None), "the end is the end");
-    let place = timed("keep aside", a.pg.keep_aside(fork, end)).await;
-    assert_eq!(a.pg.keep_aside(fork, end).await.unwrap(), place);
-    assert!(std::fs::read_dir(&place).unwrap().count() > 0);
+        let source = b.upstream().await;
+        let fork = a.pg.look().await.control().unwrap().history.fork(&source.history).unwrap();
+        assert_eq!(fork, sealed);
+        let end = timed("wal past the fork", a.pg.wal_past(fork)).await.expect("the inserts");
+        assert!(end > fork.lsn);
+        assert_eq!(a.pg.wal_past(Position { lsn: end, ..fork }).await, Ok(None), "the end is the end");
+        let place = timed("keep aside", a.pg.keep_aside(fork, end)).await;
+        assert_eq!(a.pg.keep_aside(fork, end).await.unwrap(), place);
+        assert!(std::fs::read_dir(&place).unwrap().count() > 0);
 
-    b.pg.admit(&[a.peer()]).await.unwrap();
-    timed("rewind", a.pg.rewind(&source)).await;
-    assert!(a.has_signal());
-    a.pg.follow(a.id, Some(&source)).await.unwrap();
-    timed("start as standby", a.pg.start(StartAs::Standby)).await;
-    b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
-    assert_eq!(a.running().await.position.tli, Timeline(2));
-    assert_eq!(a.count().await, 1);
+        b.pg.admit(&[a.peer()]).await.unwrap();
+        timed("rewind", a.pg.rewind(&source)).await;
+        assert!(a.has_signal());
+        a.pg.follow(a.id, Some(&source)).await.unwrap();
+        timed("start as standby", a.pg.start(StartAs::Standby)).await;
+        b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+        assert_eq!(a.running().await.position.tli, Timeline(2));
+        assert_eq!(a.count().await, 1);
 
-    // A rewind that can't reach its source says so, and the directory is still good.
-    a.pg.stop(StopMode::Fast).await.unwrap();
-    let nobody = Upstream { port: free_port(), ..source };
-    let unreached = a.pg.rewind(&nobody).await.unwrap_err();
-    assert!(matches!(&unreached, PgError::Retry(t) if t.contains("refused")), "{unreached:?}");
-    assert!(a.has_signal());
-    let unreached = a.pg.clone_from(a.id, &nobody).await.unwrap_err();
-    assert!(matches!(unreached, PgError::Retry(_)), "{unreached:?}");
-    a.pg.start(StartAs::Standby).await.unwrap();
+        // A rewind that can't reach its source says so, and the directory is still good.
+        a.pg.stop(StopMode::Fast).await.unwrap();
+        let nobody = Upstream { port: free_port(), ..source };
+        let unreached = a.pg.rewind(&nobody).await.unwrap_err();
+        assert!(matches!(&unreached, PgError::Retry(t) if t.contains("refused")), "{unreached:?}");
+        assert!(a.has_signal());
+        let unreached = a.pg.clone_from(a.id, &nobody).await.unwrap_err();
+        assert!(matches!(unreached, PgError::Retry(_)), "{unreached:?}");
+        a.pg.start(StartAs::Standby).await.unwrap();
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_promotion_takes_the_number_it_is_told_and_followers_come_along() {
-    let base = base_dir();
-    let (a, b) = pair(base.path(), "trust").await;
-    a.pg.stop(StopMode::Fast).await.unwrap();
-    b.pg.follow(b.id, None).await.unwrap();
-    let sealed = b.pg.seal().await.unwrap();
-    timed("promote to 5", b.pg.promote(Timeline(5))).await;
-    let upstream = b.upstream().await;
-    assert_eq!(upstream.history, History::root(Timeline(1)).branch(Timeline(5), sealed.lsn));
-    b.pg.admit(&[a.peer()]).await.unwrap();
-    a.pg.follow(a.id, Some(&upstream)).await.unwrap();
-    a.pg.start(StartAs::Standby).await.unwrap();
-    b.execute("INSERT INTO t VALUES (1)").await;
-    b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
-    a.until("the new timeline", |r| r.position.tli == Timeline(5)).await;
-    assert_eq!(a.count().await, 1);
+#[test]
+fn a_promotion_takes_the_number_it_is_told_and_followers_come_along() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "trust").await;
+        a.pg.stop(StopMode::Fast).await.unwrap();
+        b.pg.follow(b.id, None).await.unwrap();
+        let sealed = b.pg.seal().await.unwrap();
+        timed("promote to 5", b.pg.promote(Timeline(5))).await;
+        let upstream = b.upstream().await;
+        assert_eq!(upstream.history, History::root(Timeline(1)).branch(Timeline(5), sealed.lsn));
+        b.pg.admit(&[a.peer()]).await.unwrap();
+        a.pg.follow(a.id, Some(&upstream)).await.unwrap();
+        a.pg.start(StartAs::Standby).await.unwrap();
+        b.execute("INSERT INTO t VALUES (1)").await;
+        b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+        a.until("the new timeline", |r| r.position.tli == Timeline(5)).await;
+        assert_eq!(a.count().await, 1);
 
-    // A clone has the history of its last timeline only; a follower from the first one asks for all of them.
-    let c = Node::new(base.path(), 3, "trust");
-    b.pg.admit(&[a.peer(), c.peer()]).await.unwrap();
-    let behind = c.seen_anew();
-    c.pg.clone_from(c.id, &upstream).await.unwrap();
-    c.pg.start(StartAs::Standby).await.unwrap();
-    b.until("c streams", |r| r.sender(c.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
-    c.pg.follow(c.id, None).await.unwrap();
-    behind.pg.seal().await.unwrap();
-    timed("promote a clone", c.pg.promote(Timeline(6))).await;
-    assert_eq!(c.running().await.position.tli, Timeline(6));
-    for number in 2..=5 {
-        assert!(c.pgdata().join(format!("pg_wal/0000000{number}.history")).exists(), "{number}");
-    }
+        // A clone has the history of its last timeline only; a follower from the first one asks for all of them.
+        let c = Node::new(base, 3, "trust");
+        b.pg.admit(&[a.peer(), c.peer()]).await.unwrap();
+        let behind = c.seen_anew();
+        c.pg.clone_from(c.id, &upstream).await.unwrap();
+        c.pg.start(StartAs::Standby).await.unwrap();
+        b.until("c streams", |r| r.sender(c.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+        c.pg.follow(c.id, None).await.unwrap();
+        behind.pg.seal().await.unwrap();
+        timed("promote a clone", c.pg.promote(Timeline(6))).await;
+        assert_eq!(c.running().await.position.tli, Timeline(6));
+        for number in 2..=5 {
+            assert!(c.pgdata().join(format!("pg_wal/0000000{number}.history")).exists(), "{number}");
+        }
+    });
 }
 
 /// The server dies after its number was taken and before it was promoted.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_promotion_that_was_begun_leaves_no_number_that_a_start_would_wait_for() {
-    let base = base_dir();
-    let (a, b) = pair(base.path(), "trust").await;
-    let (before, after) = (b.pgdata().join("pg_wal/before.history"), b.pgdata().join("pg_wal/00000002.history"));
-    // A file of the very text, from a promotion elsewhere.
-    let c = Node::new(base.path(), 3, "trust");
-    c.pg.create().await.unwrap();
-    c.pg.start(StartAs::Standby).await.unwrap();
-    c.pg.promote(Timeline(4)).await.unwrap();
-    std::fs::copy(c.pgdata().join("pg_wal/00000002.history"), &before).unwrap();
-    if let Some(user) = &b.pg.config().run_as {
-        chown(&before, Some(user.uid), Some(user.gid)).unwrap();
-    }
+#[test]
+fn a_promotion_that_was_begun_leaves_no_number_that_a_start_would_wait_for() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "trust").await;
+        let (before, after) = (b.pgdata().join("pg_wal/before.history"), b.pgdata().join("pg_wal/00000002.history"));
+        // A file of the very text, from a promotion elsewhere.
+        let c = Node::new(base, 3, "trust");
+        c.pg.create().await.unwrap();
+        c.pg.start(StartAs::Standby).await.unwrap();
+        c.pg.promote(Timeline(4)).await.unwrap();
+        std::fs::copy(c.pgdata().join("pg_wal/00000002.history"), &before).unwrap();
+        if let Some(user) = &b.pg.config().run_as {
+            chown(&before, Some(user.uid), Some(user.gid)).unwrap();
+        }
 
-    // Beside it a start by anything else is refused at once.
-    b.pg.stop(StopMode::Immediate).await.unwrap();
-    std::fs::rename(&before, &after).unwrap();
-    let mut postgres = std::process::Command::new(b.pg.config().bin_dir.join("postgres"));
-    if let Some(user) = &b.pg.config().run_as {
-        std::os::unix::process::CommandExt::uid(&mut postgres, user.uid.as_raw());
-        std::os::unix::process::CommandExt::gid(&mut postgres, user.gid.as_raw());
-    }
-    postgres.arg("-D").arg(b.pgdata()).current_dir("/");
-    let ended =
-        tokio::time::timeout(Duration::from_secs(10), tokio::task::spawn_blocking(move || postgres.output().unwrap()));
-    let said = String::from_utf8_lossy(&ended.await.expect("it ends").unwrap().stderr).into_owned();
-    assert!(said.contains("requested timeline 2 is not a child of this server's history"), "{said}");
+        // Beside it a start by anything else is refused at once.
+        b.pg.stop(StopMode::Immediate).await.unwrap();
+        std::fs::rename(&before, &after).unwrap();
+        let mut postgres = std::process::Command::new(b.pg.config().bin_dir.join("postgres"));
+        if let Some(user) = &b.pg.config().run_as {
+            std::os::unix::process::CommandExt::uid(&mut postgres, user.uid.as_raw());
+            std::os::unix::process::CommandExt::gid(&mut postgres, user.gid.as_raw());
+        }
+        postgres.arg("-D").arg(b.pgdata()).current_dir("/");
+        let ended = tokio::time::timeout(
+            Duration::from_secs(10),
+            tokio::task::spawn_blocking(move || postgres.output().unwrap()),
+        );
+        let said = String::from_utf8_lossy(&ended.await.expect("it ends").unwrap().stderr).into_owned();
+        assert!(said.contains("requested timeline 2 is not a child of this server's history"), "{said}");
 
-    timed("start beside a reserved number", b.pg.start(StartAs::Standby)).await;
-    assert!(!after.exists());
-    a.until("b streams", |r| r.sender(b.id).is_some_and(|s| s.streaming)).await;
+        timed("start beside a reserved number", b.pg.start(StartAs::Standby)).await;
+        assert!(!after.exists());
+        a.until("b streams", |r| r.sender(b.id).is_some_and(|s| s.streaming)).await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_seal_ends_an_apply_delay() {
-    let base = base_dir();
-    let (a, b) = pair(base.path(), "trust").await;
-    b.execute("ALTER SYSTEM SET recovery_min_apply_delay = '10min'").await;
-    b.execute("SELECT pg_reload_conf()").await;
-    a.execute("INSERT INTO t VALUES (1)").await;
-    let written = a.running().await.position;
-    a.until("b has it", |r| r.sender(b.id).is_some_and(|s| s.flushed >= written.lsn)).await;
-    assert_eq!(b.count().await, 0, "it is held back");
-    b.pg.follow(b.id, None).await.unwrap();
-    let sealed = tokio::time::timeout(Duration::from_secs(10), timed("seal a delayed standby", b.pg.seal()));
-    assert!(sealed.await.expect("it doesn't wait for the delay").lsn >= written.lsn);
-    assert_eq!(b.count().await, 1);
+/// Whatever the operator's command would bring, and wherever it was written since the server was started.
+#[test]
+fn a_restore_command_of_an_operator_neither_holds_a_seal_up_nor_brings_wal() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "trust").await;
+        let asked = base.path().join("asked");
+        let command = format!("restore_command = 'echo %f >> {}; exit 1'", asked.display());
+        let main = b.pgdata().join("postgresql.conf");
+        for appended in [true, false] {
+            if appended {
+                let text = std::fs::read_to_string(&main).unwrap();
+                std::fs::write(&main, format!("{text}{command}\n")).unwrap();
+            } else {
+                b.execute(&format!("ALTER SYSTEM SET {}", command.replacen('=', "TO", 1))).await;
+            }
+            b.execute("SELECT pg_reload_conf()").await;
+            b.pg.follow(b.id, None).await.unwrap();
+            let sealed = tokio::time::timeout(Duration::from_secs(10), timed("seal", b.pg.seal()));
+            let sealed = sealed.await.expect("the operator's command doesn't hide ours");
+            let _whatever_came_before = std::fs::remove_file(&asked);
+            a.execute("INSERT INTO t VALUES (1)").await;
+            // Some rounds through all its sources.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert!(!asked.exists(), "the archive is asked after the seal");
+            assert_eq!(b.running().await.position, sealed);
+            b.pg.follow(b.id, Some(&a.upstream().await)).await.unwrap();
+            a.until("b is back", |r| r.sender(b.id).is_some_and(|s| s.streaming && s.flushed >= r.position.lsn)).await;
+        }
+        b.pg.stop(StopMode::Fast).await.unwrap();
+        b.pg.start(StartAs::Standby).await.unwrap();
+        let shown = b.client().await.query_one("SELECT current_setting('restore_command')", &[]).await.unwrap();
+        assert_eq!(shown.get::<_, String>(0), "");
+    });
+}
+
+#[test]
+fn a_seal_ends_an_apply_delay() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "trust").await;
+        b.execute("ALTER SYSTEM SET recovery_min_apply_delay = '10min'").await;
+        b.execute("SELECT pg_reload_conf()").await;
+        a.execute("INSERT INTO t VALUES (1)").await;
+        let written = a.running().await.position;
+        a.until("b has it", |r| r.sender(b.id).is_some_and(|s| s.flushed >= written.lsn)).await;
+        assert_eq!(b.count().await, 0, "it is held back");
+        b.pg.follow(b.id, None).await.unwrap();
+        let sealed = tokio::time::timeout(Duration::from_secs(10), timed("seal a delayed standby", b.pg.seal()));
+        assert!(sealed.await.expect("it doesn't wait for the delay").lsn >= written.lsn);
+        assert_eq!(b.count().await, 1);
+    });
 }
 
 /// Where the only slot holds WAL from.
@@ -423,28 +503,29 @@ async fn slot(node: &Node) -> Lsn {
     Lsn(row.get::<_, i64>(0).cast_unsigned())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn slots_on_a_standby_hold_wal_and_move_forward_only() {
-    let base = base_dir();
-    let (a, b) = pair(base.path(), "trust").await;
-    let reserved = slot(&b).await;
-    assert!(reserved > Lsn::ZERO);
-    a.execute("INSERT INTO t SELECT generate_series(1, 1000)").await;
-    let end = a.running().await.position.lsn;
-    b.pg.holds(end).await.unwrap();
-    b.pg.replayed_past(Lsn(end.0 - 1)).await.unwrap();
-    timed("advance slots", b.pg.advance_slots(end)).await;
-    assert_eq!(slot(&b).await, end);
-    b.pg.advance_slots(reserved).await.unwrap();
-    assert_eq!(slot(&b).await, end, "never back");
-    b.pg.advance_slots(Lsn(end.0 + (1 << 30))).await.unwrap();
-    let moved = slot(&b).await;
-    assert!(moved >= end && moved <= b.running().await.replayed, "not past what is replayed");
-    a.until("feedback arrives", |r| r.sender(b.id).is_some_and(|s| s.streaming)).await;
-    let before = slot(&a).await;
-    a.pg.advance_slots(Lsn(0x7FFF_FFFF)).await.unwrap();
-    assert!(slot(&a).await < Lsn(0x7FFF_FFFF), "a primary's slots are moved by their owners");
-    assert!(slot(&a).await >= before);
+#[test]
+fn slots_on_a_standby_hold_wal_and_move_forward_only() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "trust").await;
+        let reserved = slot(&b).await;
+        assert!(reserved > Lsn::ZERO);
+        a.execute("INSERT INTO t SELECT generate_series(1, 1000)").await;
+        let end = a.running().await.position.lsn;
+        b.pg.holds(end).await.unwrap();
+        b.pg.replayed_past(Lsn(end.0 - 1)).await.unwrap();
+        timed("advance slots", b.pg.advance_slots(end)).await;
+        assert_eq!(slot(&b).await, end);
+        b.pg.advance_slots(reserved).await.unwrap();
+        assert_eq!(slot(&b).await, end, "never back");
+        b.pg.advance_slots(Lsn(end.0 + (1 << 30))).await.unwrap();
+        let moved = slot(&b).await;
+        assert!(moved >= end && moved <= b.running().await.replayed, "not past what is replayed");
+        a.until("feedback arrives", |r| r.sender(b.id).is_some_and(|s| s.streaming)).await;
+        let before = slot(&a).await;
+        a.pg.advance_slots(Lsn(0x7FFF_FFFF)).await.unwrap();
+        assert!(slot(&a).await < Lsn(0x7FFF_FFFF), "a primary's slots are moved by their owners");
+        assert!(slot(&a).await >= before);
+    });
 }
 
 /// Two small segments are kept here, for slots as well.
@@ -457,98 +538,102 @@ async fn keep_little_wal(node: &Node) {
     node.execute("SELECT pg_reload_conf()").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_standby_whose_wal_is_gone_or_that_has_forked_says_so() {
-    let base = base_dir();
-    let (a, b) = pair(base.path(), "scram-sha-256").await;
-    keep_little_wal(&a).await;
-    b.pg.stop(StopMode::Fast).await.unwrap();
-    for _ in 0..8 {
-        a.execute("INSERT INTO t VALUES (1)").await;
-        a.execute("SELECT pg_switch_wal()").await;
-    }
-    a.pg.checkpoint().await.unwrap();
-    let lost = "SELECT wal_status FROM pg_replication_slots";
-    let status: String = a.client().await.query_one(lost, &[]).await.unwrap().get(0);
-    assert_eq!(status, "lost");
-    let upstream = a.upstream().await;
-    b.pg.follow(b.id, Some(&upstream)).await.unwrap();
-    b.pg.start(StartAs::Standby).await.unwrap();
-    b.until("its WAL is gone", |r| r.stranded == Some(Stranded::WalRemoved)).await;
-    // A look sees it, and the slot comes back.
-    let asked = Instant::now();
-    loop {
-        a.pg.look().await;
-        let found = a.client().await.query_opt(lost, &[]).await.unwrap().map(|row| row.get::<_, String>(0));
-        if found.as_deref() == Some("reserved") {
-            break;
+#[test]
+fn a_standby_whose_wal_is_gone_or_that_has_forked_says_so() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "scram-sha-256").await;
+        keep_little_wal(&a).await;
+        b.pg.stop(StopMode::Fast).await.unwrap();
+        for _ in 0..8 {
+            a.execute("INSERT INTO t VALUES (1)").await;
+            a.execute("SELECT pg_switch_wal()").await;
         }
-        assert!(asked.elapsed() < Duration::from_secs(5), "{found:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    b.until("still gone", |r| r.stranded == Some(Stranded::WalRemoved)).await;
-    b.pg.stop(StopMode::Fast).await.unwrap();
-    b.pg.clone_from(b.id, &upstream).await.unwrap();
-    b.pg.start(StartAs::Standby).await.unwrap();
-    b.until("streams", |r| r.receiver.as_ref().is_some_and(|w| w.streaming) && r.stranded.is_none()).await;
+        a.pg.checkpoint().await.unwrap();
+        let lost = "SELECT wal_status FROM pg_replication_slots";
+        let status: String = a.client().await.query_one(lost, &[]).await.unwrap().get(0);
+        assert_eq!(status, "lost");
+        let upstream = a.upstream().await;
+        b.pg.follow(b.id, Some(&upstream)).await.unwrap();
+        b.pg.start(StartAs::Standby).await.unwrap();
+        b.until("its WAL is gone", |r| r.stranded == Some(Stranded::WalRemoved)).await;
+        // A look sees it, and the slot comes back.
+        let asked = Instant::now();
+        loop {
+            a.pg.look().await;
+            let found = a.client().await.query_opt(lost, &[]).await.unwrap().map(|row| row.get::<_, String>(0));
+            if found.as_deref() == Some("reserved") {
+                break;
+            }
+            assert!(asked.elapsed() < Duration::from_secs(5), "{found:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        b.until("still gone", |r| r.stranded == Some(Stranded::WalRemoved)).await;
+        b.pg.stop(StopMode::Fast).await.unwrap();
+        b.pg.clone_from(b.id, &upstream).await.unwrap();
+        b.pg.start(StartAs::Standby).await.unwrap();
+        b.until("streams", |r| r.receiver.as_ref().is_some_and(|w| w.streaming) && r.stranded.is_none()).await;
 
-    // b goes on alone, and so does a: each has a record the other has not.
-    b.pg.follow(b.id, None).await.unwrap();
-    b.pg.seal().await.unwrap();
-    a.execute("INSERT INTO t VALUES (2)").await;
-    b.pg.promote(Timeline(2)).await.unwrap();
-    b.pg.checkpoint().await.unwrap();
-    b.pg.admit(&[a.peer()]).await.unwrap();
-    a.pg.stop(StopMode::Fast).await.unwrap();
-    a.pg.follow(a.id, Some(&b.upstream().await)).await.unwrap();
-    a.pg.start(StartAs::Standby).await.unwrap();
-    a.until("forked", |r| r.stranded == Some(Stranded::Forked)).await;
+        // b goes on alone, and so does a: each has a record the other has not.
+        b.pg.follow(b.id, None).await.unwrap();
+        b.pg.seal().await.unwrap();
+        a.execute("INSERT INTO t VALUES (2)").await;
+        b.pg.promote(Timeline(2)).await.unwrap();
+        b.pg.checkpoint().await.unwrap();
+        b.pg.admit(&[a.peer()]).await.unwrap();
+        a.pg.stop(StopMode::Fast).await.unwrap();
+        a.pg.follow(a.id, Some(&b.upstream().await)).await.unwrap();
+        a.pg.start(StartAs::Standby).await.unwrap();
+        a.until("forked", |r| r.stranded == Some(Stranded::Forked)).await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_whose_directory_was_removed_is_seen_and_can_be_stopped() {
-    let base = base_dir();
-    for mode in [StopMode::Fast, StopMode::Immediate] {
-        let a = Node::new(base.path(), 1, "trust");
-        a.pg.create().await.unwrap();
-        a.pg.start(StartAs::Primary).await.unwrap();
-        std::fs::remove_dir_all(a.pgdata()).unwrap();
-        let facts = a.pg.look().await;
-        assert_eq!(facts.directory, Directory::Absent);
-        eprintln!("    the server is said to be {:?}", facts.server);
-        timed("stop without a directory", a.pg.stop(mode)).await;
-        assert_eq!(
-            a.pg.look().await,
-            pgbaton_core::model::Facts { directory: Directory::Absent, server: Server::Down }
-        );
+#[test]
+fn a_server_whose_directory_was_removed_is_seen_and_can_be_stopped() {
+    on_every_version(async |base: &Base| {
+        for mode in [StopMode::Fast, StopMode::Immediate] {
+            let a = Node::new(base, 1, "trust");
+            a.pg.create().await.unwrap();
+            a.pg.start(StartAs::Primary).await.unwrap();
+            std::fs::remove_dir_all(a.pgdata()).unwrap();
+            let facts = a.pg.look().await;
+            assert_eq!(facts.directory, Directory::Absent);
+            eprintln!("    the server is said to be {:?}", facts.server);
+            timed("stop without a directory", a.pg.stop(mode)).await;
+            assert_eq!(
+                a.pg.look().await,
+                pgbaton_core::model::Facts { directory: Directory::Absent, server: Server::Down }
+            );
 
-        // The next keeper finds no pid file; the processes are there all the same.
-        let a = Node::new(base.path(), 1, "trust");
-        a.pg.create().await.unwrap();
-        a.pg.start(StartAs::Primary).await.unwrap();
-        let pid = a.pg.postmaster_pid().unwrap();
-        std::fs::remove_dir_all(a.pgdata()).unwrap();
-        timed("stop by the next keeper", a.seen_anew().pg.stop(mode)).await;
-        assert!(
-            !Path::new(&format!("/proc/{pid}/cwd")).exists() || std::fs::read_link(format!("/proc/{pid}/cwd")).is_err()
-        );
-    }
+            // The next keeper finds no pid file; the processes are there all the same.
+            let a = Node::new(base, 1, "trust");
+            a.pg.create().await.unwrap();
+            a.pg.start(StartAs::Primary).await.unwrap();
+            let pid = a.pg.postmaster_pid().unwrap();
+            std::fs::remove_dir_all(a.pgdata()).unwrap();
+            timed("stop by the next keeper", a.seen_anew().pg.stop(mode)).await;
+            assert!(
+                !Path::new(&format!("/proc/{pid}/cwd")).exists()
+                    || std::fs::read_link(format!("/proc/{pid}/cwd")).is_err()
+            );
+        }
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_data_directory_is_not_touched() {
-    let base = base_dir();
-    let a = Node::new(base.path(), 1, "trust");
-    std::fs::create_dir(a.pgdata()).unwrap();
-    assert_eq!(a.pg.look().await.directory, Directory::Absent);
-    std::fs::write(a.pgdata().join("letters.txt"), "dear").unwrap();
-    let Directory::Unusable { reason } = a.pg.look().await.directory else {
-        panic!("usable");
-    };
-    assert!(reason.contains("not a data directory"), "{reason}");
-    assert!(matches!(a.pg.start(StartAs::Standby).await, Err(PgError::Operator(_))));
-    assert!(matches!(a.pg.create().await, Err(PgError::Operator(_))));
-    assert!(a.pgdata().join("letters.txt").exists());
-    assert!(!a.has_signal());
-    assert!(matches!(a.pg.seal().await, Err(PgError::Retry(_))));
+#[test]
+fn what_is_no_data_directory_is_not_touched() {
+    on_every_version(async |base: &Base| {
+        let a = Node::new(base, 1, "trust");
+        std::fs::create_dir(a.pgdata()).unwrap();
+        assert_eq!(a.pg.look().await.directory, Directory::Absent);
+        std::fs::write(a.pgdata().join("letters.txt"), "dear").unwrap();
+        let Directory::Unusable { reason } = a.pg.look().await.directory else {
+            panic!("usable");
+        };
+        assert!(reason.contains("not a data directory"), "{reason}");
+        assert!(matches!(a.pg.start(StartAs::Standby).await, Err(PgError::Operator(_))));
+        assert!(matches!(a.pg.create().await, Err(PgError::Operator(_))));
+        assert!(a.pgdata().join("letters.txt").exists());
+        assert!(!a.has_signal());
+        assert!(matches!(a.pg.seal().await, Err(PgError::Retry(_))));
+    });
 }

@@ -12,6 +12,7 @@ mod epochs_rise;
 mod fence_first;
 mod identity;
 mod legal_edges;
+pub mod long_fork;
 pub mod marks;
 mod no_gratuitous_move;
 mod no_limbo;
@@ -37,6 +38,7 @@ mod succession;
 pub(crate) mod testing;
 pub mod trace;
 mod wal_kept_aside;
+mod wal_of_members;
 
 use serde::Serialize;
 
@@ -100,6 +102,7 @@ const CHECKERS: &[Checker] = &[
     promise("quorums meet", &[Contracts, Orders], quorums_meet::check),
     checker("a sealed vote stands", &[Wal, Keepers], sealed_votes::check),
     promise("the promoted node is complete", &[Wal, Keepers], complete_candidate::check),
+    checker("WAL comes from members only", &[Wal], wal_of_members::check),
     checker("configuration agrees", &[Configuration, Ends], configuration::check),
     checker("one database per group", &[Keepers, Configuration], identity::check),
     promise("destruction is earned", &[Wal], earned_destruction::check),

@@ -222,6 +222,11 @@ pub enum Kind {
         node: String,
         ids: BTreeSet<u64>,
     },
+    /// The latest writes a client saw on a node that takes none: whether they stay is nobody's promise.
+    StandbyRead {
+        node: String,
+        ids: BTreeSet<u64>,
+    },
     /// All write ids found on a node that holds the primary role at the end.
     Found {
         node: String,

@@ -14,6 +14,10 @@ pub enum LinkError {
     /// No answer in time; the call may or may not have been received.
     #[error("no answer from {0} in time")]
     Silent(String),
+    /// No secure connection came about, so the call was not received: the other side's certificate has expired or
+    /// isn't trusted.
+    #[error("{0}")]
+    Untrusted(String),
     /// The other side answered that it can't take this call.
     #[error("{0}")]
     Rejected(String),

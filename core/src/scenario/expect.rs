@@ -1,7 +1,7 @@
 //! What a scenario expects of its end, beyond the invariants.
 
 use super::format::Scenario;
-use crate::check::{Kind, Terms, Trace, longest_gap, roles};
+use crate::check::{Kind, Terms, Trace, long_fork, longest_gap, roles};
 use crate::model::{Durability, NodeState, time::duration};
 
 /// Every expectation of `[finally]` that the run didn't meet.
@@ -36,6 +36,9 @@ pub fn unmet(scenario: &Scenario, trace: &Trace) -> Vec<String> {
             )),
             None => unmet.push("fewer than two writes were acknowledged".into()),
         }
+    }
+    if scenario.finally.long_fork && long_fork::seen(trace).is_none() {
+        unmet.push("no two commits were seen in opposite order on primary and standby".into());
     }
     let warned = trace.events.iter().filter(|e| matches!(e.kind, Kind::Acked { warning: true, .. })).count();
     if let Some(most) = scenario.finally.max_warnings

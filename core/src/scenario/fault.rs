@@ -8,6 +8,8 @@ pub fn event(verb: &Verb, names: &[String]) -> Kind {
     let fault = match verb {
         Verb::PowerOff(_) if names.iter().any(|name| name == "monitor") => Fault::Monitor,
         Verb::KillMonitor(_) | Verb::StartMonitor(_) | Verb::SaveMonitor(_) => Fault::Monitor,
+        // To who comes anew the monitor is as one that is down.
+        Verb::ExpireCertificate(_) | Verb::RenewCertificate(_) => Fault::Monitor,
         Verb::RestoreMonitor(_) | Verb::ReplaceMonitor(_) => Fault::MonitorStore,
         Verb::KillKeeper(_) => Fault::Keeper,
         Verb::KillPostgres(_)

@@ -60,6 +60,9 @@ pub struct Cluster {
     pub primary: String,
     #[serde(default = "default_formation")]
     pub formation: String,
+    /// The monitor is spoken to over TLS.
+    #[serde(default)]
+    pub ssl: bool,
     #[serde(default)]
     pub settings: FormationSettings,
     /// What is unusual about a node, by its name.
@@ -135,7 +138,7 @@ fn default_formation() -> String {
 pub struct Workload {
     pub kind: WorkloadKind,
     pub clients: u32,
-    /// Writes per second of all clients together, written `50/s`.
+    /// Writes, or looks, per second of all clients together, written `50/s`.
     #[serde(with = "rate")]
     pub rate: f64,
     #[serde(default)]
@@ -170,6 +173,8 @@ impl SynchronousCommit {
 pub enum WorkloadKind {
     /// Each write inserts a row with an id of its own, through a client that seeks the writable node.
     UniqueInserts,
+    /// Each look reads the latest rows on a node that takes no writes.
+    StandbyReads,
 }
 
 /// One line of the story: when, then what.
@@ -222,6 +227,9 @@ pub struct Finally {
     /// The most writes that may be acknowledged with a warning, or without the promise.
     #[serde(default)]
     pub max_warnings: Option<usize>,
+    /// Clients on primary and standby must have seen two commits in opposite order.
+    #[serde(default)]
+    pub long_fork: bool,
     /// The most WAL that a node may ever have held. Simulated runs only.
     #[serde(default)]
     pub wal_held: Option<Size>,

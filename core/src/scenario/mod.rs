@@ -16,6 +16,7 @@ pub mod write;
 pub use condition::Condition;
 pub use format::{
     ClockOptions, Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload,
+    WorkloadKind,
     World,
 };
 pub use order::Order;

@@ -121,6 +121,9 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
             check_selector(s, selector, bound)?;
         }
         check_verb(verb)?;
+        if matches!(verb, Verb::ExpireCertificate(_) | Verb::RenewCertificate(_)) && !s.cluster.ssl {
+            return Err("the monitor has no certificate: write ssl = true below [cluster]".into());
+        }
         if live && !verb.exists_live() {
             return Err(format!("live runs can't {}: write worlds = [\"sim\"] and why = \"...\"", verb.describe()));
         }
@@ -376,6 +379,12 @@ max_warnings = 0
                 "reuse_pid = \"@primary\"",
                 10,
                 "simulated runs can't give to another program",
+            ),
+            (
+                "{ kill_node = \"@primary\" }\nas = \"old\"",
+                "{ expire_certificate = {} }",
+                10,
+                "write ssl = true below [cluster]",
             ),
             ("converge", "wal_held = \"1GB\"\nconverge", 21, "wal_held exists in simulated runs only"),
             ("at = \"10s\"", "within = \"10s\"", 10, "within belongs to until"),

@@ -43,6 +43,11 @@ pub enum Verb {
     /// Ends the monitor and starts another one, with an empty store, at the same address.
     ReplaceMonitor(Nothing),
 
+    /// The monitor's certificate comes to its end: connections that are open go on, new ones fail.
+    ExpireCertificate(Nothing),
+    /// The monitor is given a new one, and told to read it.
+    RenewCertificate(Nothing),
+
     /// Cuts the link between two, both ways: packets vanish. `monitor` and `clients` are names too.
     Cut([Selector; 2]),
     /// Packets from the first to the second vanish; the other way they arrive.
@@ -99,6 +104,9 @@ pub enum Verb {
     /// `archive_command` doesn't end.
     HangArchiver(Selector),
     FreeArchiver(Selector),
+    /// An operator gives a server an archive that all nodes share, to keep its WAL in and to restore it from. It
+    /// keeps WAL there from its next start on.
+    UseArchive(Selector),
     SlowCheckpoint(Delay),
     /// `recovery_min_apply_delay`.
     ApplyDelay(Delay),
@@ -385,6 +393,7 @@ impl Verb {
             | Verb::ContinueBackend(n)
             | Verb::HangArchiver(n)
             | Verb::FreeArchiver(n)
+            | Verb::UseArchive(n)
             | Verb::CancelWaiters(n)
             | Verb::TerminateWaiters(n)
             | Verb::LoseDirectory(n)
@@ -409,6 +418,8 @@ impl Verb {
             | Verb::SaveMonitor(_)
             | Verb::RestoreMonitor(_)
             | Verb::ReplaceMonitor(_)
+            | Verb::ExpireCertificate(_)
+            | Verb::RenewCertificate(_)
             | Verb::Cut(_)
             | Verb::CutOneWay(_)
             | Verb::HalfOpen(_)
@@ -470,6 +481,8 @@ impl Verb {
             Verb::SaveMonitor(_) => "save the monitor's store",
             Verb::RestoreMonitor(_) => "restore the monitor's store",
             Verb::ReplaceMonitor(_) => "replace the monitor by an empty one",
+            Verb::ExpireCertificate(_) => "let the monitor's certificate expire",
+            Verb::RenewCertificate(_) => "renew the monitor's certificate",
             Verb::Cut(_) => "cut the link between",
             Verb::CutOneWay(_) => "cut one way the link from, to",
             Verb::HalfOpen(_) => "lose all answers on the link from, to",
@@ -503,6 +516,7 @@ impl Verb {
             Verb::ContinueBackend(_) => "thaw the backend of",
             Verb::HangArchiver(_) => "hang the archiver of",
             Verb::FreeArchiver(_) => "free the archiver of",
+            Verb::UseArchive(_) => "switch on the archive of",
             Verb::SlowCheckpoint(_) => "slow the checkpoints of",
             Verb::ApplyDelay(_) => "delay the replay of",
             Verb::CancelWaiters(_) => "cancel the waiting commits of",

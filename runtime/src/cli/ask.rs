@@ -5,6 +5,7 @@ use crate::ports::HttpLink;
 use pgbaton_core::model::FormationSettings;
 use pgbaton_core::ports::{Link, LinkError};
 use pgbaton_core::wire::{self, Answer, Command, Request, StateRow};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long a command waits for an answer that needs no waiting.
@@ -33,9 +34,12 @@ impl Accepted {
 }
 
 impl Monitor {
-    pub fn at(url: &str) -> Result<Monitor, Failure> {
+    /// `ca_file` is empty for those whom this system trusts.
+    pub fn trusting(url: &str, ca_file: &Path) -> Result<Monitor, Failure> {
         let url = monitor_url(url)?;
-        Ok(Monitor { link: HttpLink::new(&url), url })
+        let link = HttpLink::trusting_file(&url, ca_file);
+        link.usable().map_err(|e| Failure::config(e, "name another file with --ssl-ca-file, or correct this one"))?;
+        Ok(Monitor { link, url })
     }
 
     pub fn url(&self) -> &str {
@@ -54,10 +58,12 @@ impl Monitor {
     /// The outer failure is that of the way, the inner one the monitor's own.
     async fn asked(&self, request: &Request) -> Result<Result<Answer, Failure>, Failure> {
         self.call(request, PATIENCE).await.map_err(|e| {
-            Failure::monitor(
-                format!("the monitor at {} can't be asked: {e}", self.url),
-                "check that it runs (pgbaton status --datadir DIR on its machine) and that the URL is right",
-            )
+            let remedy = match e {
+                // It says itself what to do.
+                LinkError::Untrusted(_) | LinkError::Rejected(_) => "",
+                _ => "check that it runs (pgbaton status --datadir DIR on its machine) and that the URL is right",
+            };
+            Failure::monitor(format!("the monitor at {} can't be asked: {e}", self.url), remedy)
         })
     }
 
@@ -112,20 +118,21 @@ pub fn unexpected(answer: &Answer) -> Failure {
     )
 }
 
-/// `http://host:port`; the scheme may be left out.
+/// `http://host:port` or `https://host:port`; a scheme that is left out is http.
 pub fn monitor_url(text: &str) -> Result<String, Failure> {
     let bad = |why: &str| {
         Failure::arguments(
             format!("\"{text}\" is not the URL of a monitor: {why}"),
-            "write http://HOST:PORT, as http://monitor.example:7432",
+            "write http://HOST:PORT or https://HOST:PORT, as http://monitor.example:7432",
         )
     };
-    let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    if address.contains("://") {
-        return Err(bad("it doesn't start with http://"));
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    if !matches!(scheme, "http" | "https") {
+        return Err(bad("it doesn't start with http:// or https://"));
     }
+    let address = rest.trim_end_matches('/');
     let (host, port) = split_address(address).ok_or_else(|| bad("host and port are needed"))?;
-    Ok(format!("http://{host}:{port}"))
+    Ok(format!("{scheme}://{host}:{port}"))
 }
 
 /// `host:port`, `[v6]:port`.
@@ -146,6 +153,7 @@ mod tests {
         for good in ["http://monitor:7432", "monitor:7432", "http://monitor:7432/"] {
             assert_eq!(monitor_url(good).unwrap(), "http://monitor:7432");
         }
+        assert_eq!(monitor_url("https://monitor:7432/").unwrap(), "https://monitor:7432");
         assert_eq!(monitor_url("[::1]:7432").unwrap(), "http://[::1]:7432");
         for bad in ["", "monitor", "postgres://monitor:7432", "http://monitor:0", "http://:7432", "a b:1", "::1:7432"] {
             let failure = monitor_url(bad).unwrap_err();

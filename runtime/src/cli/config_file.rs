@@ -2,7 +2,7 @@
 
 use super::failure::{Code, Failure};
 use super::options::{Here, Local};
-use super::{ask, out};
+use super::{ask, out, ssl};
 use crate::config::{self, MonitorConfig, NodeConfig};
 use crate::postgres::find_installation;
 use crate::service::{keeper, monitor, pidfile};
@@ -187,7 +187,7 @@ fn refuse_fixed(local: &Local, option: &str) -> Result<(), Failure> {
 }
 
 fn check_node(config: &NodeConfig) -> Result<(), Failure> {
-    ask::monitor_url(&config.monitor)?;
+    ask::Monitor::trusting(&config.monitor, &config.ssl.ca_file)?;
     config.postgresql.run_as.as_deref().map(keeper::find_user).transpose()?;
     match config.postgresql.auth.as_str() {
         "trust" | "scram-sha-256" => Ok(()),
@@ -200,7 +200,7 @@ fn check_node(config: &NodeConfig) -> Result<(), Failure> {
 
 fn check_monitor(config: &MonitorConfig) -> Result<(), Failure> {
     match ask::split_address(&config.listen) {
-        Some(_) => Ok(()),
+        Some(_) => ssl::check(&config.ssl),
         None => Err(Failure::config(format!("\"{}\" is no address to listen on", config.listen), "write HOST:PORT")),
     }
 }

@@ -4,6 +4,7 @@ use super::enable_monitor::EnableMonitor;
 use super::failure::Failure;
 use super::maintenance::{self, Maintenance};
 use super::options::ViaMonitor;
+use super::ssl::{DisableSsl, EnableSsl};
 use clap::{Args, Subcommand};
 use pgbaton_core::wire::{Command, FormationChange};
 
@@ -15,6 +16,8 @@ pub enum Enable {
     Secondary(Secondary),
     /// Registers a node of this machine with another monitor; its data and its role stay.
     Monitor(EnableMonitor),
+    /// Goes over to TLS: a monitor with --datadir, a node that is told whom to trust with --pgdata.
+    Ssl(EnableSsl),
 }
 
 #[derive(Debug, Subcommand)]
@@ -23,6 +26,8 @@ pub enum Disable {
     Maintenance(Maintenance),
     /// Lets no node beyond the first join the groups of a formation.
     Secondary(Secondary),
+    /// Goes over to plain HTTP.
+    Ssl(DisableSsl),
 }
 
 #[derive(Debug, Args)]
@@ -46,6 +51,7 @@ impl Enable {
             Enable::Maintenance(asked) => maintenance::enable(&asked.node, asked.allow_failover, json).await,
             Enable::Secondary(asked) => asked.set(true).await,
             Enable::Monitor(asked) => asked.run(json).await,
+            Enable::Ssl(asked) => asked.run().await,
         }
     }
 }
@@ -55,6 +61,7 @@ impl Disable {
         match self {
             Disable::Maintenance(asked) => maintenance::disable(&asked, json).await,
             Disable::Secondary(asked) => asked.set(false).await,
+            Disable::Ssl(asked) => asked.run().await,
         }
     }
 }

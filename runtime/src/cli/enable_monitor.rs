@@ -2,6 +2,7 @@
 //! registers by itself with a monitor that doesn't know it; here it is told where that is.
 
 use super::ask::{Monitor, unexpected};
+use super::create::checks::absolute;
 use super::failure::{Code, Failure};
 use super::follow::{Follow, Shown, deadline};
 use super::status::stored_id;
@@ -14,9 +15,12 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct EnableMonitor {
-    /// Where the other monitor listens: http://HOST:PORT.
+    /// Where the other monitor listens: http://HOST:PORT or https://HOST:PORT.
     #[arg(value_name = "URL")]
     monitor: String,
+    /// Who may have issued its certificate; default: whom the node trusted before.
+    #[arg(long, value_name = "FILE")]
+    ssl_ca_file: Option<PathBuf>,
     /// Data directory of the node.
     #[arg(long, short = 'D', env = "PGDATA")]
     pgdata: PathBuf,
@@ -29,7 +33,10 @@ impl EnableMonitor {
     pub async fn run(self, json: bool) -> Result<(), Failure> {
         let places = Places::node(&self.pgdata);
         let mut config = keeper::read_config(&places)?;
-        let monitor = Monitor::at(&self.monitor)?;
+        if let Some(ca_file) = &self.ssl_ca_file {
+            config.ssl.ca_file = absolute(ca_file);
+        }
+        let monitor = Monitor::trusting(&self.monitor, &config.ssl.ca_file)?;
         // Asked before anything is changed: a wrong URL would leave the node without a monitor.
         let nodes = monitor.state(Some(config.formation.clone()), Some(config.group)).await?;
         let after = last_event(&monitor, &config).await?;

@@ -17,6 +17,7 @@ pub mod perform;
 pub mod run;
 pub mod settings;
 pub mod show;
+pub mod ssl;
 pub mod status;
 pub mod stop;
 pub mod table;

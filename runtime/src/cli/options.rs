@@ -52,9 +52,12 @@ impl Here {
 /// How a command finds the monitor.
 #[derive(Debug, Clone, Args)]
 pub struct ViaMonitor {
-    /// Where the monitor listens: http://HOST:PORT.
+    /// Where the monitor listens: http://HOST:PORT or https://HOST:PORT.
     #[arg(long, short, env = "PGBATON_MONITOR", value_name = "URL")]
     monitor: Option<String>,
+    /// Who may have issued the monitor's certificate; default: as the local node is told, else whom this system trusts.
+    #[arg(long, env = "PGBATON_SSL_CA_FILE", value_name = "FILE")]
+    ssl_ca_file: Option<PathBuf>,
     /// Data directory of a local node, whose configuration names the monitor.
     #[arg(long, short = 'D', env = "PGDATA")]
     pgdata: Option<PathBuf>,
@@ -104,7 +107,9 @@ impl ViaMonitor {
                  or name a local node with --pgdata DIR",
             )
         })?;
-        Ok(Found { monitor: Monitor::at(url)?, asked_formation: self.formation.clone(), local })
+        let ca_file = self.ssl_ca_file.as_ref().or(local.as_ref().map(|local| &local.config.ssl.ca_file));
+        let monitor = Monitor::trusting(url, ca_file.map_or(Path::new(""), PathBuf::as_path))?;
+        Ok(Found { monitor, asked_formation: self.formation.clone(), local })
     }
 }
 

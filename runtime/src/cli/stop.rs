@@ -78,7 +78,7 @@ pub fn reload_if_running(places: &Places) -> Result<(), Failure> {
 fn check_config(local: &Local) -> Result<(), Failure> {
     match local {
         Local::Node(places) => keeper::read_config(places).map(drop),
-        Local::Monitor(places) => monitor::read_config(places).map(drop),
+        Local::Monitor(places) => super::ssl::check(&monitor::read_config(places)?.ssl),
     }
 }
 

@@ -5,7 +5,7 @@ use super::ledger::{Ledger, Outcome, Write};
 use super::reader;
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, future, stream};
-use pgbaton_core::scenario::{SynchronousCommit, Workload};
+use pgbaton_core::scenario::{SynchronousCommit, Workload, WorkloadKind};
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -43,8 +43,13 @@ impl Clients {
     pub fn start(workloads: &[Workload], targets: &Arc<Vec<Target>>, ledger: &Arc<Ledger>) -> Clients {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
+        let mut readers = Vec::new();
         for workload in workloads {
             let period = Duration::from_secs_f64(f64::from(workload.clients) / workload.rate);
+            if workload.kind == WorkloadKind::StandbyReads {
+                readers.extend((0..workload.clients).map(|_| period));
+                continue;
+            }
             for _ in 0..workload.clients {
                 let client = Inserter {
                     number: u32::try_from(tasks.len()).expect("few clients"),
@@ -68,6 +73,15 @@ impl Clients {
             tasks.push(tokio::spawn(async move {
                 tokio::select! {
                     () = reader::run(&targets, &ledger) => {}
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                }
+            }));
+        }
+        for period in readers {
+            let (targets, ledger, mut stopped) = (Arc::clone(targets), Arc::clone(ledger), stop.subscribe());
+            tasks.push(tokio::spawn(async move {
+                tokio::select! {
+                    () = reader::run_on_standby(&targets, &ledger, period) => {}
                     _ = stopped.wait_for(|stop| *stop) => {}
                 }
             }));
@@ -185,13 +199,26 @@ pub async fn connect_writable(targets: &[Target]) -> Session {
     future::select_all(tries).await.0
 }
 
+/// In the order of the cluster: whoever takes no writes first is read.
+pub async fn connect_standby(targets: &[Target]) -> Session {
+    loop {
+        for target in targets {
+            if let Ok(session) = connect_to(target, TargetSessionAttrs::ReadOnly).await {
+                return session;
+            }
+        }
+        sleep(CONNECT_PAUSE).await;
+    }
+}
+
 async fn connect(target: &Target) -> Result<Session> {
+    connect_to(target, TargetSessionAttrs::ReadWrite).await
+}
+
+async fn connect_to(target: &Target, wanted: TargetSessionAttrs) -> Result<Session> {
     let mut config = Config::new();
     config.host(target.address.ip().to_string()).port(target.address.port()).user("postgres").dbname(&target.dbname);
-    config
-        .connect_timeout(CONNECT_PATIENCE)
-        .target_session_attrs(TargetSessionAttrs::ReadWrite)
-        .application_name("pgbaton-live");
+    config.connect_timeout(CONNECT_PATIENCE).target_session_attrs(wanted).application_name("pgbaton-live");
     let (client, mut connection) = timeout(CONNECT_PATIENCE, config.connect(NoTls)).await??;
     let warned = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&warned);

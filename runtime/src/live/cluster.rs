@@ -1,11 +1,14 @@
 //! A monitor and its nodes as real processes of the `pgbaton` binary, on loopback, in a directory of their own.
 
+use super::authority::Authority;
 use super::procs;
 use super::proxy::{Addresses, MONITOR, Network};
 use super::reaper::Reaper;
 use super::witness::Place;
+use crate::ports::HttpLink;
 use crate::service::postmaster;
 use anyhow::{Context, Result, bail, ensure};
+use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use nix::unistd::{User, chown, geteuid};
 use pgbaton_core::scenario::Scenario;
@@ -33,6 +36,8 @@ pub struct Cluster {
     /// Whom Postgres runs as when this is root.
     user: Option<User>,
     monitor: Option<Child>,
+    /// Of a monitor that is spoken to over TLS.
+    authority: Option<Authority>,
     /// Programs that have nothing to do with the group, and must not be harmed.
     strangers: Vec<Child>,
     reaper: Reaper,
@@ -82,6 +87,10 @@ impl Cluster {
                 frozen: Vec::new(),
             });
         }
+        let authority = match scenario.cluster.ssl {
+            true => Some(Authority::found(&base.join("monitor"), addresses.names_of_monitor())?),
+            false => None,
+        };
         let places: Vec<(&str, &Path)> = nodes.iter().map(|n| (n.name.as_str(), n.pgdata.as_path())).collect();
         Ok(Cluster {
             network: Network::open(base, &addresses, &places, &base.join("monitor").join("data")),
@@ -91,6 +100,7 @@ impl Cluster {
             program: beside_this_program("pgbaton")?,
             user,
             monitor: None,
+            authority,
             strangers: Vec::new(),
             reaper,
             base: base.to_path_buf(),
@@ -99,12 +109,25 @@ impl Cluster {
 
     /// Where an operator's commands reach the monitor.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addresses.monitor_for_clients())
+        format!("{}://{}", self.scheme(), self.addresses.monitor_for_clients())
     }
 
-    /// Where this program, which must see everything, reaches it.
-    pub fn observers_url(&self) -> String {
-        format!("http://{}", self.addresses.monitor())
+    fn scheme(&self) -> &'static str {
+        if self.authority.is_some() { "https" } else { "http" }
+    }
+
+    pub fn operators_link(&self) -> HttpLink {
+        let ca_file = self.authority.as_ref().map_or(Path::new(""), |authority| &authority.ca_file);
+        HttpLink::trusting_file(&self.url(), ca_file)
+    }
+
+    /// Of this program, which must see everything.
+    pub fn observers_link(&self) -> Result<HttpLink> {
+        let url = format!("{}://{}", self.scheme(), self.addresses.monitor());
+        match &self.authority {
+            Some(authority) => authority.observers_link(&url),
+            None => Ok(HttpLink::new(&url)),
+        }
     }
 
     fn monitor_dir(&self) -> PathBuf {
@@ -116,6 +139,10 @@ impl Cluster {
         let mut command = self.command(&["create", "monitor", "--run"]);
         command.arg("--datadir").arg(self.monitor_dir());
         command.arg("--listen").arg(self.addresses.monitor().to_string()).arg("--settings").arg(settings);
+        if let Some(Authority { files, ca_file, .. }) = &self.authority {
+            command.arg("--server-cert").arg(&files.cert).arg("--server-key").arg(&files.key);
+            command.arg("--ssl-ca-file").arg(ca_file);
+        }
         self.monitor = Some(self.service(command, "monitor")?);
         Ok(())
     }
@@ -126,7 +153,7 @@ impl Cluster {
         let (server, reached) = (self.addresses.server(index), self.addresses.node(index));
         command.args(["--listen", &server.ip().to_string(), "--hostname", &reached.ip().to_string()]);
         command.arg("--pgdata").arg(&node.pgdata).arg("--pgport").arg(server.port().to_string());
-        let monitor = format!("http://{}", self.addresses.monitor_for(index));
+        let monitor = format!("{}://{}", self.scheme(), self.addresses.monitor_for(index));
         command.arg("--name").arg(&node.name).arg("--monitor").arg(monitor);
         command.arg("--formation").arg(&self.formation);
         command.arg("--candidate-priority").arg(node.options.candidate_priority.to_string());
@@ -147,6 +174,10 @@ impl Cluster {
         for variable in ["PGDATA", "PGBATON_MONITOR"] {
             command.env_remove(variable);
         }
+        match &self.authority {
+            Some(authority) => command.env("PGBATON_SSL_CA_FILE", &authority.ca_file),
+            None => command.env_remove("PGBATON_SSL_CA_FILE"),
+        };
         command
     }
 
@@ -355,6 +386,32 @@ impl Cluster {
         let mut command = self.command(&["run", "--datadir"]);
         command.arg(self.monitor_dir());
         self.monitor = Some(self.service(command, "monitor")?);
+        Ok(())
+    }
+
+    /// Ends when the certificate that the monitor shows has come to its end.
+    pub async fn expire_certificate(&mut self) -> Result<()> {
+        let until = self.authority()?.issue_short()?;
+        self.reload_monitor().await?;
+        let left = until.duration_since(Timestamp::now()) + SignedDuration::from_secs(1);
+        tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
+        Ok(())
+    }
+
+    pub async fn renew_certificate(&mut self) -> Result<()> {
+        self.authority()?.issue_long()?;
+        self.reload_monitor().await
+    }
+
+    fn authority(&self) -> Result<&Authority> {
+        self.authority.as_ref().context("the monitor has no certificate")
+    }
+
+    async fn reload_monitor(&self) -> Result<()> {
+        let mut command = self.command(&["reload", "--datadir"]);
+        command.arg(self.monitor_dir());
+        let output = self.output(command).await?;
+        ensure!(output.status.success(), "pgbaton reload: {}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(())
     }
 

@@ -148,6 +148,26 @@ pub fn mend_config(cluster: &Cluster, name: &str) -> Result<()> {
     change_config(cluster, name, mended)
 }
 
+/// An operator's lines at the top of the file, in effect as far as a reload goes. All servers share one archive.
+pub fn use_archive(cluster: &Cluster, name: &str) -> Result<()> {
+    let dir = cluster.base.join("archive");
+    std::fs::create_dir_all(&dir)?;
+    if let Some(user) = cluster.postgres_user() {
+        nix::unistd::chown(&dir, Some(user.uid), Some(user.gid))?;
+    }
+    let dir = dir.display();
+    let lines = format!(
+        "archive_mode = on\n\
+         archive_command = 'test ! -f {dir}/%f && cp %p {dir}/%f.part && mv {dir}/%f.part {dir}/%f'\n\
+         restore_command = 'cp {dir}/%f %p'\n"
+    );
+    change_config(cluster, name, |text| lines + text)?;
+    let postmaster = postmaster::find(&cluster.node(name)?.pgdata);
+    let postmaster = postmaster.with_context(|| format!("Postgres of {name} isn't running"))?;
+    procs::signal_all(&[postmaster.pid], Signal::SIGHUP);
+    Ok(())
+}
+
 /// In place: the file stays the server's own.
 fn change_config(cluster: &Cluster, name: &str, change: impl FnOnce(&str) -> String) -> Result<()> {
     let path = cluster.node(name)?.pgdata.join("postgresql.conf");

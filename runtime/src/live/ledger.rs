@@ -27,7 +27,7 @@ pub struct Ledger {
     zero_wall_ms: u64,
     writes: Mutex<Vec<(Instant, Write)>>,
     /// What was read back, and where.
-    reads: Mutex<Vec<(Instant, String, BTreeSet<u64>)>>,
+    reads: Mutex<Vec<(Instant, Kind)>>,
     stopped: OnceLock<Instant>,
 }
 
@@ -69,8 +69,15 @@ impl Ledger {
     }
 
     pub fn note_read(&self, node: &str, ids: BTreeSet<u64>) {
-        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        reads.push((Instant::now(), node.to_string(), ids));
+        self.push_read(Kind::Read { node: node.to_string(), ids });
+    }
+
+    pub fn note_standby_read(&self, node: &str, ids: BTreeSet<u64>) {
+        self.push_read(Kind::StandbyRead { node: node.to_string(), ids });
+    }
+
+    fn push_read(&self, read: Kind) {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), read));
     }
 
     fn writes(&self) -> MutexGuard<'_, Vec<(Instant, Write)>> {
@@ -136,8 +143,8 @@ impl Ledger {
         if let Some(stopped) = self.stopped.get() {
             trace.push(self.moment(*stopped), Kind::ClientsStopped);
         }
-        for (at, node, ids) in self.reads.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            trace.push(self.moment(*at), Kind::Read { node: node.clone(), ids: ids.clone() });
+        for (at, read) in self.reads.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            trace.push(self.moment(*at), read.clone());
         }
         for (at, write) in self.writes().iter() {
             let sent = self.moment(write.sent);

@@ -1,6 +1,7 @@
 //! `pgbaton-live`: plays scenario files with real processes and real Postgres.
 
 mod agree;
+mod authority;
 mod blind;
 mod clients;
 mod cluster;
@@ -174,7 +175,7 @@ async fn play(scenario: &Scenario, place: &Place, narrator: Narrator, reaper: &R
     let base = base.canonicalize()?;
     let _nothing_lives_on = KillAtTheEnd::AtHome(base.clone());
     let cluster = cluster::Cluster::lay_out(&base, place.base_port, scenario, reaper.clone())?;
-    play::Play::new(scenario, cluster, narrator).run().await
+    play::Play::new(scenario, cluster, narrator)?.run().await
 }
 
 async fn demo(file: &Path, sim: &Path, place: &Place, reaper: &Reaper) -> Result<bool> {

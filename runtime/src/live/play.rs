@@ -52,11 +52,11 @@ pub struct Play<'a> {
 }
 
 impl<'a> Play<'a> {
-    pub fn new(scenario: &'a Scenario, cluster: Cluster, narrator: Narrator) -> Play<'a> {
+    pub fn new(scenario: &'a Scenario, cluster: Cluster, narrator: Narrator) -> Result<Play<'a>> {
         let servers = || cluster.nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), cluster.addresses.server(i)));
-        Play {
-            operator: Watch::new(&cluster.url(), servers().collect()),
-            watch: Watch::new(&cluster.observers_url(), servers().collect()),
+        Ok(Play {
+            operator: Watch::new(cluster.operators_link(), servers().collect()),
+            watch: Watch::new(cluster.observers_link()?, servers().collect()),
             scenario,
             cluster,
             narrator,
@@ -64,7 +64,7 @@ impl<'a> Play<'a> {
             cast: Cast::default(),
             notes: Vec::new(),
             unmet: Vec::new(),
-        }
+        })
     }
 
     pub async fn run(mut self) -> Result<Outcome> {

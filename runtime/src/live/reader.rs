@@ -1,7 +1,7 @@
 //! A client that reads back what others have written, now and then, on the node they write to. What it has seen
 //! must stay, whether or not the writer was told of its success.
 
-use super::clients::{Session, Target, connect_writable};
+use super::clients::{Session, Target, connect_standby, connect_writable};
 use super::ledger::Ledger;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,6 +18,18 @@ pub async fn run(targets: &[Target], ledger: &Ledger) {
             sleep(PERIOD).await;
         }
         sleep(PERIOD).await;
+    }
+}
+
+/// On a node that takes no writes, as applications do to spare the primary.
+pub async fn run_on_standby(targets: &[Target], ledger: &Ledger, period: Duration) {
+    loop {
+        let session = connect_standby(targets).await;
+        while let Some(ids) = latest(&session).await {
+            ledger.note_standby_read(&session.node, ids);
+            sleep(period).await;
+        }
+        sleep(period).await;
     }
 }
 

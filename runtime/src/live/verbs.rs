@@ -56,6 +56,8 @@ async fn to_the_world(play: &mut Play<'_>, verb: &Verb) -> Result<()> {
         Verb::SaveMonitor(_) => cluster.save_monitor(),
         Verb::RestoreMonitor(_) => cluster.restore_monitor().await,
         Verb::ReplaceMonitor(_) => cluster.replace_monitor().await,
+        Verb::ExpireCertificate(_) => cluster.expire_certificate().await,
+        Verb::RenewCertificate(_) => cluster.renew_certificate().await,
         Verb::Heal(_) => {
             cluster.network.links.heal();
             Ok(())
@@ -101,6 +103,7 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::RestartPostgresByHand(_) => hands::restart(cluster, name).await,
         Verb::BreakConfig(_) => hands::break_config(cluster, name),
         Verb::MendConfig(_) => hands::mend_config(cluster, name),
+        Verb::UseArchive(_) => hands::use_archive(cluster, name),
         Verb::ReusePid(_) => hands::reuse_pid(cluster, name),
         other => bail!("live runs can't {}", other.describe()),
     }

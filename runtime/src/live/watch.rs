@@ -29,8 +29,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn new(url: &str, nodes: Vec<(String, SocketAddrV4)>) -> Watch {
-        Watch { link: HttpLink::new(url), nodes, rows: Vec::new(), kept: Vec::new() }
+    pub fn new(link: HttpLink, nodes: Vec<(String, SocketAddrV4)>) -> Watch {
+        Watch { link, nodes, rows: Vec::new(), kept: Vec::new() }
     }
 
     pub async fn ask(&self, request: &Request, patience: Duration) -> Result<Answer> {

@@ -1,4 +1,6 @@
 use super::CALL_PATH;
+use super::secure::SecureListener;
+use crate::tls::Shown;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -6,7 +8,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
+use axum::serve::{Listener, ListenerExt};
 use pgbaton_core::ports::{CallId, Door, DoorEvent, Probe};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -57,6 +59,11 @@ impl Desk {
 impl HttpDoor {
     /// `listen` is `HOST:PORT`; port 0 takes a free one.
     pub async fn bind(listen: &str) -> Result<HttpDoor, DoorError> {
+        HttpDoor::open(listen, None).await
+    }
+
+    /// With something to show it takes connections over TLS, and no others.
+    pub async fn open(listen: &str, shown: Option<&Shown>) -> Result<HttpDoor, DoorError> {
         let unusable = |e: std::io::Error| match e.kind() {
             ErrorKind::AddrInUse => DoorError::InUse(listen.to_string()),
             _ => DoorError::Unusable { address: listen.to_string(), reason: e.to_string() },
@@ -75,11 +82,10 @@ impl HttpDoor {
                 tracing::debug!("TCP_NODELAY can't be set: {e}");
             }
         });
-        let server = tokio::spawn(async move {
-            if let Err(e) = axum::serve(listener, router).await {
-                tracing::error!("the door has closed: {e}");
-            }
-        });
+        let server = match shown {
+            Some(shown) => tokio::spawn(serve(SecureListener::new(listener, shown), router)),
+            None => tokio::spawn(serve(listener, router)),
+        };
         Ok(HttpDoor { events, desk, address, server })
     }
 
@@ -115,6 +121,16 @@ impl Door for HttpDoor {
             let asked = tokio::time::timeout(patience, ask_postmaster(&host, port));
             asked.await.unwrap_or(Probe::Silent)
         }
+    }
+}
+
+async fn serve<L>(listener: L, router: Router)
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
+    if let Err(e) = axum::serve(listener, router).await {
+        tracing::error!("the door has closed: {e}");
     }
 }
 

@@ -1,13 +1,16 @@
 use super::CALL_PATH;
+use crate::tls::Trust;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use pgbaton_core::ports::{Link, LinkError};
 use std::error::Error as _;
 use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 /// A host that is off answers no SYN at all; this bounds the wait for it.
@@ -17,29 +20,66 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 /// An answer larger than this is no answer of a monitor.
 const LARGEST_ANSWER: usize = 16 << 20;
 
-/// Calls to the monitor over HTTP, on kept connections.
+/// Calls to the monitor over HTTP or HTTPS, on kept connections.
 #[derive(Debug, Clone)]
 pub struct HttpLink {
-    /// Where to, or why the URL can't be used.
-    target: Result<Uri, String>,
+    /// Where to, or why nothing can be called.
+    target: Result<Uri, LinkError>,
     shown: String,
-    client: Client<HttpConnector, Full<Bytes>>,
+    trust: Trust,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl HttpLink {
-    /// `url` is `http://HOST:PORT`. One that can't be read is told by every call.
+    /// `url` is `http://HOST:PORT`, or `https://HOST:PORT` where this system trusts the monitor. One that can't be
+    /// read is told by every call.
     pub fn new(url: &str) -> HttpLink {
+        HttpLink::trusting_file(url, Path::new(""))
+    }
+
+    /// A monitor at `https://` must show a certificate that somebody in this file has issued; without a file,
+    /// somebody whom the system trusts. A file that can't be used is told by every call: a keeper goes on without
+    /// its monitor then.
+    pub fn trusting_file(url: &str, ca_file: &Path) -> HttpLink {
+        let secure = url.starts_with("https://");
+        let trust = match ca_file {
+            _ if !secure => Ok(Trust::nobody()),
+            file if file.as_os_str().is_empty() => Ok(Trust::of_this_system()),
+            file => Trust::of(file),
+        };
+        match trust {
+            Ok(trust) => HttpLink::trusting(url, trust),
+            Err(e) => {
+                let link = HttpLink::trusting(url, Trust::nobody());
+                HttpLink { target: Err(LinkError::Untrusted(e.to_string())), ..link }
+            }
+        }
+    }
+
+    /// Why every call must fail, if it must.
+    pub fn usable(&self) -> Result<(), LinkError> {
+        self.target.as_ref().map(|_| ()).map_err(LinkError::clone)
+    }
+
+    pub fn trusting(url: &str, trust: Trust) -> HttpLink {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_keepalive(Some(KEEPALIVE));
         connector.set_keepalive_interval(Some(KEEPALIVE));
         connector.set_keepalive_retries(Some(2));
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(trust.client_config())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
             .build(connector);
-        HttpLink { target: call_uri(url), shown: url.trim_end_matches('/').to_string(), client }
+        let target = call_uri(url).map_err(LinkError::Rejected);
+        HttpLink { target, shown: url.trim_end_matches('/').to_string(), trust, client }
     }
 
     async fn exchange(&self, uri: Uri, message: Vec<u8>) -> Result<Vec<u8>, LinkError> {
@@ -65,7 +105,13 @@ impl HttpLink {
 
     fn failed(&self, e: &Error) -> LinkError {
         if !e.is_connect() {
-            return LinkError::Lost(self.shown.clone());
+            return match answers_in_tongues(e) && self.shown.starts_with("http://") {
+                true => LinkError::Rejected(format!("{0} speaks no HTTP; is it https://? then write that", self.shown)),
+                false => LinkError::Lost(self.shown.clone()),
+            };
+        }
+        if let Some(insecure) = insecure(e) {
+            return LinkError::Untrusted(self.trust.explain(&self.shown, &insecure).to_string());
         }
         match io_kind(e) {
             Some(ErrorKind::ConnectionRefused) => LinkError::Refused(self.shown.clone()),
@@ -78,7 +124,7 @@ impl HttpLink {
 
 impl Link for HttpLink {
     async fn call(&self, message: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
-        let uri = self.target.clone().map_err(LinkError::Rejected)?;
+        let uri = self.target.clone()?;
         match tokio::time::timeout(patience, self.exchange(uri, message)).await {
             Ok(result) => result,
             Err(_) => Err(LinkError::Silent(self.shown.clone())),
@@ -87,11 +133,12 @@ impl Link for HttpLink {
 }
 
 fn call_uri(url: &str) -> Result<Uri, String> {
-    let bad = |why: &str| format!("\"{url}\" is no URL of a monitor: {why}; write http://HOST:PORT");
+    let bad =
+        |why: &str| format!("\"{url}\" is no URL of a monitor: {why}; write http://HOST:PORT or https://HOST:PORT");
     let uri: Uri = url.parse().map_err(|_| bad("it can't be read"))?;
     match uri.scheme_str() {
-        Some("http") => {}
-        Some(_) => return Err(bad("only http is spoken")),
+        Some("http" | "https") => {}
+        Some(_) => return Err(bad("only http and https are spoken")),
         None => return Err(bad("it doesn't start with http://")),
     }
     let authority = uri.authority().ok_or_else(|| bad("the host is missing"))?;
@@ -104,7 +151,27 @@ fn call_uri(url: &str) -> Result<Uri, String> {
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(bad("it goes on after the port"));
     }
-    format!("http://{authority}{CALL_PATH}").parse().map_err(|_| bad("it can't be read"))
+    let scheme = uri.scheme_str().unwrap_or("http");
+    format!("{scheme}://{authority}{CALL_PATH}").parse().map_err(|_| bad("it can't be read"))
+}
+
+/// What TLS has found wrong. It comes wrapped into errors of the transport, which name as their source not what they
+/// wrap but the source of that.
+fn insecure(e: &Error) -> Option<rustls::Error> {
+    let mut cause = e.source();
+    while let Some(e) = cause {
+        if let Some(found) = e.downcast_ref::<rustls::Error>() {
+            return Some(found.clone());
+        }
+        let wrapped = e.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+        cause = wrapped.map(|e| e as &dyn std::error::Error).or_else(|| e.source());
+    }
+    None
+}
+
+/// What came back is no HTTP.
+fn answers_in_tongues(e: &Error) -> bool {
+    e.source().and_then(|e| e.downcast_ref::<hyper::Error>()).is_some_and(hyper::Error::is_parse)
 }
 
 fn io_kind(e: &Error) -> Option<ErrorKind> {
@@ -134,12 +201,12 @@ mod tests {
 
     #[test]
     fn urls_are_checked_and_the_error_says_what_is_wrong() {
-        for good in ["http://monitor:7432", "http://10.0.0.1:1/", "http://[::1]:7432"] {
+        for good in ["http://monitor:7432", "https://monitor:7432", "http://10.0.0.1:1/", "http://[::1]:7432"] {
             assert!(call_uri(good).is_ok(), "{good}");
         }
         for (bad, why) in [
             ("monitor:7432", "http://"),
-            ("https://monitor:7432", "only http"),
+            ("ftp://monitor:7432", "only http and https"),
             ("http://monitor", "port is missing"),
             ("http://monitor:7432/x", "after the port"),
             ("http://:7432", "host is missing"),

@@ -1,8 +1,9 @@
-//! The seams of core on tokio: a clock of the machine, a store on disk, HTTP between nodes.
+//! The seams of core on tokio: a clock of the machine, a store on disk, HTTP between nodes, over TLS where it is asked for.
 
 mod clock;
 mod door;
 mod link;
+mod secure;
 mod store;
 
 pub use clock::BootClock;

@@ -42,6 +42,12 @@ pub fn prepare(config: &PostgresConfig) -> Result<(), PgError> {
     files::private_dir(run_as, &config.seal_dir())?;
     prepare_socket_dir(config)?;
     files::update(run_as, &dir.join("pgbaton.conf"), &fixed(config))?;
+    take_the_last_word(config)
+}
+
+/// What is read last counts: our files come after all that the operator has written, also since the last start.
+pub fn take_the_last_word(config: &PostgresConfig) -> Result<(), PgError> {
+    let run_as = config.run_as.as_ref();
     let main = config.pgdata.join("postgresql.conf");
     let text = fs::read_to_string(&main).map_err(|e| match e.kind() {
         ErrorKind::NotFound => PgError::Operator(format!(
@@ -50,6 +56,13 @@ pub fn prepare(config: &PostgresConfig) -> Result<(), PgError> {
         )),
         _ => files::failed("read", &main, &e),
     })?;
+    if sets(&text, "restore_command") {
+        tracing::warn!(
+            "restore_command in {} has no effect: an archive may hold the end of a history that was given up, \
+             so nodes take WAL from each other only",
+            main.display()
+        );
+    }
     files::update(run_as, &main, &with_block(&text, &includes(config), Place::End))?;
     clear_auto_conf(config)
 }
@@ -92,6 +105,8 @@ fn fixed(config: &PostgresConfig) -> String {
         ("restart_after_crash", "off".into()),
         ("synchronous_commit", "on".into()),
         ("recovery_target_timeline", "latest".into()),
+        // A former primary archives what only it has; who takes that has forked. Also, what is sealed must not grow.
+        ("restore_command", String::new()),
         // A standby that waits before it replays can't take over.
         ("recovery_min_apply_delay", "0".into()),
         ("log_destination", "stderr".into()),
@@ -230,15 +245,22 @@ pub fn with_block(text: &str, block: &str, place: Place) -> String {
     }
 }
 
+/// Whether a file of settings has a line for this one.
+fn sets(text: &str, name: &str) -> bool {
+    text.lines().any(|line| name_of(line) == name)
+}
+
+/// A setting's name, in whatever case and with or without an equals sign after it.
+fn name_of(line: &str) -> String {
+    line.trim_start().split(['=', ' ', '\t']).next().unwrap_or_default().to_ascii_lowercase()
+}
+
 fn clear_auto_conf(config: &PostgresConfig) -> Result<(), PgError> {
     let path = config.pgdata.join("postgresql.auto.conf");
     let Ok(text) = fs::read_to_string(&path) else {
         return Ok(());
     };
-    let is_owned = |line: &&str| {
-        let name = line.split(['=', ' ', '\t']).next().unwrap_or_default().to_ascii_lowercase();
-        OWNED.contains(&name.as_str())
-    };
+    let is_owned = |line: &&str| OWNED.contains(&name_of(line).as_str());
     let dropped: Vec<&str> = text.lines().filter(is_owned).collect();
     if dropped.is_empty() {
         return Ok(());
@@ -260,6 +282,14 @@ mod tests {
         assert_eq!(with_block(&once, "x\n", Place::End), once);
         let moved = with_block(&format!("{once}c = 3\n"), "y\n", Place::Start);
         assert_eq!(moved, format!("{BEGIN}\ny\n{END}\na = 1\nb = 2\nc = 3\n"));
+    }
+
+    #[test]
+    fn a_setting_is_found_in_whatever_way_it_is_written() {
+        for text in ["a=1\nrestore_command = 'x'", "  Restore_Command='x'", "restore_command\t'x'"] {
+            assert!(sets(text, "restore_command"), "{text}");
+        }
+        assert!(!sets("#restore_command = 'x'\n# restore_command = 'x'", "restore_command"));
     }
 
     #[test]

@@ -77,13 +77,15 @@ fn refuses(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// Truncated first, so that it needs a block.
+/// Beside the file of the last time, which goes only then: its block would be room enough on a full disk.
 fn write(config: &PostgresConfig, path: &Path) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let new = path.with_extension("new");
+    let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     // A rewind reads every file as the server's user.
-    files::give_to(config.run_as.as_ref(), path)?;
+    files::give_to(config.run_as.as_ref(), &new)?;
     file.write_all(b"pgbaton\n")?;
-    file.sync_all()
+    file.sync_all()?;
+    std::fs::rename(&new, path)
 }
 
 #[cfg(test)]

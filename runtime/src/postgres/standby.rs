@@ -62,6 +62,8 @@ impl LocalPostgres {
 
     async fn seal_running(&self, postmaster: &Postmaster) -> Result<Position, PgError> {
         self.check_in_recovery().await?;
+        // A restore_command of somebody else would be asked instead of ours, and go on to bring WAL after the seal.
+        conf::take_the_last_word(&self.config)?;
         // Somebody may have paused it, or holds it back; what is sealed must be replayed.
         self.working.query("SELECT pg_wal_replay_resume()", PATIENCE).await.map_err(|e| e.during("seal"))?;
         self.end_apply_delay().await?;

@@ -37,6 +37,10 @@ pub async fn run(places: &Places, aim: Aim) -> Result<(), Failure> {
         places.data.display(),
         config.monitor
     );
+    // Without it the node is as one whose link to the monitor is cut, which is no reason to keep Postgres down.
+    if let Err(e) = HttpLink::trusting_file(&config.monitor, &config.ssl.ca_file).usable() {
+        tracing::error!("the monitor can't be called: {e}; correct it, and run pgbaton reload");
+    }
     if store.holds(|record| record.state == NodeState::Dropped) {
         return Err(dropped(&config));
     }
@@ -94,7 +98,7 @@ async fn one_life(
 ) -> Result<Life, Failure> {
     let ports = KeeperPorts {
         clock: BootClock,
-        link: link(&config.monitor)?,
+        link: HttpLink::trusting_file(&config.monitor, &config.ssl.ca_file),
         store: store.clone(),
         postgres: LocalPostgres::new(postgres_config(config, places)?),
     };
@@ -198,10 +202,6 @@ pub fn read_config(places: &Places) -> Result<NodeConfig, Failure> {
         };
         Failure::config(e, remedy)
     })
-}
-
-pub fn link(monitor: &str) -> Result<HttpLink, Failure> {
-    Ok(HttpLink::new(monitor))
 }
 
 pub fn postgres_config(config: &NodeConfig, places: &Places) -> Result<PostgresConfig, Failure> {

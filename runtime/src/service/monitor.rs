@@ -6,7 +6,10 @@ use super::{Places, pidfile};
 use crate::cli::failure::{Code, Failure};
 use crate::config::{self, MonitorConfig};
 use crate::ports::{BootClock, HttpDoor, RedbStore};
+use crate::tls::{Certificate, Shown};
 use pgbaton_core::shell::run_monitor;
+use std::future::{Future, pending};
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 /// Runs until asked to stop. The monitor has nothing to hand over: its state is on disk before anybody
@@ -21,43 +24,83 @@ pub async fn run(places: &Places) -> Result<(), Failure> {
     })?;
     let mut signals = Signals::listen().map_err(|e| Failure::new(Code::Internal, e, "look at the limits"))?;
     let mut config = read_config(places)?;
+    let mut shown = certificate(&config)?.map(Shown::new);
     let store = RedbStore::open(&places.store()).map_err(|e| broken_store(places, &e))?;
-    let mut door = bind(&config, places).await?;
+    let mut door = bind(&config, shown.as_ref(), places).await?;
     loop {
         tracing::info!("monitor, directory {}, listens on {}", places.data.display(), config.listen);
-        let asked = tokio::select! {
-            biased;
-            exit = run_monitor(BootClock, door, store.clone(), config.settings.clone()) => return Err(broken_store(places, &exit)),
-            asked = signals.next() => asked,
+        let turn = {
+            let life = pin!(run_monitor(BootClock, door, store.clone(), config.settings.clone()));
+            one_life(life, &mut signals, &config, shown.as_ref(), places).await
         };
-        match asked {
-            Asked::Stop(_) => {
+        match turn.map_err(|exit| broken_store(places, &exit))? {
+            None => {
                 tracing::info!("stopped; nodes go on as they are");
                 return Ok(());
             }
-            Asked::Reload => {
-                match read_config(places) {
-                    Ok(read) => config = MonitorConfig { listen: config.listen, ..read },
-                    Err(failure) => tracing::error!("the configuration stays as it was: {failure}"),
-                }
-                door = bind_again(&config, places).await?;
+            Some((read, certificate)) => (config, shown) = (read, certificate.map(Shown::new)),
+        }
+        door = bind_again(&config, shown.as_ref(), places).await?;
+    }
+}
+
+/// Until the monitor is to stop, or to go on with this configuration and certificate. Another certificate alone ends
+/// nothing: calls under way are answered on the connections they came on.
+async fn one_life<E>(
+    mut life: Pin<&mut impl Future<Output = E>>,
+    signals: &mut Signals,
+    config: &MonitorConfig,
+    shown: Option<&Shown>,
+    places: &Places,
+) -> Result<Option<(MonitorConfig, Option<Certificate>)>, E> {
+    loop {
+        let end = async {
+            match shown {
+                Some(shown) => shown.current().tell_of_its_end().await,
+                None => pending().await,
             }
+        };
+        let asked = tokio::select! {
+            biased;
+            exit = &mut life => return Err(exit),
+            asked = signals.next() => asked,
+            () = end => continue,
+        };
+        if let Asked::Stop(_) = asked {
+            return Ok(None);
+        }
+        let read = read_config(places).and_then(|read| {
+            let read = MonitorConfig { listen: config.listen.clone(), ..read };
+            certificate(&read).map(|certificate| (read, certificate))
+        });
+        match (read, shown) {
+            (Err(failure), _) => tracing::error!("all stays as it was: {failure}"),
+            (Ok((read, Some(new))), Some(shown)) if read.settings == config.settings => shown.replace(new),
+            (Ok(read), _) => return Ok(Some(read)),
         }
     }
 }
 
-async fn bind(config: &MonitorConfig, places: &Places) -> Result<HttpDoor, Failure> {
-    HttpDoor::bind(&config.listen).await.map_err(|e| {
+/// What the configuration says is to be shown. One that no caller would take is refused here, where it can be named.
+fn certificate(config: &MonitorConfig) -> Result<Option<Certificate>, Failure> {
+    let Some(files) = config.ssl.files() else { return Ok(None) };
+    let certificate = Certificate::read_valid(&files).map_err(|e| Failure::config(&e, e.remedy()))?;
+    certificate.tell();
+    Ok(Some(certificate))
+}
+
+async fn bind(config: &MonitorConfig, shown: Option<&Shown>, places: &Places) -> Result<HttpDoor, Failure> {
+    HttpDoor::open(&config.listen, shown).await.map_err(|e| {
         let remedy = format!("the address is set by listen in {}", places.config().display());
         Failure::config(e, remedy)
     })
 }
 
 /// After a reload, on the same address (another one needs a restart): the old door may take a moment to close.
-async fn bind_again(config: &MonitorConfig, places: &Places) -> Result<HttpDoor, Failure> {
+async fn bind_again(config: &MonitorConfig, shown: Option<&Shown>, places: &Places) -> Result<HttpDoor, Failure> {
     let limit = tokio::time::Instant::now() + Duration::from_secs(5);
     loop {
-        match bind(config, places).await {
+        match bind(config, shown, places).await {
             Err(_) if tokio::time::Instant::now() < limit => tokio::time::sleep(Duration::from_millis(10)).await,
             result => return result,
         }

@@ -48,6 +48,26 @@ fn a_waiting_commit_is_visible_on_the_standby_first() {
 }
 
 #[test]
+fn two_commits_are_seen_in_opposite_order_on_primary_and_standby() {
+    fact(async |lab: &Lab| {
+        const ROWS: &str = "SELECT string_agg(n::text, ',' ORDER BY n) FROM t";
+        let (a, network, b) = lab.distant_pair().await;
+        a.set_names("b").await;
+        network.cut_acknowledgements();
+        let waiting = a.waiting_commit("INSERT INTO t VALUES (1)").await;
+        b.until("(SELECT count(*) FROM t) > 0").await;
+        let there = b.ask(ROWS).await;
+        let local = a.session().await;
+        local.run("SET synchronous_commit = local; INSERT INTO t VALUES (2)").await;
+        assert_eq!((a.ask(ROWS).await.as_str(), there.as_str()), ("2", "1"));
+        assert!(waiting.waits(&a).await);
+        network.heal();
+        assert_eq!(waiting.answer().await, Ok(vec![]));
+        assert_eq!(a.ask(ROWS).await, "1,2");
+    });
+}
+
+#[test]
 fn a_cancelled_wait_is_a_success_with_a_warning() {
     fact(async |lab: &Lab| {
         let a = lab.primary("a").await;

@@ -4,6 +4,7 @@
 //!
 //! The servers are plain ones, made and ended by `harness`; pgbaton's own port is used only by facts about it.
 
+mod archive;
 mod commits;
 mod harness;
 mod list;

@@ -1,6 +1,18 @@
 //! Disks that fail in their own ways, and clients that don't know what happened to their server.
 
-use super::harness::{Lab, SmallDisk, StallingDisk, fact, refusal, until};
+use super::harness::{Lab, Ported, SmallDisk, StallingDisk, fact, refusal, until};
+use pgbaton_core::model::Server;
+use pgbaton_core::ports::{Postgres, StartAs};
+
+/// pgbaton's own look at its server finds this, or that all is well.
+async fn until_found(port: &Ported, complaint: Option<&str>) {
+    until(&format!("a look finds {complaint:?}"), async || match (port.look().await.server, complaint) {
+        (Server::Stuck { reason }, Some(complaint)) => reason.contains(complaint),
+        (Server::Up(_), None) => true,
+        _ => false,
+    })
+    .await;
+}
 
 #[test]
 fn a_full_disk_on_wal_ends_the_server() {
@@ -22,6 +34,18 @@ fn a_full_disk_on_wal_ends_the_server() {
         disk.grow(64);
         a.start().await;
         assert_eq!(a.count().await, 1);
+        a.stop_fast().await;
+
+        // Before it writes, a server on a full disk seems well: pgbaton's probe finds it.
+        let port = Ported::on(&a);
+        port.start(StartAs::Primary).await.unwrap();
+        until_found(&port, None).await;
+        let filling = disk.path().join("filling");
+        let filled = std::io::copy(&mut std::io::repeat(0), &mut std::fs::File::create(&filling).unwrap());
+        assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+        until_found(&port, Some("pg_wal takes no writes")).await;
+        std::fs::remove_file(&filling).unwrap();
+        until_found(&port, None).await;
     });
 }
 
@@ -42,6 +66,15 @@ fn a_stalled_disk_answers_reads_and_hangs_commits() {
         assert!(!commit.is_answered());
         drop(stalled);
         assert_eq!(commit.answer().await, Ok(vec![]));
+        a.stop_fast().await;
+
+        let port = Ported::on(&a);
+        port.start(StartAs::Primary).await.unwrap();
+        until_found(&port, None).await;
+        let stalled = disk.stall();
+        until_found(&port, Some("a write to pg_wal has been under way for")).await;
+        drop(stalled);
+        until_found(&port, None).await;
     });
 }
 

@@ -2,6 +2,7 @@
 //! with it until something goes wrong; sticky ones until their connection ends.
 
 mod reader;
+mod standby_reader;
 
 use crate::net::packet::Setting;
 use crate::net::{End, Net, Packet};
@@ -11,7 +12,7 @@ use crate::world::{CLIENTS, Chronicle, Fate, World};
 use futures_util::future::select_all;
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::Moment;
-use pgbaton_core::scenario::{SynchronousCommit, Workload};
+use pgbaton_core::scenario::{SynchronousCommit, Workload, WorkloadKind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,6 +54,13 @@ impl Clients {
         let mut number = 0;
         for workload in workloads {
             let period = Duration::from_secs_f64(f64::from(workload.clients) / workload.rate);
+            if workload.kind == WorkloadKind::StandbyReads {
+                for _ in 0..workload.clients {
+                    let reader = Client { period, ..clients.reader(world, &hosts) };
+                    world.spawn(CLIENTS, reader.run_reading_on_standby());
+                }
+                continue;
+            }
             for _ in 0..workload.clients {
                 number += 1;
                 let client = Client {
@@ -151,13 +159,17 @@ impl Client {
     /// All hosts at once, each again and again: the first that takes the session for writes has it, whoever opened it.
     /// None when the clients are told to stop.
     async fn seek(&self) -> Option<End> {
-        let tries = self.hosts.iter().map(|host| Box::pin(self.seek_on(host)));
+        self.seek_one(false).await
+    }
+
+    async fn seek_one(&self, read_only: bool) -> Option<End> {
+        let tries = self.hosts.iter().map(|host| Box::pin(self.seek_on(host, read_only)));
         select_all(tries).await.0
     }
 
-    async fn seek_on(&self, host: &str) -> Option<End> {
+    async fn seek_on(&self, host: &str, read_only: bool) -> Option<End> {
         while !self.all.0.lock().unwrap().stopped {
-            if let Some(Some(end)) = self.fate.timeout(CONNECT_TIMEOUT, self.open(host)).await {
+            if let Some(Some(end)) = self.fate.timeout(CONNECT_TIMEOUT, self.open(host, read_only)).await {
                 return Some(end);
             }
             self.fate.sleep(PAUSE).await;
@@ -165,15 +177,16 @@ impl Client {
         None
     }
 
-    async fn open(&self, host: &str) -> Option<End> {
+    async fn open(&self, host: &str, read_only: bool) -> Option<End> {
         let end = self.net.connect(CLIENTS, host, POSTGRES_PORT).await.ok()?;
         end.send(Packet::Hello);
-        let writable = matches!(end.recv().await, Some(Packet::Welcome { read_only: false, .. }));
-        if writable && self.commit != SynchronousCommit::default() {
+        let Some(Packet::Welcome { read_only: found, .. }) = end.recv().await else { return None };
+        let wanted = found == read_only;
+        if wanted && self.commit != SynchronousCommit::default() {
             end.send(Packet::Set(Setting::SynchronousCommit(level(self.commit))));
             end.recv().await?;
         }
-        writable.then_some(end)
+        wanted.then_some(end)
     }
 
     /// One insert; false when the connection is of no more use.

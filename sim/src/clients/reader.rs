@@ -4,6 +4,7 @@
 use super::Client;
 use crate::net::{End, Packet};
 use pgbaton_core::check::Kind;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const PERIOD: Duration = Duration::from_millis(500);
@@ -32,11 +33,16 @@ impl Client {
 
     /// One look; false when the connection is of no more use.
     async fn read(&self, end: &End) -> bool {
-        end.send(Packet::Select { most: MOST });
-        let Some(Some(Packet::Rows(ids))) = self.fate.timeout(PATIENCE, end.recv()).await else {
-            return false;
-        };
+        let Some(ids) = self.latest_rows(end).await else { return false };
         self.chronicle.note(Kind::Read { node: end.peer().to_string(), ids });
         true
+    }
+
+    pub(super) async fn latest_rows(&self, end: &End) -> Option<BTreeSet<u64>> {
+        end.send(Packet::Select { most: MOST });
+        match self.fate.timeout(PATIENCE, end.recv()).await {
+            Some(Some(Packet::Rows(ids))) => Some(ids),
+            _ => None,
+        }
     }
 }

@@ -27,6 +27,9 @@ pub(super) struct Links {
     asleep: BTreeSet<String>,
     /// Machines whose messages are of another version.
     versions: BTreeMap<String, u32>,
+    /// Machines that take connections over TLS only, and those of them whose certificate has come to its end.
+    secure: BTreeSet<String>,
+    expired: BTreeSet<String>,
     /// How often each machine has lost its power: connections of an earlier life are unknown to it.
     lives: BTreeMap<String, u64>,
 }
@@ -153,6 +156,27 @@ impl Net {
         self.0.links.lock().unwrap().versions.insert(host.to_string(), version);
     }
 
+    pub fn make_secure(&self, host: &str) {
+        self.0.links.lock().unwrap().secure.insert(host.to_string());
+    }
+
+    pub fn expire_certificate(&self, host: &str) {
+        self.0.links.lock().unwrap().expired.insert(host.to_string());
+    }
+
+    pub fn renew_certificate(&self, host: &str) {
+        self.0.links.lock().unwrap().expired.remove(host);
+    }
+
+    pub(super) fn is_secure(&self, host: &str) -> bool {
+        self.0.links.lock().unwrap().secure.contains(host)
+    }
+
+    /// The observer has other ways to know whom it speaks to.
+    pub(super) fn is_trusted(&self, by: &str, host: &str) -> bool {
+        by == OBSERVER || !self.0.links.lock().unwrap().expired.contains(host)
+    }
+
     pub(super) fn life(&self, host: &str) -> u64 {
         self.0.links.lock().unwrap().lives.get(host).copied().unwrap_or_default()
     }
@@ -209,7 +233,7 @@ impl Net {
 
 #[cfg(test)]
 mod tests {
-    use crate::net::{Net, Packet};
+    use crate::net::{Insecure, Net, Packet};
     use crate::world::{Fate, on_fresh_thread};
     use std::future::Future;
     use std::time::Duration;
@@ -245,6 +269,23 @@ mod tests {
             assert!(fate.timeout(PATIENCE, end.recv()).await.is_none());
             net.heal_all();
             assert!(matches!(end.recv().await, Some(Packet::Ping)), "it was carried out and comes late");
+        });
+    }
+
+    #[test]
+    fn a_certificate_that_has_expired_ends_no_connection_and_lets_no_new_one_come_about() {
+        in_a_world(|net, _| async move {
+            madsim::task::spawn(echo(net.clone()));
+            net.make_secure("b");
+            let end = net.connect_securely("a", "b", 1).await.unwrap();
+            net.expire_certificate("b");
+            end.send(Packet::Ping);
+            assert!(matches!(end.recv().await, Some(Packet::Ping)), "what is open goes on");
+            drop(end);
+            assert_eq!(net.connect_securely("a", "b", 1).await.err(), Some(Insecure::Untrusted));
+            net.renew_certificate("b");
+            assert!(net.connect_securely("a", "b", 1).await.is_ok());
+            assert_eq!(net.connect_securely("a", "c", 1).await.err(), Some(Insecure::Refused));
         });
     }
 

@@ -9,6 +9,14 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused;
 
+/// Why a connection over TLS did not come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Insecure {
+    Refused,
+    /// The certificate that was shown has expired.
+    Untrusted,
+}
+
 type Address = (String, u16);
 
 #[derive(Debug, Default)]
@@ -44,6 +52,20 @@ impl Net {
         let made = self.offer(from, to, port);
         self.cross(to, from).await;
         made.ok_or(Refused)
+    }
+
+    /// As `connect`, and then both shake hands if the other side speaks TLS.
+    pub async fn connect_securely(&self, from: &str, to: &str, port: u16) -> Result<End, Insecure> {
+        let end = self.connect(from, to, port).await.map_err(|Refused| Insecure::Refused)?;
+        if self.is_secure(to) {
+            self.cross(from, to).await;
+            let trusted = self.is_trusted(from, to);
+            self.cross(to, from).await;
+            if !trusted {
+                return Err(Insecure::Untrusted);
+            }
+        }
+        Ok(end)
     }
 
     fn offer(&self, from: &str, to: &str, port: u16) -> Option<End> {

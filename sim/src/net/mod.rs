@@ -7,7 +7,7 @@ pub mod listen;
 pub mod packet;
 pub mod pipe;
 
-pub use listen::{Listener, Refused};
+pub use listen::{Insecure, Listener, Refused};
 pub use packet::{Follow, Packet, SourceInfo};
 pub use pipe::End;
 

@@ -2,7 +2,7 @@
 //! client does, and drops it with a call that was given up.
 
 use super::MONITOR_PORT;
-use crate::net::{End, Net, Packet};
+use crate::net::{End, Insecure, Net, Packet};
 use pgbaton_core::ports::{Link, LinkError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,11 +33,7 @@ impl SimLink {
         let kept = self.idle.lock().unwrap().take().filter(|end| !end.is_over());
         let end = match kept {
             Some(end) => end,
-            None => self
-                .net
-                .connect(&self.from, &self.to, MONITOR_PORT)
-                .await
-                .map_err(|_| LinkError::Refused(self.to.clone()))?,
+            None => self.connect().await?,
         };
         end.send(Packet::Bytes(message.clone()));
         let _copy = match self.net.repeats(&self.from, &self.to) {
@@ -54,9 +50,17 @@ impl SimLink {
         }
     }
 
+    async fn connect(&self) -> Result<End, LinkError> {
+        let made = self.net.connect_securely(&self.from, &self.to, MONITOR_PORT).await;
+        made.map_err(|why| match why {
+            Insecure::Refused => LinkError::Refused(self.to.clone()),
+            Insecure::Untrusted => LinkError::Untrusted(format!("the certificate of {} has expired", self.to)),
+        })
+    }
+
     /// The same call over a connection of its own, whose answer nobody reads.
     async fn send_again(&self, message: Vec<u8>) -> Option<End> {
-        let copy = self.net.connect(&self.from, &self.to, MONITOR_PORT).await.ok()?;
+        let copy = self.connect().await.ok()?;
         copy.send(Packet::Bytes(message));
         Some(copy)
     }

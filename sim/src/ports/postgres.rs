@@ -83,6 +83,7 @@ impl Postgres for SimPostgres {
 
     async fn start(&self, role: StartAs) -> Result<(), PgError> {
         if self.host.pg().server.is_none() {
+            self.host.own_restore_command();
             self.with_dir(|dir| {
                 dir.release_above();
                 dir.standby_signal = role == StartAs::Standby;
@@ -130,6 +131,7 @@ impl Postgres for SimPostgres {
 
     async fn seal(&self) -> Result<Position, PgError> {
         self.host.set_apply_delay(Duration::ZERO);
+        self.host.own_restore_command();
         self.host.sealed().await.map_err(|e| retry(&e))
     }
 

@@ -41,6 +41,8 @@ pub struct DataDir {
     /// `synchronous_standby_names` as written; what a running server works under may differ.
     pub names: String,
     pub slots: BTreeMap<String, Slot>,
+    /// The first segment that is not archived yet; what a standby has received its upstream archives.
+    pub archived: u64,
     /// A rewind began and didn't end: such a directory must never be started.
     pub half_rewound: bool,
     /// Somebody has removed it under a running server, whose open files are all that is left.
@@ -64,6 +66,7 @@ impl DataDir {
             conninfo: None,
             names: String::new(),
             slots: BTreeMap::new(),
+            archived: 0,
             half_rewound: false,
             unlinked: false,
         };
@@ -193,6 +196,7 @@ impl DataDir {
             conninfo: image.conninfo,
             names: image.names,
             slots: BTreeMap::new(),
+            archived: 0,
             half_rewound: false,
             unlinked: false,
         }

@@ -1,5 +1,6 @@
 //! One machine's Postgres: its directory, its server while there is one, and those who wait for news of either.
 
+use super::archive::Archive;
 use super::directory::DataDir;
 use super::knobs::Knobs;
 use super::server::{Phase, ServerState};
@@ -51,6 +52,8 @@ pub struct Pg {
     pub server: Option<ServerState>,
     pub settings: Settings,
     pub knobs: Knobs,
+    /// Where the operator has this server archive its WAL, and restore it from.
+    pub archive: Option<Archive>,
     /// What `keep_aside` has saved: how many records, by the place's name.
     pub kept: BTreeMap<String, usize>,
     /// The most WAL that a checkpoint has found, before it removed some.
@@ -65,6 +68,11 @@ impl Pg {
         let server = self.server.as_mut()?;
         let dir = self.dir.as_mut().expect("a server runs on a directory");
         Some((dir, server))
+    }
+
+    /// `restore_command` is in force.
+    pub fn restores(&self) -> bool {
+        self.archive.is_some() && !self.knobs.restore_emptied
     }
 
     pub fn is_open(&self) -> bool {

@@ -29,6 +29,8 @@ pub struct Knobs {
     pub backend_stopped: bool,
     /// `postgresql.conf` holds a line that no server takes.
     pub config_broken: bool,
+    /// A file that is read after the operator's empties `restore_command`.
+    pub restore_emptied: bool,
     /// What each checkpoint takes on top.
     pub checkpoint_takes: Duration,
 }

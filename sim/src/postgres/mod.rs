@@ -1,6 +1,7 @@
 //! A model of Postgres after spec/postgres.md. A data directory and a running server are different
 //! things: a kill destroys the second only. Where a duration isn't known it is drawn from a range.
 
+pub mod archive;
 pub mod commit;
 pub mod directory;
 pub mod host;
@@ -26,6 +27,7 @@ pub mod wal;
 #[cfg(test)]
 mod facts;
 
+pub use archive::Archive;
 pub use directory::{Conninfo, DataDir};
 pub use host::PgHost;
 pub use knobs::PgDisk;

@@ -55,6 +55,7 @@ impl PgHost {
             // Followers come again and find the new timeline.
             server.senders.clear();
         }
+        self.begin_archiving();
         self.note_open();
         self.bells.wal.ring();
         self.bells.state.ring();

@@ -19,7 +19,7 @@ pub const RETRY: Duration = Duration::from_millis(100);
 impl PgHost {
     pub(super) async fn receive(self: Arc<Self>) {
         loop {
-            let exhausted = || self.upstream().filter(|_| self.has_replayed_all());
+            let exhausted = || self.upstream().filter(|_| self.has_replayed_all() && self.has_asked_archive());
             let (conninfo, changes) = until_either(&self.bells.state, &self.bells.replay, exhausted).await;
             let moved = || match self.upstream() {
                 Some((_, now)) if now == changes => None,
@@ -50,6 +50,12 @@ impl PgHost {
         self.pg().running().is_some_and(|(dir, server)| server.replayed == dir.wal.len())
     }
 
+    /// The archive comes before the upstream.
+    fn has_asked_archive(&self) -> bool {
+        let pg = self.pg();
+        !pg.restores() || pg.server.as_ref().is_some_and(|server| server.archive_tried)
+    }
+
     /// A receiver that ends flushes what it has written.
     async fn end_receiver(&self) {
         if self.disk_takes().await.is_err() {
@@ -57,6 +63,7 @@ impl PgHost {
         }
         if let Some((dir, server)) = self.pg().running() {
             server.receiver = None;
+            server.archive_tried = false;
             dir.flush();
         }
         self.bells.wal.ring();

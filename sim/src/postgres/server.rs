@@ -47,6 +47,10 @@ pub struct ServerState {
     pub walwriter_due: bool,
     /// Has promised to receive no more, and was told nothing else since.
     pub sealed: bool,
+    /// `archive_mode`, as it was when this server started.
+    pub archives: bool,
+    /// Recovery has found nothing in the archive since its last receiver ended.
+    pub archive_tried: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -113,6 +117,8 @@ impl ServerState {
             commits: BTreeMap::new(),
             walwriter_due: false,
             sealed: false,
+            archives: false,
+            archive_tried: false,
         })
     }
 

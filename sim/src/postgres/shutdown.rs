@@ -77,6 +77,7 @@ impl PgHost {
         if self.disk_takes().await.is_err() {
             return self.kill_server();
         }
+        self.leave_segment();
         self.write_shutdown_checkpoint();
         self.bells.wal.ring();
         let shipped = self.bells.acks.until(|| {
@@ -87,6 +88,7 @@ impl PgHost {
         });
         let archived = self.bells.state.until(|| (!self.pg().knobs.archiver_hangs).then_some(()));
         join(self.fate.timeout(SHIP_LIMIT, shipped), archived).await;
+        self.archive_what_is_full();
         self.fate.sleep(self.fate.draw_ms(10..50)).await;
         self.exit_server();
     }

@@ -27,7 +27,8 @@ impl PgHost {
             assert!(!dir.half_rewound, "{}: a half rewound directory was started", self.name);
             assert!(pg.server.is_none(), "{}: one server per directory", self.name);
             let state = ServerState::new(dir, &pg.settings);
-            !broken && state.map(|state| pg.server = Some(state)).is_ok()
+            let archives = pg.archive.is_some();
+            !broken && state.map(|state| pg.server = Some(ServerState { archives, ..state })).is_ok()
         };
         if started {
             self.spawn(self.clone().postmaster());
@@ -76,6 +77,11 @@ impl PgHost {
         }
         let in_recovery = self.open_up();
         self.spawn(self.clone().write_behind());
+        if self.pg().archive.is_some() {
+            self.begin_archiving();
+            self.spawn(self.clone().archive());
+            self.spawn(self.clone().restore());
+        }
         self.bells.wal.ring();
         self.bells.state.ring();
         if in_recovery {

@@ -18,6 +18,10 @@ pub enum Kind {
     Shutdown,
     /// The first record of a new timeline.
     EndOfRecovery,
+    /// The rest of the segment stays unused.
+    Switch {
+        bytes: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +90,7 @@ impl Wal {
     pub fn write(&mut self, uid: u64, tli: Timeline, at: Moment, kind: Kind) -> Lsn {
         let start = self.end();
         let size = match kind {
-            Kind::Insert { bytes, .. } => bytes,
+            Kind::Insert { bytes, .. } | Kind::Switch { bytes } => bytes,
             Kind::Checkpoint | Kind::Shutdown => 0x78,
             Kind::EndOfRecovery => 0x30,
         };

@@ -16,6 +16,7 @@ pub use run::on_fresh_thread;
 
 use crate::net::Net;
 use crate::ports::clock::Skew;
+use crate::postgres::Archive;
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
 use pgbaton_core::scenario::{FaultPoint, Scenario};
@@ -34,6 +35,8 @@ pub struct World {
     pub fate: Fate,
     pub net: Net,
     pub chronicle: Chronicle,
+    /// One for all servers, on a disk that never fails.
+    pub archive: Archive,
     pub monitor: Arc<MonitorMachine>,
     /// In the order of the scenario.
     pub nodes: Vec<Arc<NodeMachine>>,
@@ -47,6 +50,9 @@ impl World {
         let handle = Handle::current();
         let fate = Fate::current().with_points(scenario.fault_points.clone());
         let net = Net::new(fate.clone());
+        if scenario.cluster.ssl {
+            net.make_secure(MONITOR);
+        }
         let chronicle = Chronicle::new(&fate);
         let helper = |name: &'static str| (name, handle.create_node().name(name).build().id());
         let nodes = scenario.cluster.nodes.iter();
@@ -59,6 +65,7 @@ impl World {
             fate,
             net,
             chronicle,
+            archive: Archive::default(),
         };
         world.keep_house();
         if scenario.fault_points.contains_key(&FaultPoint::DeathAfterCommit) {

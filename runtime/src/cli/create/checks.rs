@@ -6,7 +6,7 @@ use nix::unistd::geteuid;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A directory that is absent or empty may be filled; anything else is somebody's data.
 pub fn absent_or_empty(dir: &Path) -> Result<bool, Failure> {
@@ -66,6 +66,11 @@ pub fn run_as(asked: Option<String>) -> Option<String> {
         tracing::info!("--run-as has a meaning for root only; Postgres will run as this user");
     }
     None
+}
+
+/// Services change their directory, so no path is kept relative.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 pub fn make_directory(dir: &Path) -> Result<(), Failure> {

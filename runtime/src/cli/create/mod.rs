@@ -1,6 +1,6 @@
 //! `pgbaton create …`.
 
-mod checks;
+pub mod checks;
 pub mod formation;
 mod monitor;
 mod postgres;

@@ -3,7 +3,8 @@
 use super::checks;
 use crate::cli::ask::split_address;
 use crate::cli::failure::{Code, Failure};
-use crate::config::{self, MonitorConfig};
+use crate::cli::ssl::{self, ServerSsl};
+use crate::config::{self, MonitorConfig, MonitorSsl};
 use crate::ports::RedbStore;
 use crate::service::{Places, monitor, pidfile};
 use clap::Args;
@@ -18,6 +19,14 @@ pub struct CreateMonitor {
     /// Address to listen on.
     #[arg(long, short, value_name = "HOST:PORT")]
     listen: String,
+    #[command(flatten)]
+    ssl: ServerSsl,
+    /// Who has issued --server-cert: it is checked, and nodes are to have a copy.
+    #[arg(long, value_name = "FILE", requires = "server_cert")]
+    ssl_ca_file: Option<PathBuf>,
+    /// Takes connections in the clear, which is the default: for a private network.
+    #[arg(long, short = 'N', conflicts_with_all = ["ssl_self_signed", "server_cert"])]
+    no_ssl: bool,
     /// TOML file with the monitor's settings, for others than the defaults.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -30,6 +39,10 @@ struct Plan {
     places: Places,
     host: String,
     port: u16,
+    ssl: MonitorSsl,
+    server: ServerSsl,
+    /// In the clear because somebody says so.
+    no_ssl: bool,
     settings: Option<MonitorSettings>,
     run: bool,
 }
@@ -55,8 +68,12 @@ impl CreateMonitor {
                 "write --listen HOST:PORT, as 0.0.0.0:7432",
             )
         })?;
+        let places = Places::monitor(&self.datadir);
         Ok(Plan {
-            places: Places::monitor(&self.datadir),
+            ssl: self.ssl.convert(&places, self.ssl_ca_file.as_deref()),
+            server: self.ssl,
+            no_ssl: self.no_ssl,
+            places,
             host: host.to_string(),
             port,
             settings: checks::settings(self.settings.as_deref())?,
@@ -69,6 +86,7 @@ impl Plan {
     fn config(&self) -> MonitorConfig {
         MonitorConfig {
             listen: format!("{}:{}", self.host, self.port),
+            ssl: self.ssl.clone(),
             settings: self.settings.clone().unwrap_or_default(),
         }
     }
@@ -76,7 +94,7 @@ impl Plan {
     fn compare(&self, existing: &MonitorConfig) -> Result<(), Failure> {
         let wanted = self.config();
         let settings_differ = self.settings.is_some() && wanted.settings != existing.settings;
-        if wanted.listen != existing.listen || settings_differ {
+        if wanted.listen != existing.listen || wanted.ssl != existing.ssl || settings_differ {
             return Err(Failure::arguments(
                 format!("a monitor with other options exists in {}", self.places.data.display()),
                 format!("change them in {}", self.places.config().display()),
@@ -102,6 +120,9 @@ impl Plan {
         if pidfile::running(&self.places.pid()).is_none() {
             checks::port_is_free(&self.host, self.port, "--listen")?;
         }
+        if !self.server.is_self_signed() {
+            ssl::check(&self.ssl)?;
+        }
         checks::make_directory(dir)?;
         RedbStore::open(&self.places.store()).map_err(|e| {
             Failure::new(
@@ -110,10 +131,15 @@ impl Plan {
                 "see that no other process uses it, and that its disk is well",
             )
         })?;
-        config::write(&self.places.config(), &self.config())
+        let config = self.config();
+        self.server.prepare(&self.ssl, &config.listen)?;
+        config::write(&self.places.config(), &config)
             .map_err(|e| Failure::config(e, "check the permissions of its directory"))?;
         tracing::info!("created the monitor in {}", dir.display());
-        tracing::info!("nodes find it with --monitor http://{}:{}", self.host, self.port);
+        if !self.ssl.active && !self.no_ssl {
+            tracing::warn!("nodes and commands come in the clear; --ssl-self-signed or --server-cert makes it TLS");
+        }
+        tracing::info!("nodes find it with {}", ssl::way_to(&self.ssl, &config.listen));
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 use super::checks;
 use crate::cli::ask::{Monitor, monitor_url};
 use crate::cli::failure::{Code, Failure};
-use crate::config::{self, NodeConfig, PostgresqlConfig};
+use crate::config::{self, NodeConfig, NodeSsl, PostgresqlConfig};
 use crate::postgres::find_installation;
 use crate::service::{Places, keeper, pidfile, postmaster};
 use clap::{ArgAction, Args, ValueEnum};
@@ -26,9 +26,12 @@ pub struct CreatePostgres {
     /// Default: node_<id>.
     #[arg(long, short = 'a')]
     name: Option<String>,
-    /// Where the monitor listens: http://HOST:PORT.
+    /// Where the monitor listens: http://HOST:PORT or https://HOST:PORT.
     #[arg(long, short, env = "PGBATON_MONITOR", value_name = "URL")]
     monitor: String,
+    /// Who may have issued the monitor's certificate; default: whom this system trusts.
+    #[arg(long, env = "PGBATON_SSL_CA_FILE", value_name = "FILE")]
+    ssl_ca_file: Option<PathBuf>,
     #[arg(long, short, default_value = "default")]
     formation: String,
     #[arg(long, short, default_value_t = 0)]
@@ -135,6 +138,7 @@ impl CreatePostgres {
                 run_as,
                 replication_password: String::new(),
             },
+            ssl: NodeSsl { ca_file: self.ssl_ca_file.as_deref().map(checks::absolute).unwrap_or_default() },
             settings: settings.clone().unwrap_or_default(),
         };
         Ok(Plan { places, wanted, settings, run: self.run })
@@ -181,7 +185,7 @@ impl Plan {
         if postmaster::find(pgdata).is_none() {
             checks::port_is_free(&self.wanted.postgresql.listen, self.wanted.postgresql.port, "--pgport")?;
         }
-        let monitor = Monitor::at(&self.wanted.monitor)?;
+        let monitor = Monitor::trusting(&self.wanted.monitor, &self.wanted.ssl.ca_file)?;
         monitor.ask(&Request::Uri { formation: None }).await?;
         let made_here = !self.places.state_dir.exists();
         checks::make_directory(&self.places.state_dir)?;

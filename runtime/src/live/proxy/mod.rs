@@ -77,6 +77,13 @@ impl Addresses {
         self.at(4, NO_NODE, self.port)
     }
 
+    /// For a certificate that is good for all who come.
+    pub fn names_of_monitor(&self) -> Vec<String> {
+        let ways = (0..usize::from(self.nodes)).map(|i| self.monitor_for(i));
+        let all = ways.chain([self.monitor(), self.monitor_for_clients()]);
+        all.map(|address| address.ip().to_string()).collect()
+    }
+
     /// The node's Postgres itself.
     pub fn server(&self, index: usize) -> SocketAddrV4 {
         self.of_node(1, index)

@@ -36,6 +36,25 @@ fn a_waiting_commit_is_visible_on_the_standby_first() {
 }
 
 #[test]
+fn two_commits_are_seen_in_opposite_order_on_primary_and_standby() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.set_names("pgbaton_standby_2").await;
+        lab.net.cut_one_way("b", "a");
+        let waiting = lab.waiting(1).await;
+        lab.until("b has replayed it", || lab.b.visible_rows().contains(&1)).await;
+        let there = lab.client("b").await.rows().await;
+        let local = lab.client("a").await.at(SyncCommit::Local).await;
+        assert!(local.commits(2).await);
+        let here = lab.client("a").await.rows().await;
+        assert_eq!((here, there), ([2].into(), [1].into()));
+        lab.net.heal_all();
+        assert!(matches!(waiting.answer().await, Some(Packet::Committed { id: 1, warning: false })));
+        assert_eq!(lab.client("a").await.rows().await, [1, 2].into());
+    });
+}
+
+#[test]
 fn a_cancelled_wait_is_a_success_with_a_warning() {
     fact(|| async {
         let lab = Lab::pair().await;

@@ -1,5 +1,6 @@
 //! The model's own rules, each by its fact in `facts.toml`. They use neither the monitor nor a keeper.
 
+mod archive;
 mod commits;
 mod promotion;
 mod replication;
@@ -303,6 +304,7 @@ fn every_fact_is_shown_or_says_why_not() {
     };
     let list: Vec<&str> = include_str!("../facts.toml").split("[[fact]]").skip(1).collect();
     let sources = [
+        include_str!("archive.rs"),
         include_str!("commits.rs"),
         include_str!("start.rs"),
         include_str!("shutdown.rs"),

@@ -44,6 +44,8 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         Verb::SaveMonitor(_) => world.monitor.save(),
         Verb::RestoreMonitor(_) => world.monitor.restore()?,
         Verb::ReplaceMonitor(_) => world.monitor.replace(),
+        Verb::ExpireCertificate(_) => world.net.expire_certificate(MONITOR),
+        Verb::RenewCertificate(_) => world.net.renew_certificate(MONITOR),
         Verb::TearStore(_) => node()?.disk.tear_at_death(),
         Verb::ClockStep(step) if names[0] == MONITOR => world.monitor.clock.move_wall(step.by_ms),
         Verb::ClockStep(step) => node()?.clock.move_wall(step.by_ms),

@@ -19,6 +19,7 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         Verb::ContinueBackend(_) => pg.stop_backend(false),
         Verb::HangArchiver(_) => pg.hang_archiver(true),
         Verb::FreeArchiver(_) => pg.hang_archiver(false),
+        Verb::UseArchive(_) => pg.use_archive(&world.archive),
         Verb::SlowCheckpoint(delay) => pg.slow_checkpoint(delay.by),
         Verb::ApplyDelay(delay) => pg.set_apply_delay(delay.by),
         Verb::CancelWaiters(_) => pg.cancel_waiters(),
