@@ -287,8 +287,8 @@ fn cluster(nodes: usize) -> BoxedStrategy<Cluster> {
     let clocks = prop::sample::select([names(nodes), vec!["monitor".to_string()]].concat());
     let clock = btree_map(clocks, clock, 0..3);
     let named = btree_map(prop::sample::select(names(nodes)), options, 0..3);
-    (settings, named, of(postgres), prop_oneof![Just("default".to_string()), text()], clock)
-        .prop_map(move |(settings, node, postgres, formation, clock)| Cluster {
+    (settings, named, of(postgres), prop_oneof![Just("default".to_string()), text()], clock, any::<bool>())
+        .prop_map(move |(settings, node, postgres, formation, clock, ssl)| Cluster {
             nodes: names(nodes),
             primary: names(nodes).remove(0),
             formation,
@@ -296,6 +296,7 @@ fn cluster(nodes: usize) -> BoxedStrategy<Cluster> {
             node,
             postgres,
             clock,
+            ssl,
         })
         .boxed()
 }
@@ -304,7 +305,7 @@ fn finally(nodes: usize) -> BoxedStrategy<Finally> {
     let roles = btree_map(prop::sample::select(names(nodes)), prop::sample::select(NodeState::ALL.to_vec()), 0..3);
     let outage = of(duration()).prop_map(|max| max.map(|max| Outage { max }));
     let core = vec(prop::sample::select(names(nodes)), 0..3);
-    let settles = (duration(), any::<bool>(), core);
+    let settles = (duration(), any::<bool>(), core, any::<bool>());
     (settles, roles, of(any::<u32>()), outage, of(text()), of(0..1000usize), of(size()))
         .prop_map(|(settles, roles, promotions, write_outage, stalled, max_warnings, wal_held)| Finally {
             converge: settles.0,
@@ -316,6 +317,7 @@ fn finally(nodes: usize) -> BoxedStrategy<Finally> {
             write_outage,
             stalled,
             max_warnings,
+            long_fork: settles.3,
             wal_held,
         })
         .boxed()

@@ -42,12 +42,15 @@ pub fn write(scenario: &Scenario, head: &str) -> String {
 }
 
 fn write_cluster(page: &mut Page, cluster: &Cluster) {
-    let Cluster { nodes, primary, formation, settings, node, postgres, clock } = cluster;
+    let Cluster { nodes, primary, formation, settings, node, postgres, clock, ssl } = cluster;
     page.header("[cluster]");
     page.entry("nodes", nodes);
     page.entry("primary", primary);
     if formation != "default" {
         page.entry("formation", formation);
+    }
+    if *ssl {
+        page.entry("ssl", ssl);
     }
     page.table_unless_usual("cluster.settings", settings, &FormationSettings::default());
     // These are written even if they say nothing: that they are there is part of the value.
@@ -90,7 +93,8 @@ fn write_step(page: &mut Page, step: &Step) {
 fn write_finally(page: &mut Page, finally: &Finally) {
     #[rustfmt::skip]
     let Finally {
-        converge, while_it_moves, core, invariants, roles, promotions, write_outage, stalled, max_warnings, wal_held,
+        converge, while_it_moves, core, invariants, roles, promotions, write_outage, stalled, max_warnings, long_fork,
+        wal_held,
     } = finally;
     page.header("[finally]");
     page.entry("converge", &duration::format(*converge));
@@ -108,6 +112,9 @@ fn write_finally(page: &mut Page, finally: &Finally) {
     page.some("write_outage", write_outage);
     page.some("stalled", stalled);
     page.some("max_warnings", max_warnings);
+    if *long_fork {
+        page.entry("long_fork", long_fork);
+    }
     page.some("wal_held", wal_held);
 }
 

@@ -11,7 +11,6 @@ pub mod dice;
 pub mod hazard;
 pub mod options;
 pub mod plan;
-pub mod show;
 
 pub use hazard::Hazard;
 pub use plan::{LENGTH, plan};

@@ -68,6 +68,7 @@ pub fn cluster(dice: &mut Dice, size: usize, swarm: &Swarm) -> Cluster {
         node,
         postgres: dice.chance(60).then(|| postgres(dice)),
         clock: clocks(dice, &nodes),
+        ssl: false,
         nodes,
     }
 }

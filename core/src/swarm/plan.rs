@@ -58,6 +58,7 @@ pub fn plan(seed: u64, length: Duration) -> Scenario {
             write_outage: None,
             stalled: None,
             max_warnings: None,
+            long_fork: false,
             wal_held: None,
         },
     }

@@ -136,7 +136,7 @@ fn outages(trace: &Trace) -> Vec<Outage> {
     gaps.into_iter().map(|g| Outage { from: g.from, to: g.to, step: g.step.map(|(_, text)| text) }).collect()
 }
 
-const KINDS: [&str; 22] = [
+const KINDS: [&str; 23] = [
     "step",
     "node",
     "opened",
@@ -155,6 +155,7 @@ const KINDS: [&str; 22] = [
     "acked",
     "not_acked",
     "read",
+    "standby_read",
     "found",
     "ended",
     "configured",
@@ -181,6 +182,7 @@ fn kind_name(kind: &Kind) -> &'static str {
         Kind::Acked { .. } => "acked",
         Kind::NotAcked { .. } => "not_acked",
         Kind::Read { .. } => "read",
+        Kind::StandbyRead { .. } => "standby_read",
         Kind::Found { .. } => "found",
         Kind::Ended { .. } => "ended",
         Kind::Configured { .. } => "configured",

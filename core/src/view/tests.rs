@@ -29,6 +29,7 @@ fn one_of_each() -> Trace {
         Kind::NotAcked { client: 1, id: 2, known_failed: true, sent: Moment(0) },
         Kind::Read { node: "a".into(), ids: [1].into() },
         Kind::ClientsStopped,
+        Kind::StandbyRead { node: "b".into(), ids: [1].into() },
         found(&[1]),
         waiting("a", DemoteTimeout, Demoted, Some("waits for nodes: b")),
         Kind::Configured {

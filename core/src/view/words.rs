@@ -129,6 +129,7 @@ impl<'a> Words<'a> {
                 format!("client {client} {how} write {id}, sent {:.3}", sent.seconds())
             }
             Kind::Read { ids, .. } => format!("a client read back writes {}", ranges(ids)),
+            Kind::StandbyRead { ids, .. } => format!("a client read writes {} on it, a standby", ranges(ids)),
             Kind::Found { ids, .. } => format!("at the end it has writes {}", ranges(ids)),
             Kind::Configured { system_id, names, slots, follows, .. } => format!(
                 "ends configured: system {system_id}, synchronous_standby_names {}, slots for {}, follows {}",
@@ -194,6 +195,7 @@ pub fn who(kind: &Kind) -> Option<&str> {
         | Kind::Stored { node, .. }
         | Kind::Acked { node, .. }
         | Kind::Read { node, .. }
+        | Kind::StandbyRead { node, .. }
         | Kind::Found { node, .. }
         | Kind::Ended { node, .. }
         | Kind::Configured { node, .. }

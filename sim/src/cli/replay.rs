@@ -2,7 +2,7 @@
 
 use super::now;
 use clap::Args;
-use pgbaton_core::swarm::show;
+use pgbaton_core::scenario::write;
 use pgbaton_sim::ink::Ink;
 use pgbaton_sim::report::{Report, TimelineStyle};
 use pgbaton_sim::{soak, story};
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 pub struct Replay {
     seed: u64,
-    /// Prints the story that the seed means, and doesn't play it.
+    /// Prints the story that the seed means as a scenario file, and doesn't play it.
     #[arg(long)]
     print_plan: bool,
     /// Prints the whole trace as one line of JSON.
@@ -25,7 +25,7 @@ impl Replay {
     pub fn main(self) -> ExitCode {
         let plan = soak::plan(self.seed);
         if self.print_plan {
-            print!("{}", show::show(&plan));
+            print!("{}", write(&plan, &format!("Drawn from seed {}.", self.seed)));
             return ExitCode::SUCCESS;
         }
         let started = now();

@@ -5,7 +5,7 @@ const GROUPS = [
   ["states", "States and rules", true, ["node"]],
   ["servers", "Servers and WAL", true, ["opened", "closed", "names", "branched", "received", "rebuilt"]],
   ["keepers", "Keepers' records", false, ["stored"]],
-  ["writes", "Clients' writes", false, ["acked", "not_acked", "read"]],
+  ["writes", "Clients' writes", false, ["acked", "not_acked", "read", "standby_read"]],
   ["shown", "What show state says", false, ["shown"]],
   ["faults", "How steps count", false, ["fault"]],
   ["ends", "The end", true, ["found", "ended", "configured"]],

@@ -28,7 +28,7 @@ function held(stretches, at) {
   return s && (at < s.to || s.to === run.end) ? s : undefined;
 }
 
-const SELDOM = new Set(["acked", "not_acked", "read", "shown", "stored"]);
+const SELDOM = new Set(["acked", "not_acked", "read", "standby_read", "shown", "stored"]);
 
 /** Instants and their places between 0 and 1, both rising: even, or with more room where more happens. */
 const scale = {
