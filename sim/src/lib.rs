@@ -8,6 +8,7 @@
 //! - `ports/`    core's ports on all of that
 //! - `clients/`  writers with unique ids that seek the writable node
 //! - `story/`    plays a scenario file and collects its trace
+//! - `sweep/`    plays one again and again, with a harm at each of its points
 
 #[cfg(not(madsim))]
 compile_error!(
@@ -21,4 +22,5 @@ pub mod ports;
 pub mod postgres;
 pub mod report;
 pub mod story;
+pub mod sweep;
 pub mod world;

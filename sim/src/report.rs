@@ -36,6 +36,12 @@ impl Report {
         self.outcome.unmet.is_empty() && self.verdicts.iter().all(|v| v.broken.is_none())
     }
 
+    /// What was broken and what was not met, a line each.
+    pub fn complaints(&self) -> Vec<String> {
+        let broken = self.verdicts.iter().filter_map(|v| Some(format!("{}: {}", v.name, v.broken.as_ref()?)));
+        broken.chain(self.outcome.unmet.iter().cloned()).collect()
+    }
+
     /// Nothing of the real world is in here: two processes print the same bytes.
     pub fn json(&self, scenario: &Scenario, seed: u64) -> String {
         let verdicts: BTreeMap<&str, &Option<String>> = self.verdicts.iter().map(|v| (v.name, &v.broken)).collect();

@@ -1,6 +1,7 @@
 //! Scenario files: one story, two worlds. The format, its checks, and the timeline a run prints.
 
 pub mod condition;
+pub mod disturbed;
 pub mod expect;
 pub mod fault;
 pub mod format;

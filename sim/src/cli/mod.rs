@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod run;
+mod sweep;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,11 +19,13 @@ struct Cli {
 enum Command {
     /// Runs each file once and judges what happened.
     Run(run::Run),
+    Sweep(sweep::SweepFiles),
 }
 
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => run.main(),
+        Command::Sweep(sweep) => sweep.main(),
     }
 }
 

@@ -5,12 +5,14 @@ pub mod door;
 pub mod link;
 pub mod postgres;
 pub mod store;
+pub mod watched;
 
 pub use clock::SimClock;
 pub use door::SimDoor;
 pub use link::SimLink;
 pub use postgres::SimPostgres;
 pub use store::SimStore;
+pub use watched::Watched;
 
 /// Where the monitor listens.
 pub const MONITOR_PORT: u16 = 5431;

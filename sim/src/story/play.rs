@@ -1,15 +1,17 @@
 //! The course of a run: boot, steps, the end.
 
 use super::condition::Sight;
+use super::harm;
 use super::observer::Observer;
 use super::outcome::Outcome;
 use super::verb;
 use crate::clients::Clients;
-use crate::world::{NodeMachine, World};
+use crate::world::{NodeMachine, Points, World};
 use pgbaton_core::check::{Kind, Sense};
 use pgbaton_core::model::{Facts, FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Size, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Two nodes that are made and joined need no more than this.
@@ -20,6 +22,9 @@ const WITHIN: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(5);
 /// What clients are given to end the write they are at: more than a statement may take.
 const LAST_WRITES: Duration = Duration::from_millis(2500);
+
+/// What a harm leads to begins within this time after it is undone.
+const AFTERMATH: Duration = Duration::from_secs(10);
 
 /// Every monitor has it.
 const DEFAULT_FORMATION: &str = "default";
@@ -39,7 +44,7 @@ const SENSES: [Sense; 9] = [
 
 struct Play {
     scenario: Scenario,
-    world: World,
+    world: Arc<World>,
     observer: Observer,
     clients: Option<Clients>,
     cast: Cast,
@@ -47,8 +52,11 @@ struct Play {
     began: Moment,
 }
 
-pub async fn play(scenario: Scenario) -> Outcome {
-    let world = World::new(&scenario);
+pub async fn play(scenario: Scenario, points: Points) -> Outcome {
+    let world = Arc::new(World::new(&scenario, points));
+    if world.points.are_counted() {
+        harm::arm(&world);
+    }
     let mut play = Play {
         observer: Observer::start(&world),
         scenario,
@@ -62,8 +70,14 @@ pub async fn play(scenario: Scenario) -> Outcome {
         play.began = play.now();
         play.world.chronicle.note(Kind::ClientsBegan);
         play.clients = Some(Clients::start(&play.world, &play.scenario.workload));
+        play.world.points.begin();
         play.steps().await;
-        play.converge().await;
+        play.world.net.heal_all();
+        if play.is_disturbed() {
+            play.recover().await;
+        } else {
+            play.converge().await;
+        }
     }
     play.end().await
 }
@@ -151,11 +165,16 @@ impl Play {
                 && !self.wait_for(condition, step.within.unwrap_or(WITHIN)).await
             {
                 let what = format!("step {}: not reached in time: {condition:?}", i + 1);
-                self.complain_about_nodes(&what);
+                if !self.forgives(&what) {
+                    self.complain_about_nodes(&what);
+                }
             }
             before = self.now();
             if let Err(why) = self.act(step).await {
-                self.unmet.push(format!("step {}: {why}", i + 1));
+                let what = format!("step {}: {why}", i + 1);
+                if !self.forgives(&what) {
+                    self.unmet.push(what);
+                }
             }
         }
     }
@@ -190,7 +209,6 @@ impl Play {
 
     /// Only the network is mended: what the story left down stays down.
     async fn converge(&mut self) {
-        self.world.net.heal_all();
         self.world.chronicle.note(Kind::Healed);
         let within = self.scenario.finally.converge;
         if let Some(pending) = self.scenario.finally.stalled.clone() {
@@ -205,6 +223,35 @@ impl Play {
         if !self.wait_for(&Condition::Settled, within).await {
             self.complain_about_nodes("the group did not settle");
         }
+    }
+
+    /// Something may be done to the run that the story knows nothing of.
+    fn is_disturbed(&self) -> bool {
+        self.world.points.are_counted()
+    }
+
+    /// A run that is disturbed may leave the course of its story.
+    fn forgives(&self, what: &str) -> bool {
+        if self.is_disturbed() {
+            self.world.chronicle.note(Kind::Step { text: format!("not as written, {what}") });
+        }
+        self.is_disturbed()
+    }
+
+    /// The harm may come as late as the group settles. When it is undone the group has its time anew, and the checkers
+    /// alone say whether it has settled, or waits for a lawful reason.
+    async fn recover(&mut self) {
+        let within = self.scenario.finally.converge;
+        self.wait_for(&Condition::Settled, within).await;
+        let points = self.world.points.clone();
+        points.end();
+        if points.has_sprung() {
+            points.until_mended().await;
+            self.world.net.heal_all();
+        }
+        self.world.chronicle.note(Kind::Healed);
+        self.world.fate.sleep(AFTERMATH).await;
+        self.wait_for(&Condition::Settled, within).await;
     }
 
     fn complain_about_nodes(&mut self, what: &str) {

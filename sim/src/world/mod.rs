@@ -5,6 +5,7 @@ pub mod chronicle;
 pub mod fate;
 pub mod machine;
 pub mod monitor;
+pub mod points;
 pub mod run;
 
 pub use bell::Bell;
@@ -12,6 +13,7 @@ pub use chronicle::Chronicle;
 pub use fate::Fate;
 pub use machine::NodeMachine;
 pub use monitor::MonitorMachine;
+pub use points::Points;
 pub use run::on_fresh_thread;
 
 use crate::net::Net;
@@ -33,6 +35,7 @@ pub struct World {
     pub fate: Fate,
     pub net: Net,
     pub chronicle: Chronicle,
+    pub points: Points,
     pub monitor: MonitorMachine,
     /// In the order of the scenario.
     pub nodes: Vec<NodeMachine>,
@@ -42,7 +45,7 @@ pub struct World {
 
 impl World {
     /// Machines are on, and nothing runs yet.
-    pub fn new(scenario: &Scenario) -> World {
+    pub fn new(scenario: &Scenario, points: Points) -> World {
         let handle = Handle::current();
         let fate = Fate::current();
         let net = Net::new(fate.clone());
@@ -50,13 +53,16 @@ impl World {
         let helper = |name: &'static str| (name, handle.create_node().name(name).build().id());
         let nodes = scenario.cluster.nodes.iter();
         let world = World {
-            monitor: MonitorMachine::new(&net, &chronicle, scenario),
-            nodes: nodes.map(|name| NodeMachine::new(name, scenario, &net, &chronicle, Skew::default())).collect(),
+            monitor: MonitorMachine::new(&net, &chronicle, &points, scenario),
+            nodes: nodes
+                .map(|name| NodeMachine::new(name, scenario, &net, &chronicle, &points, Skew::default()))
+                .collect(),
             processes: [helper(CLIENTS), helper(OBSERVER)].into(),
             handle,
             fate,
             net,
             chronicle,
+            points,
         };
         world.keep_house();
         world
@@ -93,7 +99,7 @@ impl World {
     }
 
     /// A runtime that is dropped leaves its tasks where they are; killed ones are dropped properly.
-    pub async fn end(self) {
+    pub async fn end(&self) {
         for node in &self.nodes {
             node.kill_keeper();
             node.pg.kill_server();

@@ -1,7 +1,7 @@
 //! The machine of the monitor.
 
 use super::machine::Process;
-use super::{Bell, Chronicle, MONITOR};
+use super::{Bell, Chronicle, MONITOR, Points};
 use crate::disk::Disk;
 use crate::net::Net;
 use crate::ports::clock::Skew;
@@ -19,6 +19,7 @@ pub struct MonitorMachine {
     process: Process,
     net: Net,
     chronicle: Chronicle,
+    points: Points,
     settings: MonitorSettings,
     state: Mutex<State>,
 }
@@ -31,7 +32,7 @@ struct State {
 }
 
 impl MonitorMachine {
-    pub fn new(net: &Net, chronicle: &Chronicle, scenario: &Scenario) -> MonitorMachine {
+    pub fn new(net: &Net, chronicle: &Chronicle, points: &Points, scenario: &Scenario) -> MonitorMachine {
         MonitorMachine {
             process: Process::new(MONITOR),
             disk: Disk::default(),
@@ -39,6 +40,7 @@ impl MonitorMachine {
             reborn: Bell::default(),
             net: net.clone(),
             chronicle: chronicle.clone(),
+            points: points.clone(),
             settings: scenario.monitor.clone(),
             state: Mutex::default(),
         }
@@ -50,11 +52,12 @@ impl MonitorMachine {
         if std::mem::replace(&mut self.state.lock().unwrap().running, true) {
             return;
         }
-        let store = SimStore::open(self.net.fate(), &self.disk);
+        let gate = self.points.gate(self.net.fate(), MONITOR);
+        let store = SimStore::open(self.net.fate(), &self.disk).through(gate.clone());
         let clock = self.clock.clone();
         let (net, settings, chronicle) = (self.net.clone(), self.settings.clone(), self.chronicle.clone());
         self.process.spawn(async move {
-            let door = SimDoor::open(&net, MONITOR);
+            let door = SimDoor::open(&net, MONITOR, gate);
             let exit = run_monitor(clock, door, store, settings).await;
             chronicle.complain(format!("the monitor gave up: {exit}"));
         });
@@ -71,6 +74,15 @@ impl MonitorMachine {
         self.net.power_off(MONITOR);
         self.disk.crash(|| self.net.fate().random());
         self.kill();
+    }
+
+    /// SIGSTOP: the kernel goes on accepting connections.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    pub fn resume(&self) {
+        self.process.resume();
     }
 
     /// A copy as a backup takes it while the monitor runs.
