@@ -5,7 +5,7 @@ NOTE := scenarios/failover/operations-note.toml
 LIVE := target/release/pgbaton-live
 SIM := target/sim/pgbaton-sim
 
-.PHONY: demo test deps build lint live live-all postgres-17
+.PHONY: demo test deps build lint live live-all sweep postgres-17
 
 # The operations note on real PostgreSQL servers, then the same file in simulation.
 demo: deps build
@@ -26,6 +26,10 @@ live: build
 # Every scenario that has a live side.
 live-all: build
 	$(LIVE) run $$(find scenarios -name '*.toml' | sort)
+
+# A harm at every point of the stories that are made for it: a crash at every step.
+sweep: build
+	$(SIM) sweep scenarios/sweep/*.toml
 
 build:
 	cargo build --release --locked --package pgbaton

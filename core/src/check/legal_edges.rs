@@ -2,7 +2,7 @@
 //! node is.
 
 use super::roles::is_reset;
-use super::trace::{Kind, Trace};
+use super::trace::{Kind, Sense, Trace};
 use crate::model::NodeState;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +11,30 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     // What another store says of a node is what it was, until the node has reported a change.
     let mut doubted: BTreeSet<&str> = BTreeSet::new();
     let mut reach: BTreeMap<NodeState, BTreeSet<NodeState>> = BTreeMap::new();
+    // What keepers store is the whole way; the monitor doesn't hear of what one did before it died.
+    let stored = trace.sees.contains(&Sense::Keepers);
     for event in &trace.events {
-        if is_reset(&event.kind) {
+        if is_reset(&event.kind) && !stored {
             last.clear();
             doubted = trace.nodes.iter().map(String::as_str).collect();
+        }
+        if let Kind::Stored { node, state, .. } = &event.kind
+            && stored
+        {
+            let from = last.insert(node, *state).unwrap_or(*state);
+            // A store that was lost begins anew.
+            if from != *state && *state != NodeState::Init && !from.may_become(*state) {
+                return Err(format!("{node} went from {from} to {state} at {:.3} s", event.at.seconds()));
+            }
         }
         let Kind::Node { node, reported, goal, .. } = &event.kind else {
             continue;
         };
         if !reach.entry(*reported).or_insert_with(|| reachable(*reported)).contains(goal) {
             return Err(format!("{node} is {reported} at {:.3} s and can't become {goal}", event.at.seconds()));
+        }
+        if stored {
+            continue;
         }
         let from = last.insert(node, *reported).unwrap_or(*reported);
         if from != *reported && !doubted.remove(node.as_str()) && !from.may_become(*reported) {
@@ -51,6 +65,21 @@ mod tests {
         let went = |to| check(&trace(vec![(0, node("a", Secondary, to, 1)), (1, node("a", to, to, 1))]));
         assert_eq!(went(PreparePromotion), Ok(()));
         assert!(went(Primary).unwrap_err().contains("a went from secondary to primary"));
+    }
+
+    #[test]
+    fn where_it_is_seen_what_keepers_store_is_the_way_that_counts() {
+        let told = |state| node("a", state, state, 1);
+        let went = |more: Vec<Kind>| {
+            let events = [told(ReportLsn), stored("a", 1, ReportLsn, None)].into_iter().chain(more);
+            let mut trace = trace(events.map(|kind| (0, kind)).collect());
+            trace.sees = [Sense::Keepers].into();
+            check(&trace)
+        };
+        let step = |state| stored("a", 1, state, None);
+        let untold = vec![step(PreparePromotion), step(StopReplication), told(StopReplication)];
+        assert_eq!(went(untold), Ok(()), "it died before it told of the first");
+        assert!(went(vec![step(WaitPrimary)]).unwrap_err().contains("a went from report_lsn to wait_primary"));
     }
 
     #[test]

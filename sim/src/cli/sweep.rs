@@ -137,7 +137,12 @@ impl SweepFiles {
             }
         });
         bar.finish_and_clear();
-        println!("{file}: {} points, {} runs, {} violations", sweep.points.len(), tally.total().runs, tally.total().violations);
+        println!(
+            "{file}: {} points, {} runs, {} violations",
+            sweep.points.len(),
+            tally.total().runs,
+            tally.total().violations
+        );
         tally
     }
 }

@@ -16,8 +16,6 @@ pub struct SimDoor {
     host: String,
     hall: Arc<Hall>,
     gate: Gate,
-    /// The process died while it answered: nothing it says from here on is heard.
-    dead: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +42,7 @@ impl SimDoor {
                 madsim::task::spawn(greeted.clone().serve(Arc::new(end), watched.clone()));
             }
         });
-        SimDoor { net: net.clone(), host: host.to_string(), hall, gate, dead: false }
+        SimDoor { net: net.clone(), host: host.to_string(), hall, gate }
     }
 }
 
@@ -87,12 +85,11 @@ impl Door for SimDoor {
 
     fn answer(&mut self, id: CallId, message: Vec<u8>) {
         let open = self.hall.state.lock().unwrap().open.remove(&id);
-        let Some(end) = open.filter(|_| !self.dead) else { return };
+        let Some(end) = open else { return };
         if end.peer() != OBSERVER {
-            let harm = self.gate.pass(|| Effect::Answers(end.peer().to_string()));
-            self.dead = harm.is_some_and(Harm::ends_process);
+            self.gate.pass(|| Effect::Answers(end.peer().to_string()));
         }
-        if !self.dead {
+        if !self.gate.is_dead() {
             end.send(Packet::Bytes(message));
         }
     }

@@ -7,7 +7,7 @@ use super::outcome::Outcome;
 use super::verb;
 use crate::clients::Clients;
 use crate::world::{NodeMachine, Points, World};
-use pgbaton_core::check::{Kind, Sense};
+use pgbaton_core::check::{Fault, Kind, Sense};
 use pgbaton_core::model::{Facts, FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Size, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_millis(5);
 /// What clients are given to end the write they are at: more than a statement may take.
 const LAST_WRITES: Duration = Duration::from_millis(2500);
 
+/// What a process that was started again needs to listen.
+const BREATH: Duration = Duration::from_secs(1);
 /// What a harm leads to begins within this time after it is undone.
 const AFTERMATH: Duration = Duration::from_secs(10);
 
@@ -201,9 +203,17 @@ impl Play {
         }
         let text = [&[verb.describe().to_string()], &names[..]].concat().join(" ");
         self.world.chronicle.note(Kind::Step { text });
-        self.world.chronicle.note(fault::event(verb, &names));
+        let fault = fault::event(verb, &names);
+        let is_order = matches!(&fault, Kind::Fault { fault: Fault::Order, .. });
+        self.world.chronicle.note(fault);
         let formation = &self.scenario.cluster.formation;
-        let done = verb::perform(&self.world, formation, verb, &names, name).await;
+        let mut done = verb::perform(&self.world, formation, verb, &names, name).await;
+        // An operator whose order came to nothing because of the harm gives it again.
+        if done.is_err() && is_order && self.world.points.has_sprung() {
+            self.world.points.until_mended().await;
+            self.world.fate.sleep(BREATH).await;
+            done = verb::perform(&self.world, formation, verb, &names, name).await;
+        }
         done.map_err(|why| format!("{} {}: {why}", verb.describe(), names.join(" ")))
     }
 

@@ -38,8 +38,9 @@ impl FromStr for Name {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Name, String> {
-        let (number, harm) =
-            text.split_once(':').ok_or_else(|| format!("\"{text}\" is no run of a sweep; write it as 137:kill-node"))?;
+        let (number, harm) = text
+            .split_once(':')
+            .ok_or_else(|| format!("\"{text}\" is no run of a sweep; write it as 137:kill-node"))?;
         let number = number.parse().map_err(|e| format!("the point \"{number}\": {e}"))?;
         Ok(Name { number, harm: harm.parse()? })
     }
@@ -73,9 +74,10 @@ impl Sweep {
     }
 
     pub fn trap(&self, name: Name) -> Result<Trap, String> {
-        let point = name.number.checked_sub(1).and_then(|i| self.points.get(i)).ok_or_else(|| {
-            format!("there is no point {}; the story has {} of them", name.number, self.points.len())
-        })?;
+        let point =
+            name.number.checked_sub(1).and_then(|i| self.points.get(i)).ok_or_else(|| {
+                format!("there is no point {}; the story has {} of them", name.number, self.points.len())
+            })?;
         if !name.harm.fits(point) {
             return Err(format!("{} makes no sense at {point}", name.harm.name()));
         }
@@ -86,7 +88,9 @@ impl Sweep {
         let points = Points::trapped(trap.clone());
         let mut outcome = story::run_with(&self.scenario, self.seed, points.clone());
         if outcome.unmet.is_empty() && !points.has_sprung() {
-            outcome.unmet.push("the point was not reached: the run went another way than the one that was counted".into());
+            outcome
+                .unmet
+                .push("the point was not reached: the run went another way than the one that was counted".into());
         }
         Report::of(outcome)
     }

@@ -8,10 +8,9 @@ use pgbaton_core::model::Moment;
 use serde::Serialize;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// What a process is about to do, or has just done.
@@ -97,8 +96,7 @@ pub enum Harm {
 }
 
 impl Harm {
-    pub const ALL: [Harm; 6] =
-        [Harm::Kill, Harm::KillNode, Harm::PowerOff, Harm::Pause, Harm::Cut, Harm::LoseReply];
+    pub const ALL: [Harm; 6] = [Harm::Kill, Harm::KillNode, Harm::PowerOff, Harm::Pause, Harm::Cut, Harm::LoseReply];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -116,17 +114,10 @@ impl Harm {
         match self {
             Harm::KillNode => point.host != MONITOR,
             Harm::LoseReply => {
-                matches!(
-                    point.effect,
-                    Effect::DidStep(_) | Effect::Stored | Effect::IsAnswered | Effect::IsCalled(_)
-                )
+                matches!(point.effect, Effect::DidStep(_) | Effect::Stored | Effect::IsAnswered | Effect::IsCalled(_))
             }
             Harm::Kill | Harm::PowerOff | Harm::Pause | Harm::Cut => true,
         }
-    }
-
-    pub fn ends_process(self) -> bool {
-        matches!(self, Harm::Kill | Harm::KillNode | Harm::PowerOff)
     }
 }
 
@@ -271,35 +262,52 @@ impl Points {
 
     /// What a process on this machine passes its points through.
     pub fn gate(&self, fate: &Fate, host: &str) -> Gate {
-        Gate { points: self.clone(), fate: fate.clone(), host: host.to_string() }
+        Gate { points: self.clone(), fate: fate.clone(), host: host.to_string(), dead: Arc::default() }
     }
 }
 
+/// Of one life of a process: its clones belong to the same.
 #[derive(Debug, Clone)]
 pub struct Gate {
     points: Points,
     fate: Fate,
     host: String,
+    /// The process was killed while it passed a point. The executor drops it before it runs it again, but what it is
+    /// at it still ends.
+    dead: Arc<AtomicBool>,
 }
 
 /// A step that takes less is over before anything could be done amid it: timers are no finer than that.
 const LONG_STEP: Duration = Duration::from_millis(5);
 
 impl Gate {
-    /// For what can't wait. The process may be dead when this ends: then nothing of it may be seen any more.
+    /// For what can't wait.
     pub fn pass(&self, effect: impl FnOnce() -> Effect) -> Option<Harm> {
-        if !self.points.are_counted() {
+        if !self.points.are_counted() || self.is_dead() {
             return None;
         }
-        self.points.pass(self.fate.now(), &self.host, effect())
+        let harm = self.points.pass(self.fate.now(), &self.host, effect())?;
+        if matches!(harm, Harm::Kill | Harm::KillNode | Harm::PowerOff) {
+            self.dead.store(true, Ordering::Relaxed);
+        }
+        Some(harm)
     }
 
-    /// A process that was killed here never gets on, and one that was paused does when it is let go.
+    /// Nothing that the process does from here on may be seen.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// A process that is killed here never gets on, and one that is paused does when it is let go.
     pub async fn cross(&self, effect: impl FnOnce() -> Effect) -> Option<Harm> {
-        let harm = self.pass(effect)?;
-        Yield(false).await;
-        assert!(!harm.ends_process(), "{} was killed, and goes on", self.host);
-        Some(harm)
+        let harm = self.pass(effect);
+        if self.is_dead() {
+            std::future::pending::<()>().await;
+        }
+        if harm == Some(Harm::Pause) {
+            self.points.until_mended().await;
+        }
+        harm
     }
 
     /// A step from its begin to its end; true when the word of it is lost.
@@ -313,21 +321,6 @@ impl Gate {
         }
         let harm = self.cross(|| Effect::DidStep(name)).await;
         (done, harm == Some(Harm::LoseReply))
-    }
-}
-
-/// Lets the executor see what has become of this process.
-struct Yield(bool);
-
-impl Future for Yield {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.0, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 
