@@ -27,6 +27,9 @@ const STOPPED: u16 = 205;
 pub struct Successions<'a> {
     role: Role<'a>,
     sealed: BTreeSet<NodeId>,
+    /// The epoch of the promise that a keeper has stored last: it stands whatever state the keeper died in.
+    promised: BTreeMap<&'a str, Epoch>,
+    ids: BTreeMap<&'a str, NodeId>,
     closed: BTreeMap<&'a str, Epoch>,
     /// The epoch in which the monitor saw the old primary stopped in order.
     stopped_in: Option<Epoch>,
@@ -42,9 +45,16 @@ impl<'a> Successions<'a> {
         if let Kind::Asked { order } = &event.kind {
             self.consented |= order.contains(CONSENT);
         }
+        if let Kind::Stored { node, seal, epoch, .. } = &event.kind {
+            match seal.map(|s| s.epoch).filter(|sealed| sealed == epoch) {
+                Some(epoch) => self.promised.insert(node, epoch),
+                None => self.promised.remove(node.as_str()),
+            };
+        }
         let Kind::Node { node, id, reported, goal, epoch, in_force, rule, .. } = &event.kind else {
             return Ok(None);
         };
+        self.ids.insert(node, *id);
         match seals(*reported) && (seals(*goal) || goal.is_writable()) {
             true => self.sealed.insert(*id),
             false => self.sealed.remove(id),
@@ -66,10 +76,18 @@ impl<'a> Successions<'a> {
         Ok(Some(Succession {
             moved,
             contracts,
-            sealed: self.sealed.clone(),
+            sealed: self.sealed_for(moved.epoch),
             orderly: self.stopped_in == Some(moved.epoch) || self.closed.get(moved.from) == Some(&moved.epoch),
             consented: std::mem::take(&mut self.consented),
         }))
+    }
+}
+
+impl Successions<'_> {
+    fn sealed_for(&self, epoch: Epoch) -> BTreeSet<NodeId> {
+        let promised = self.promised.iter().filter(|(_, of)| **of == epoch);
+        let promised = promised.filter_map(|(node, _)| self.ids.get(node).copied());
+        self.sealed.iter().copied().chain(promised).collect()
     }
 }
 
