@@ -3,23 +3,36 @@
 SHELL := /bin/bash
 NOTE := scenarios/failover/operations-note.toml
 LIVE := target/release/pgbaton-live
-SIM := target/sim/pgbaton-sim
+SIM := target/release/pgbaton-sim
 
-.PHONY: demo test deps test-deps build lint live live-all mutants mutants-sample postgres-17
+# Drawn stories and planted bugs of its own for each commit; each command prints from which seed on.
+COMMIT = $(shell git rev-parse HEAD 2>/dev/null || echo 0000000000)
+
+.PHONY: demo test deps test-deps postgres-17 build lint live live-all sweep soak hunt mutants
 
 # The operations note on real PostgreSQL servers, then the same file in simulation.
 demo: deps build
 	$(LIVE) demo $(NOTE) --sim $(SIM)
 
 test: test-deps postgres-17 lint
-	cargo test --workspace --locked
-	$(MAKE) mutants-sample
+	cargo test --release --workspace --locked
+	$(MAKE) hunt
 	$(MAKE) live
+
+# One profile for all, so that nothing is compiled twice. The simulator alone is built with planted bugs in it.
+build:
+	cargo build --release --locked --package pgbaton
+	cargo build --release --locked --package pgbaton-sim --features mutants
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --package pgbaton-sim --all-targets --features mutants --locked -- -D warnings
 
 # Stories with real processes and servers, as many as CI has time for.
 LIVE_STORIES := $(wildcard scenarios/durability/*.toml scenarios/election/*.toml scenarios/failover/*.toml \
 	scenarios/fork/*.toml scenarios/partition/primary-*.toml) scenarios/monitor/monitor-killed.toml \
-	scenarios/switchover/asked-twice.toml scenarios/switchover/standby-down.toml
+	scenarios/partition/tls-expired.toml scenarios/switchover/asked-twice.toml scenarios/switchover/standby-down.toml
 
 # How many are played at the same time. Most of a story is waiting: two cores bear four of them without one story being
 # late because of the others.
@@ -28,25 +41,29 @@ LIVE_JOBS := 4
 live: build
 	$(LIVE) run --jobs $(LIVE_JOBS) $(LIVE_STORIES)
 
-# Bugs planted in the failover logic, each of which must be found: others with each commit, and all of them.
-mutants-sample: build
-	$(SIM) mutants --sample 6 --from-commit $(shell git rev-parse HEAD)
-
-mutants: build
-	$(SIM) mutants
-
 # Every scenario that has a live side.
 live-all: build
 	$(LIVE) run --jobs $(LIVE_JOBS) $$(find scenarios -name '*.toml' | sort)
 
-build:
-	cargo build --release --locked --package pgbaton
-	cargo build --profile sim --locked --package pgbaton-sim --features mutants
+# A harm at every point of the stories that are made for it: a crash at every step.
+sweep: build
+	$(SIM) sweep scenarios/sweep/*.toml
 
-lint:
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --package pgbaton-sim --all-targets --features mutants --locked -- -D warnings
+# The search, as much of it as CI has time for.
+hunt: build
+	$(SIM) meta --seeds 0..4 --from-commit $(COMMIT)
+	$(SIM) sweep scenarios/sweep/*.toml --every 25
+	$(SIM) mutants --sample 6 --from-commit $(COMMIT)
+
+# Drawn stories, in earnest.
+SEEDS := 0..2000
+
+soak: build
+	$(SIM) coverage --seeds $(SEEDS) --from-commit $(COMMIT)
+
+# Bugs planted in the failover logic, each of which must be found.
+mutants: build
+	$(SIM) mutants
 
 # What a fresh Debian or Ubuntu lacks.
 deps:

@@ -9,6 +9,7 @@
 //! - `clients/`  writers with unique ids that seek the writable node
 //! - `ink`       colours for a terminal
 //! - `story/`    plays a scenario file and collects its trace
+//! - `sweep/`    plays one again and again, with a harm at each of its points
 //! - `shrink/`   makes a failing story smaller
 //! - `soak`      many drawn stories, and what they came to
 //! - `hunt`      plays with planted bugs, in a build that takes them
@@ -32,4 +33,5 @@ pub mod report;
 pub mod shrink;
 pub mod soak;
 pub mod story;
+pub mod sweep;
 pub mod world;

@@ -27,7 +27,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         // Its own record tells each of its moves; the monitor misses some when it dies, or the keeper.
         if let Kind::Stored { node, state, .. } = &event.kind {
             let from = walked.insert(node, *state).unwrap_or(*state);
-            if from != *state && !from.may_become(*state) {
+            // A store that was lost begins anew.
+            if from != *state && *state != NodeState::Init && !from.may_become(*state) {
                 return Err(format!("the keeper of {node} went from {from} to {state} at {:.3} s", event.at.seconds()));
             }
         }
@@ -66,6 +67,21 @@ mod tests {
         let went = |to| check(&trace(vec![(0, node("a", Secondary, to, 1)), (1, node("a", to, to, 1))]));
         assert_eq!(went(PreparePromotion), Ok(()));
         assert!(went(Primary).unwrap_err().contains("a went from secondary to primary"));
+    }
+
+    #[test]
+    fn where_it_is_seen_what_keepers_store_is_the_way_that_counts() {
+        let told = |state| node("a", state, state, 1);
+        let went = |more: Vec<Kind>| {
+            let events = [told(ReportLsn), stored("a", 1, ReportLsn, None)].into_iter().chain(more);
+            let mut trace = trace(events.map(|kind| (0, kind)).collect());
+            trace.sees = [Sense::Keepers].into();
+            check(&trace)
+        };
+        let step = |state| stored("a", 1, state, None);
+        let untold = vec![step(PreparePromotion), step(StopReplication), told(StopReplication)];
+        assert_eq!(went(untold), Ok(()), "it died before it told of the first");
+        assert!(went(vec![step(WaitPrimary)]).unwrap_err().contains("a went from report_lsn to wait_primary"));
     }
 
     #[test]

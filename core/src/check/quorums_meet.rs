@@ -39,6 +39,22 @@ mod tests {
     }
 
     #[test]
+    fn a_promise_that_is_stored_counts_whatever_its_node_says_it_is() {
+        let elected = |epoch: u64| {
+            check(&trace(vec![
+                (0, under("a", Primary, Primary, 2, "any 1 of (2, 3)")),
+                (1, under("c", Secondary, ReportLsn, 2, "any 1 of (2, 3)")),
+                (2, stored("c", epoch, ReportLsn, Some(100))),
+                (3, under("b", ReportLsn, ReportLsn, 2, "any 1 of (2, 3)")),
+                (4, under("c", Secondary, ReportLsn, 2, "any 1 of (2, 3)")),
+                (5, under("b", ReportLsn, WaitPrimary, 2, "none")),
+            ]))
+        };
+        assert_eq!(elected(2), Ok(()));
+        assert!(elected(1).unwrap_err().contains("could still acknowledge without"), "of an older epoch");
+    }
+
+    #[test]
     fn a_set_that_misses_a_set_able_to_acknowledge_may_not_elect() {
         let elected = |in_force, sealed: &[&str]| elected(in_force, DemoteTimeout, sealed);
         assert_eq!(elected("any 1 of (2)", &["b"]), Ok(()));

@@ -27,9 +27,9 @@ const STOPPED: u16 = 205;
 pub struct Successions<'a> {
     role: Role<'a>,
     sealed: BTreeSet<NodeId>,
+    /// The epoch of the promise that a keeper has stored last: it stands whatever state the keeper died in.
+    promised: BTreeMap<&'a str, Epoch>,
     ids: BTreeMap<&'a str, NodeId>,
-    /// The epoch of the seal that a keeper has stored: the monitor may count it before the node says what it is.
-    stored: BTreeMap<&'a str, Epoch>,
     closed: BTreeMap<&'a str, Epoch>,
     /// The epoch in which the monitor saw the old primary stopped in order.
     stopped_in: Option<Epoch>,
@@ -45,10 +45,10 @@ impl<'a> Successions<'a> {
         if let Kind::Asked { order } = &event.kind {
             self.consented |= order.contains(CONSENT);
         }
-        if let Kind::Stored { node, seal, .. } = &event.kind {
-            match seal {
-                Some(seal) => self.stored.insert(node, seal.epoch),
-                None => self.stored.remove(node.as_str()),
+        if let Kind::Stored { node, seal, epoch, .. } = &event.kind {
+            match seal.map(|s| s.epoch).filter(|sealed| sealed == epoch) {
+                Some(epoch) => self.promised.insert(node, epoch),
+                None => self.promised.remove(node.as_str()),
             };
         }
         let Kind::Node { node, id, reported, goal, epoch, in_force, rule, .. } = &event.kind else {
@@ -76,7 +76,7 @@ impl<'a> Successions<'a> {
         Ok(Some(Succession {
             moved,
             contracts,
-            sealed: self.sealed.union(&self.sealed_on_disk(moved.epoch)).copied().collect(),
+            sealed: self.sealed_for(moved.epoch),
             orderly: self.stopped_in == Some(moved.epoch) || self.closed.get(moved.from) == Some(&moved.epoch),
             consented: std::mem::take(&mut self.consented),
         }))
@@ -84,9 +84,10 @@ impl<'a> Successions<'a> {
 }
 
 impl Successions<'_> {
-    fn sealed_on_disk(&self, epoch: Epoch) -> BTreeSet<NodeId> {
-        let of_epoch = self.stored.iter().filter(|(_, sealed)| **sealed == epoch);
-        of_epoch.filter_map(|(node, _)| self.ids.get(node).copied()).collect()
+    fn sealed_for(&self, epoch: Epoch) -> BTreeSet<NodeId> {
+        let promised = self.promised.iter().filter(|(_, of)| **of == epoch);
+        let promised = promised.filter_map(|(node, _)| self.ids.get(node).copied());
+        self.sealed.iter().copied().chain(promised).collect()
     }
 }
 

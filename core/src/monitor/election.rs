@@ -53,6 +53,14 @@ impl<'a> View<'a> {
         self.record.in_force.proven_by(&set)
     }
 
+    /// Whether a sealed candidate can't open because the votes prove too little.
+    pub fn awaits_proof(&self, transfer: &Transfer, candidate: &NodeRecord) -> bool {
+        let unproven = || self.vote(candidate).is_some_and(|p| !self.proves(p.lsn));
+        let has_last_record = || self.vote(candidate).is_some_and(|p| transfer.drained.is_some_and(|lsn| p.lsn > lsn));
+        let may_not = transfer.kind == TransferKind::Failover && transfer.waiver.is_none();
+        may_not && candidate.settled_in(NodeState::StopReplication) && unproven() && !has_last_record()
+    }
+
     /// Whether an election could be won if every voter that is heard gave its vote now.
     pub fn election_could_succeed(&self, old: NodeId) -> bool {
         let could_vote = |n: &&NodeRecord| self.vote(n).is_some() || (self.is_heard(n.id) && self.is_kin(n.id));

@@ -34,6 +34,10 @@ impl View<'_> {
             let (candidate, source) = (self.name(candidate), self.name(source));
             return Some(format!("waits for WAL: {candidate} fetches up to {lsn} from {source}"));
         }
+        let candidate = transfer.candidate.and_then(|id| self.record.nodes.get(&id));
+        if candidate.is_some_and(|c| self.awaits_proof(transfer, c)) {
+            return Some(self.missing_votes(transfer.old));
+        }
         let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();
         electing.then(|| match self.election_could_succeed(transfer.old) {
             true if self.leaders(transfer.old, transfer.preferred) == 0 => NO_LEADER.to_string(),

@@ -8,7 +8,7 @@ pub enum StoreError {
     /// Somebody else changed the records since they were loaded.
     #[error("the store is at version {found}, not at {expected}: another process has written to it")]
     Conflict { expected: u64, found: u64 },
-    /// Nothing was written; worth another try (disk full, I/O error).
+    /// Worth another try (disk full, I/O error). Either nothing was written or, when only the sync failed, everything.
     #[error("the store could not be written: {0}")]
     Io(String),
     /// The store can't be read.

@@ -1,6 +1,7 @@
 //! Scenario files: one story, two worlds. The format, its checks, and the timeline a run prints.
 
 pub mod condition;
+pub mod disturbed;
 pub mod expect;
 pub mod fault;
 pub mod format;
@@ -16,8 +17,7 @@ pub mod write;
 pub use condition::Condition;
 pub use format::{
     ClockOptions, Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload,
-    WorkloadKind,
-    World,
+    WorkloadKind, World,
 };
 pub use order::Order;
 pub use parse::{ScenarioError, parse};

@@ -1,5 +1,6 @@
 //! The monitor's loop: takes calls one by one, stores what was decided, then answers.
 
+use super::commit::commit;
 use super::race::{Task, poll_list};
 use crate::model::*;
 use crate::monitor::state::{Effects, Input, Monitor, MonitorRecord};
@@ -287,7 +288,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         let last = self.monitor.next_event + effects.events.len() as u64;
         let old = self.events.iter().take_while(|e| e.eventid + kept < last);
         changes.extend(old.map(|e| Change::Remove(event_key(e.eventid))));
-        self.version = self.store.commit(self.version, changes).await?;
+        self.version = commit(&self.store, self.version, changes).await?;
         Ok(())
     }
 

@@ -109,7 +109,9 @@ impl<'a> Words<'a> {
             Kind::Names { k, of, .. } => format!("its backends wait for any {k} of {}", self.names(of)),
             Kind::Branched { tli, parent, fork, .. } => format!("promoted: timeline {tli} leaves {parent} at {fork}"),
             Kind::Received { from, .. } => format!("receives WAL from {from}"),
-            Kind::KeptAside { ids, .. } if ids.is_empty() => "its WAL past the fork is kept aside, no write is in it".into(),
+            Kind::KeptAside { ids, .. } if ids.is_empty() => {
+                "its WAL past the fork is kept aside, no write is in it".into()
+            }
             Kind::KeptAside { ids, .. } => format!("the WAL of writes {} is kept aside", ranges(ids)),
             Kind::Rebuilt { gone, .. } if gone.is_empty() => "its directory was replaced, no write went with it".into(),
             Kind::Rebuilt { gone, .. } => format!("its directory was replaced, with it went writes {}", ranges(gone)),

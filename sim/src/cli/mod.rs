@@ -11,6 +11,7 @@ mod run;
 mod seeds;
 mod shrink;
 mod soak;
+mod sweep;
 mod view;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +48,7 @@ enum Command {
     View(view::View),
     /// Measures how fast the simulation is, beside the bare executor.
     Bench(bench::Bench),
+    Sweep(sweep::SweepFiles),
 }
 
 pub fn main() -> ExitCode {
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Mutants(mutants) => mutants.main(),
         Command::View(view) => view.main(),
         Command::Bench(bench) => bench.main(),
+        Command::Sweep(sweep) => sweep.main(),
     }
 }
 

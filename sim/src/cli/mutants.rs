@@ -37,7 +37,7 @@ impl Mutants {
     pub fn main(self) -> std::process::ExitCode {
         super::bad_input(
             "no bug can be planted in this build of pgbaton-sim; make one that takes them: \
-             cargo build --profile sim --package pgbaton-sim --features mutants",
+             cargo build --release --package pgbaton-sim --features mutants",
         )
     }
 }

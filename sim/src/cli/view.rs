@@ -3,8 +3,8 @@
 use super::bad_input;
 use clap::Args;
 use pgbaton_core::check::{Trace, judge};
-use pgbaton_core::scenario::{Scenario, World, parse};
 use pgbaton_core::scenario::write;
+use pgbaton_core::scenario::{Scenario, World, parse};
 use pgbaton_core::view::{self, Run};
 use pgbaton_sim::report::{Report, reproduce};
 use pgbaton_sim::{soak, story};

@@ -2,7 +2,8 @@
 
 use super::MONITOR_PORT;
 use crate::net::{End, Net, Packet};
-use crate::world::Bell;
+use crate::world::points::{Effect, Gate, Harm};
+use crate::world::{Bell, OBSERVER};
 use pgbaton_core::ports::{CallId, Door, DoorEvent, Probe};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -14,6 +15,7 @@ pub struct SimDoor {
     net: Net,
     host: String,
     hall: Arc<Hall>,
+    gate: Gate,
 }
 
 #[derive(Debug, Default)]
@@ -31,30 +33,36 @@ struct State {
 
 impl SimDoor {
     /// Must be called in a task of the monitor's process: its helpers live and die with it.
-    pub fn open(net: &Net, host: &str) -> SimDoor {
+    pub fn open(net: &Net, host: &str, gate: Gate) -> SimDoor {
         let hall = Arc::new(Hall::default());
-        let (listener, greeted) = (net.listen(host, MONITOR_PORT), hall.clone());
+        let (listener, greeted, watched) = (net.listen(host, MONITOR_PORT), hall.clone(), gate.clone());
         madsim::task::spawn(async move {
             loop {
                 let end = listener.accept().await;
-                madsim::task::spawn(greeted.clone().serve(Arc::new(end)));
+                madsim::task::spawn(greeted.clone().serve(Arc::new(end), watched.clone()));
             }
         });
-        SimDoor { net: net.clone(), host: host.to_string(), hall }
+        SimDoor { net: net.clone(), host: host.to_string(), hall, gate }
     }
 }
 
 impl Hall {
     /// One connection: calls come one after the other.
-    async fn serve(self: Arc<Hall>, end: Arc<End>) {
+    async fn serve(self: Arc<Hall>, end: Arc<End>, gate: Gate) {
         let mut last = None;
         while let Some(packet) = end.recv().await {
             let Packet::Bytes(message) = packet else { break };
+            let harm = match end.peer() {
+                OBSERVER => None,
+                caller => gate.cross(|| Effect::IsCalled(caller.to_string())).await,
+            };
             let mut state = self.state.lock().unwrap();
             state.calls += 1;
             let id = CallId(state.calls);
             last = Some(id);
-            state.open.insert(id, end.clone());
+            if harm != Some(Harm::LoseReply) {
+                state.open.insert(id, end.clone());
+            }
             state.events.push_back(DoorEvent::Call { id, message });
             drop(state);
             self.bell.ring();
@@ -77,7 +85,11 @@ impl Door for SimDoor {
 
     fn answer(&mut self, id: CallId, message: Vec<u8>) {
         let open = self.hall.state.lock().unwrap().open.remove(&id);
-        if let Some(end) = open {
+        let Some(end) = open else { return };
+        if end.peer() != OBSERVER {
+            self.gate.pass(|| Effect::Answers(end.peer().to_string()));
+        }
+        if !self.gate.is_dead() {
             end.send(Packet::Bytes(message));
         }
     }

@@ -3,6 +3,7 @@
 
 use super::MONITOR_PORT;
 use crate::net::{End, Insecure, Net, Packet};
+use crate::world::points::{Effect, Gate, Harm};
 use pgbaton_core::ports::{Link, LinkError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,11 +14,25 @@ pub struct SimLink {
     from: String,
     to: String,
     idle: Arc<Mutex<Option<End>>>,
+    gate: Option<Gate>,
 }
 
 impl SimLink {
     pub fn new(net: &Net, from: &str, to: &str) -> SimLink {
-        SimLink { net: net.clone(), from: from.to_string(), to: to.to_string(), idle: Arc::default() }
+        SimLink { net: net.clone(), from: from.to_string(), to: to.to_string(), idle: Arc::default(), gate: None }
+    }
+
+    /// Its calls are points of the run.
+    pub fn through(mut self, gate: Gate) -> SimLink {
+        self.gate = Some(gate);
+        self
+    }
+
+    async fn cross(&self, effect: Effect) -> Option<Harm> {
+        match &self.gate {
+            Some(gate) => gate.cross(|| effect).await,
+            None => None,
+        }
     }
 
     /// As a node of another release writes and reads it: the same message under another number. Both sides take the
@@ -35,6 +50,7 @@ impl SimLink {
             Some(end) => end,
             None => self.connect().await?,
         };
+        self.cross(Effect::Calls).await;
         end.send(Packet::Bytes(message.clone()));
         let _copy = match self.net.repeats(&self.from, &self.to) {
             true => self.send_again(message).await,
@@ -42,6 +58,10 @@ impl SimLink {
         };
         match end.recv().await {
             Some(Packet::Bytes(answer)) => {
+                if self.cross(Effect::IsAnswered).await == Some(Harm::LoseReply) {
+                    // The connection stays as silent as if the packet had never come.
+                    std::future::pending::<()>().await;
+                }
                 *self.idle.lock().unwrap() = Some(end);
                 Ok(answer)
             }

@@ -6,6 +6,7 @@ pub mod link;
 pub mod postgres;
 pub mod store;
 pub mod trouble;
+pub mod watched;
 
 pub use clock::SimClock;
 pub use door::SimDoor;
@@ -13,6 +14,7 @@ pub use link::SimLink;
 pub use postgres::SimPostgres;
 pub use store::SimStore;
 pub use trouble::Troubled;
+pub use watched::Watched;
 
 /// Where the monitor listens.
 pub const MONITOR_PORT: u16 = 5431;

@@ -2,6 +2,7 @@
 //! records, a table with the version.
 
 use crate::disk::Disk;
+use crate::world::points::{Effect, Gate, Harm};
 use crate::world::{Chronicle, Fate};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::{Epoch, KeeperRecord, NodeState, Seal};
@@ -22,6 +23,7 @@ pub struct SimStore {
     /// None after an I/O error: redb refuses everything from then on, so the file is opened anew.
     db: Mutex<Option<Database>>,
     witness: Option<Witness>,
+    gate: Option<Gate>,
 }
 
 /// Tells what a keeper's record says, as soon as it is on disk.
@@ -113,7 +115,20 @@ pub fn commit_to(db: &Database, expected: u64, changes: &[Change]) -> Result<u64
 impl SimStore {
     /// The file itself is opened by the first who needs it.
     pub fn open(fate: &Fate, disk: &Disk) -> SimStore {
-        SimStore { fate: fate.clone(), disk: disk.clone(), db: Mutex::default(), witness: None }
+        SimStore { fate: fate.clone(), disk: disk.clone(), db: Mutex::default(), witness: None, gate: None }
+    }
+
+    /// Its commits are points of the run.
+    pub fn through(mut self, gate: Gate) -> SimStore {
+        self.gate = Some(gate);
+        self
+    }
+
+    async fn cross(&self, effect: Effect) -> Option<Harm> {
+        match &self.gate {
+            Some(gate) => gate.cross(|| effect).await,
+            None => None,
+        }
     }
 
     /// What a keeper stores goes into the chronicle.
@@ -147,9 +162,15 @@ impl Store for SimStore {
         // A process may die before the write reaches the disk, or after it and before it knows.
         self.fate.sleep(self.fate.draw_ms(1..2)).await;
         self.disk.until_it_moves().await;
+        self.cross(Effect::Stores).await;
         let version = self.run(|db| commit_to(db, expected, &changes))?;
         if let Some(witness) = &self.witness {
             witness.look(&changes);
+        }
+        if self.cross(Effect::Stored).await == Some(Harm::LoseReply) {
+            // As a sync does that fails after the blocks have reached the medium.
+            self.db.lock().unwrap().take();
+            return Err(StoreError::Io("the disk gave an error for what it had written".into()));
         }
         self.fate.sleep(self.fate.draw_ms(1..2)).await;
         Ok(version)

@@ -1,12 +1,13 @@
 //! The course of a run: boot, steps, the end.
 
 use super::condition::Sight;
+use super::harm;
 use super::observer::Observer;
 use super::outcome::Outcome;
 use super::verb;
 use crate::clients::Clients;
-use crate::world::{NodeMachine, World};
-use pgbaton_core::check::{Kind, Sense, are_settled, is_unsettled};
+use crate::world::{NodeMachine, Points, World};
+use pgbaton_core::check::{Fault, Kind, Sense, are_settled, is_unsettled};
 use pgbaton_core::model::{Facts, FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Size, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
@@ -23,6 +24,11 @@ const MOVES_MOST: Duration = Duration::from_secs(900);
 const TICK: Duration = Duration::from_millis(5);
 /// What clients are given to end the write they are at: more than a statement may take.
 const LAST_WRITES: Duration = Duration::from_millis(2500);
+
+/// What a process that was started again needs to listen.
+const BREATH: Duration = Duration::from_secs(1);
+/// What a harm leads to begins within this time after it is undone.
+const AFTERMATH: Duration = Duration::from_secs(10);
 
 /// Every monitor has it.
 const DEFAULT_FORMATION: &str = "default";
@@ -42,7 +48,7 @@ const SENSES: [Sense; 9] = [
 
 struct Play {
     scenario: Scenario,
-    world: World,
+    world: Arc<World>,
     observer: Observer,
     clients: Option<Clients>,
     cast: Cast,
@@ -52,8 +58,11 @@ struct Play {
     began: Moment,
 }
 
-pub async fn play(scenario: Scenario) -> Outcome {
-    let world = World::new(&scenario);
+pub async fn play(scenario: Scenario, points: Points) -> Outcome {
+    let world = Arc::new(World::new(&scenario, points));
+    if world.points.are_counted() {
+        harm::arm(&world);
+    }
     let mut play = Play {
         observer: Observer::start(&world),
         scenario,
@@ -69,8 +78,15 @@ pub async fn play(scenario: Scenario) -> Outcome {
         play.world.chronicle.note(Kind::ClientsBegan);
         play.world.fate.arm(true);
         play.clients = Some(Clients::start(&play.world, &play.scenario.workload));
+        play.world.points.begin();
         play.steps().await;
-        play.converge().await;
+        play.world.net.heal_all();
+        play.world.fate.arm(false);
+        if play.is_disturbed() {
+            play.recover().await;
+        } else {
+            play.converge().await;
+        }
     }
     play.end().await
 }
@@ -163,13 +179,20 @@ impl Play {
                     continue;
                 }
                 let what = format!("step {}: not reached in time: {condition:?}", i + 1);
-                self.complain_about_nodes(&what);
+                if !self.forgives(&what) {
+                    self.complain_about_nodes(&what);
+                }
             }
             before = self.now();
             match self.act(step).await {
                 Ok(()) => {}
                 Err(why) if self.scenario.drawn => self.pass_over(&why),
-                Err(why) => self.unmet.push(format!("step {}: {why}", i + 1)),
+                Err(why) => {
+                    let what = format!("step {}: {why}", i + 1);
+                    if !self.forgives(&what) {
+                        self.unmet.push(what);
+                    }
+                }
             }
         }
     }
@@ -200,16 +223,22 @@ impl Play {
         }
         let text = [&[verb.describe().to_string()], &names[..]].concat().join(" ");
         self.world.chronicle.note(Kind::Step { text });
-        self.world.chronicle.note(fault::event(verb, &names));
+        let fault = fault::event(verb, &names);
+        let is_order = matches!(&fault, Kind::Fault { fault: Fault::Order, .. });
+        self.world.chronicle.note(fault);
         let formation = &self.scenario.cluster.formation;
-        let done = verb::perform(&self.world, formation, verb, &names, name).await;
+        let mut done = verb::perform(&self.world, formation, verb, &names, name).await;
+        // An operator whose order came to nothing because of the harm gives it again.
+        if done.is_err() && is_order && self.world.points.has_sprung() {
+            self.world.points.until_mended().await;
+            self.world.fate.sleep(BREATH).await;
+            done = verb::perform(&self.world, formation, verb, &names, name).await;
+        }
         done.map_err(|why| format!("{} {}: {why}", verb.describe(), names.join(" ")))
     }
 
     /// Only the network is mended: what the story left down stays down.
     async fn converge(&mut self) {
-        self.world.net.heal_all();
-        self.world.fate.arm(false);
         self.world.chronicle.note(Kind::Healed);
         let within = self.scenario.finally.converge;
         if let Some(pending) = self.scenario.finally.stalled.clone() {
@@ -249,6 +278,35 @@ impl Play {
             }
             self.world.fate.sleep(TICK * 20).await;
         }
+    }
+
+    /// Something may be done to the run that the story knows nothing of.
+    fn is_disturbed(&self) -> bool {
+        self.world.points.are_counted()
+    }
+
+    /// A run that is disturbed may leave the course of its story.
+    fn forgives(&self, what: &str) -> bool {
+        if self.is_disturbed() {
+            self.world.chronicle.note(Kind::Step { text: format!("not as written, {what}") });
+        }
+        self.is_disturbed()
+    }
+
+    /// The harm may come as late as the group settles. When it is undone the group has its time anew, and the checkers
+    /// alone say whether it has settled, or waits for a lawful reason.
+    async fn recover(&mut self) {
+        let within = self.scenario.finally.converge;
+        self.wait_for(&Condition::Settled, within).await;
+        let points = self.world.points.clone();
+        points.end();
+        if points.has_sprung() {
+            points.until_mended().await;
+            self.world.net.heal_all();
+        }
+        self.world.chronicle.note(Kind::Healed);
+        self.world.fate.sleep(AFTERMATH).await;
+        self.wait_for(&Condition::Settled, within).await;
     }
 
     fn complain_about_nodes(&mut self, what: &str) {

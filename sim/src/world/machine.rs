@@ -1,10 +1,10 @@
 //! The machines of nodes, and the processes that can be killed and paused on them.
 
-use super::{Bell, Chronicle, Fate, MONITOR};
+use super::{Bell, Chronicle, Fate, MONITOR, Points};
 use crate::disk::Disk;
 use crate::net::Net;
 use crate::ports::clock::Skew;
-use crate::ports::{SimClock, SimLink, SimPostgres, SimStore, Troubled};
+use crate::ports::{SimClock, SimLink, SimPostgres, SimStore, Troubled, Watched};
 use crate::postgres::{PgHost, Settings};
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
@@ -42,6 +42,14 @@ impl Process {
         let node = self.handle.get_node(self.id);
         node.expect("processes are never removed").spawn(task);
     }
+
+    pub(super) fn pause(&self) {
+        self.handle.pause(self.id);
+    }
+
+    pub(super) fn resume(&self) {
+        self.handle.resume(self.id);
+    }
 }
 
 /// A machine with a keeper and its Postgres.
@@ -58,6 +66,7 @@ pub struct NodeMachine {
     fate: Fate,
     net: Net,
     chronicle: Chronicle,
+    points: Points,
     settings: KeeperSettings,
     ask: Register,
 }
@@ -119,7 +128,14 @@ impl KeeperState {
 }
 
 impl NodeMachine {
-    pub fn new(name: &str, scenario: &Scenario, net: &Net, chronicle: &Chronicle, skew: Skew) -> NodeMachine {
+    pub fn new(
+        name: &str,
+        scenario: &Scenario,
+        net: &Net,
+        chronicle: &Chronicle,
+        points: &Points,
+        skew: Skew,
+    ) -> NodeMachine {
         let options = scenario.cluster.options(name);
         NodeMachine {
             name: name.to_string(),
@@ -132,6 +148,7 @@ impl NodeMachine {
             fate: net.fate().clone(),
             net: net.clone(),
             chronicle: chronicle.clone(),
+            points: points.clone(),
             settings: scenario.keeper.clone(),
             ask: Register {
                 formation: scenario.cluster.formation.clone(),
@@ -154,12 +171,17 @@ impl NodeMachine {
             return;
         }
         self.keeper.set(Service { running: true, ..Service::default() });
+        let gate = self.points.gate(&self.fate, &self.name);
         let store = SimStore::open(&self.fate, &self.disk).witnessed(&self.name, &self.chronicle);
         let ports = KeeperPorts {
             clock: self.clock.clone(),
-            link: Troubled::new(SimLink::new(&self.net, &self.name, MONITOR), &self.fate, &self.death),
-            store: Troubled::new(store, &self.fate, &self.death),
-            postgres: Troubled::new(SimPostgres::new(self.pg.clone()), &self.fate, &self.death),
+            link: Troubled::new(
+                SimLink::new(&self.net, &self.name, MONITOR).through(gate.clone()),
+                &self.fate,
+                &self.death,
+            ),
+            store: Troubled::new(store.through(gate.clone()), &self.fate, &self.death),
+            postgres: Troubled::new(Watched::new(SimPostgres::new(self.pg.clone()), gate), &self.fate, &self.death),
         };
         let keeper = Keeper {
             name: self.name.clone(),
@@ -199,7 +221,7 @@ impl NodeMachine {
 
     /// SIGSTOP to everything: the kernel goes on accepting connections.
     pub fn pause(&self) {
-        self.process.handle.pause(self.process.id);
+        self.process.pause();
         self.process.handle.pause(self.pg.process());
     }
 
@@ -213,7 +235,7 @@ impl NodeMachine {
     pub fn resume(&self) {
         self.clock.sleeps(false);
         self.net.wake(&self.name);
-        self.process.handle.resume(self.process.id);
+        self.process.resume();
         self.process.handle.resume(self.pg.process());
     }
 }
@@ -235,7 +257,7 @@ struct Keeper {
     ask: Register,
 }
 
-type Ports = KeeperPorts<SimClock, Troubled<SimLink>, Troubled<SimStore>, Troubled<SimPostgres>>;
+type Ports = KeeperPorts<SimClock, Troubled<SimLink>, Troubled<SimStore>, Troubled<Watched>>;
 
 impl Keeper {
     async fn run(self, ports: Ports) {

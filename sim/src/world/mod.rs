@@ -5,6 +5,7 @@ pub mod chronicle;
 pub mod fate;
 pub mod machine;
 pub mod monitor;
+pub mod points;
 pub mod run;
 
 pub use bell::Bell;
@@ -12,6 +13,7 @@ pub use chronicle::Chronicle;
 pub use fate::Fate;
 pub use machine::NodeMachine;
 pub use monitor::MonitorMachine;
+pub use points::Points;
 pub use run::on_fresh_thread;
 
 use crate::net::Net;
@@ -37,6 +39,7 @@ pub struct World {
     pub chronicle: Chronicle,
     /// One for all servers, on a disk that never fails.
     pub archive: Archive,
+    pub points: Points,
     pub monitor: Arc<MonitorMachine>,
     /// In the order of the scenario.
     pub nodes: Vec<Arc<NodeMachine>>,
@@ -46,7 +49,7 @@ pub struct World {
 
 impl World {
     /// Machines are on, and nothing runs yet.
-    pub fn new(scenario: &Scenario) -> World {
+    pub fn new(scenario: &Scenario, points: Points) -> World {
         let handle = Handle::current();
         let fate = Fate::current().with_points(scenario.fault_points.clone());
         let net = Net::new(fate.clone());
@@ -58,14 +61,17 @@ impl World {
         let nodes = scenario.cluster.nodes.iter();
         let skew = |name: &str| scenario.cluster.clock.get(name).map(Skew::of).unwrap_or_default();
         let world = World {
-            monitor: Arc::new(MonitorMachine::new(&net, &chronicle, scenario, skew(MONITOR))),
-            nodes: nodes.map(|name| NodeMachine::new(name, scenario, &net, &chronicle, skew(name)).into()).collect(),
+            monitor: Arc::new(MonitorMachine::new(&net, &chronicle, &points, scenario, skew(MONITOR))),
+            nodes: nodes
+                .map(|name| NodeMachine::new(name, scenario, &net, &chronicle, &points, skew(name)).into())
+                .collect(),
             processes: [helper(CLIENTS), helper(OBSERVER)].into(),
             handle,
             fate,
             net,
             chronicle,
             archive: Archive::default(),
+            points,
         };
         world.keep_house();
         if scenario.fault_points.contains_key(&FaultPoint::DeathAfterCommit) {
@@ -129,7 +135,7 @@ impl World {
     }
 
     /// A runtime that is dropped leaves its tasks where they are; killed ones are dropped properly.
-    pub async fn end(self) {
+    pub async fn end(&self) {
         for node in &self.nodes {
             node.kill_keeper();
             node.pg.kill_server();

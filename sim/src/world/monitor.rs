@@ -1,7 +1,7 @@
 //! The machine of the monitor.
 
 use super::machine::Process;
-use super::{Bell, Chronicle, MONITOR};
+use super::{Bell, Chronicle, MONITOR, Points};
 use crate::disk::Disk;
 use crate::net::Net;
 use crate::ports::clock::Skew;
@@ -21,6 +21,7 @@ pub struct MonitorMachine {
     process: Process,
     net: Net,
     chronicle: Chronicle,
+    points: Points,
     settings: MonitorSettings,
     state: Mutex<State>,
 }
@@ -33,7 +34,7 @@ struct State {
 }
 
 impl MonitorMachine {
-    pub fn new(net: &Net, chronicle: &Chronicle, scenario: &Scenario, skew: Skew) -> MonitorMachine {
+    pub fn new(net: &Net, chronicle: &Chronicle, points: &Points, scenario: &Scenario, skew: Skew) -> MonitorMachine {
         MonitorMachine {
             process: Process::new(MONITOR),
             disk: Disk::default(),
@@ -42,6 +43,7 @@ impl MonitorMachine {
             death: Bell::default(),
             net: net.clone(),
             chronicle: chronicle.clone(),
+            points: points.clone(),
             settings: scenario.monitor.clone(),
             state: Mutex::default(),
         }
@@ -53,11 +55,13 @@ impl MonitorMachine {
         if std::mem::replace(&mut self.state.lock().unwrap().running, true) {
             return;
         }
-        let store = Troubled::new(SimStore::open(self.net.fate(), &self.disk), self.net.fate(), &self.death);
+        let gate = self.points.gate(self.net.fate(), MONITOR);
+        let store = SimStore::open(self.net.fate(), &self.disk).through(gate.clone());
+        let store = Troubled::new(store, self.net.fate(), &self.death);
         let clock = self.clock.clone();
         let (net, settings, chronicle) = (self.net.clone(), self.settings.clone(), self.chronicle.clone());
         self.process.spawn(async move {
-            let door = SimDoor::open(&net, MONITOR);
+            let door = SimDoor::open(&net, MONITOR, gate);
             let exit = run_monitor(clock, door, store, settings).await;
             chronicle.complain(format!("the monitor gave up: {exit}"));
         });
@@ -74,6 +78,15 @@ impl MonitorMachine {
         self.net.power_off(MONITOR);
         self.disk.crash(|| self.net.fate().random());
         self.kill();
+    }
+
+    /// SIGSTOP: the kernel goes on accepting connections.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    pub fn resume(&self) {
+        self.process.resume();
     }
 
     /// A copy as a backup takes it while the monitor runs.

@@ -109,15 +109,12 @@ pub fn start_over(v: &View) -> Option<Verdict> {
     let still = v.pulse(winner.id).and_then(|p| p.moved).is_none_or(|at| v.now.since(at) >= v.settings.fetch_timeout);
     let stuck = still && v.transfer_lasts(v.settings.fetch_timeout);
     let source_lost = transfer.fetch.is_some_and(|(source, _)| matches!(v.life(source), Life::Lost(_) | Life::Ill(_)));
-    let abandoned = transfer.kind == TransferKind::Failover && transfer.waiver.is_none();
-    let short = || abandoned && winner.settled_in(StopReplication) && v.vote(winner).is_some_and(|p| !v.proves(p.lsn));
-    let has_last_record = || v.vote(winner).is_some_and(|p| transfer.drained.is_some_and(|lsn| p.lsn > lsn));
     let why = match v.life(winner.id) {
         Life::Lost(why) => why,
         _ if v.is_mute(winner.id) => "its keeper says nothing",
         _ if winner.goal() == FastForward && source_lost => "the node it fetches from is lost",
         _ if transfer.kind == TransferKind::Failover && stuck => "it doesn't get on",
-        _ if short() && !has_last_record() => "the old primary is gone and others may hold more",
+        _ if v.awaits_proof(transfer, winner) => "the old primary is gone and others may hold more",
         _ => return None,
     };
     if !others() {

@@ -165,11 +165,11 @@ pub fn call_off(v: &View) -> Option<Verdict> {
         let lacks = transfer.kind == TransferKind::Switchover && position.lsn <= transfer.drained?;
         lacks.then_some("it lacks the last record of the old primary")
     };
-    // A handover that was abandoned, of commits that nobody has to acknowledge: without the old primary there is none.
-    let unproven = transfer.kind == TransferKind::Failover
-        && candidate.settled_in(StopReplication)
-        && v.vote(candidate).is_some()
-        && warrant(v, transfer, candidate).is_none();
+    // Chosen before the old primary was lost, it turns out to prove too little, and nobody can complete the proof.
+    let unproven = || {
+        let stands_alone = v.awaits_proof(transfer, candidate) && !v.election_could_succeed(old.id);
+        stands_alone.then_some("others may hold more than it does, and can't be asked")
+    };
     let undrained = transfer.kind == TransferKind::Switchover && transfer.drained.is_none();
     let late = v.transfer_lasts(v.settings.drain_timeout);
     let why = match v.life(candidate.id) {
@@ -178,8 +178,7 @@ pub fn call_off(v: &View) -> Option<Verdict> {
         Life::Ill(why) if transfer.kind == TransferKind::Switchover || late => why,
         _ if v.is_mute(candidate.id) => "its keeper says nothing",
         _ if undrained && late => "the old primary didn't stop in time",
-        _ if unproven => "nothing proves that it holds every acknowledged commit",
-        _ => incomplete()?,
+        _ => incomplete().or_else(unproven)?,
     };
     Some((give_back(v, old), format!("{} keeps the role, {} can't take over: {why}", old.name, candidate.name)))
 }
@@ -331,6 +330,23 @@ mod tests {
         assert_eq!(p.goals(), (DemoteTimeout, StopReplication));
         p.sealed(1000);
         assert_eq!(p.goals(), (Demoted, WaitPrimary));
+    }
+
+    #[test]
+    fn a_candidate_that_proves_too_little_gives_the_role_back_to_an_old_primary_that_returns() {
+        let mut p = Pair::of(3, 1);
+        p.switchover();
+        p.says(B, PreparePromotion, standby());
+        p.dies(C);
+        p.dies(A);
+        let goals = |p: &Pair| (p.goal(A), p.goal(B));
+        assert_eq!(goals(&p), (DemoteTimeout, StopReplication));
+        p.vows(B, StopReplication, 1000);
+        assert_eq!(goals(&p), (DemoteTimeout, StopReplication), "c may have acknowledged a commit alone");
+        assert!(p.stall().unwrap().starts_with("waits for nodes: "), "{:?}", p.stall());
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!(goals(&p), (Primary, Secondary));
+        assert!(p.record().transfer.is_none());
     }
 
     #[test]

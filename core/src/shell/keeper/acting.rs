@@ -6,6 +6,9 @@ use crate::model::*;
 use crate::mutant;
 use crate::ports::{Clock, Link, PgError, Postgres, Store};
 
+/// A server that nobody watches must not be left running because one try to stop it failed.
+const STOP_TRIES: u32 = 5;
+
 impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// The one decision taken alone.
     pub(super) async fn close_alone(&mut self, now: Moment) {
@@ -173,9 +176,16 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     pub(super) async fn stop_now(&mut self, exit: KeeperExit) {
         self.plan.clear();
         self.step = None;
-        if let Err(error) = self.ports.postgres.stop(crate::ports::StopMode::Fast).await {
-            self.exit = Some(KeeperExit::Fatal(format!("Postgres can't be stopped: {error}")));
-            return;
+        let mut tries = STOP_TRIES;
+        while let Err(error) = self.ports.postgres.stop(crate::ports::StopMode::Fast).await {
+            tries -= 1;
+            if tries == 0 || !matches!(error, PgError::Retry(_)) {
+                self.exit = Some(KeeperExit::Fatal(format!("Postgres can't be stopped: {error}")));
+                return;
+            }
+            tracing::warn!("Postgres is not stopped yet: {error}");
+            let clock = &self.ports.clock;
+            clock.sleep_until(clock.now() + self.settings.step_retry_pause).await;
         }
         self.exit = Some(exit);
     }

@@ -4,6 +4,7 @@ mod acting;
 mod calling;
 mod leaving;
 
+use super::commit::commit;
 use super::race::{Task, poll_list, poll_slot};
 use crate::keeper::{Memory, Outcome, Step, fence};
 use crate::model::*;
@@ -100,7 +101,7 @@ pub async fn load<S: Store>(store: &S) -> Result<(u64, KeeperRecord), StoreError
 
 /// Stores the record; gives the new version.
 pub async fn save<S: Store>(store: &S, version: u64, record: &KeeperRecord) -> Result<u64, StoreError> {
-    store.commit(version, vec![Change::Put(KEEPER.into(), wire::encode(record))]).await
+    commit(store, version, vec![Change::Put(KEEPER.into(), wire::encode(record))]).await
 }
 
 enum Woke {
