@@ -51,6 +51,7 @@ mod hunting {
     use pgbaton_core::mutants::Mutant;
     use pgbaton_core::scenario::{Scenario, World, parse};
     use pgbaton_sim::hunt::{Ground, Hunted, hunt, hunt_all, play};
+    use pgbaton_sim::ink::Ink;
     use pgbaton_sim::report::TimelineStyle;
     use pgbaton_sim::soak;
     use std::io::IsTerminal;
@@ -181,7 +182,7 @@ mod hunting {
         let began = now();
         let report = play(ground, seed, Some(mutant));
         println!("with {}: {}\n", mutant.name(), mutant.breaks());
-        print!("{}", report.text(&scenario, of_run, style, began.elapsed()));
+        print!("{}", report.text(&scenario, of_run, style, Ink::for_stdout(), began.elapsed()));
         if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
