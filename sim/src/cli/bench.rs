@@ -50,12 +50,15 @@ impl Bench {
     }
 }
 
+/// Its name, its value in a round, and the digits shown of that.
+type Row = (&'static str, fn(&Round) -> f64, usize);
+
 /// Figures of a core that does nothing else.
 fn table(rounds: &[Round]) -> Table {
     let mut table = Table::new();
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
     table.set_header(["per second of one core", "min", "median", "max"]);
-    let rows: [(&str, fn(&Round) -> f64, usize); 6] = [
+    let rows: [Row; 6] = [
         ("simulated seconds", Round::speed, 0),
         ("messages and events", Round::events_per_second, 0),
         ("bare executor, as many messages: simulated seconds", Round::bare_speed, 0),

@@ -64,7 +64,7 @@ fn held(host: &PgHost) -> Lsn {
 fn flushed(host: &PgHost, id: u64) -> bool {
     let pg = host.pg();
     let dir = pg.dir.as_ref().unwrap();
-    dir.rows(dir.flushed).contains(&id)
+    dir.wal.inserts(dir.flushed).any(|held| held == id)
 }
 
 fn timeline(host: &PgHost) -> Timeline {
