@@ -16,9 +16,12 @@ use pgbaton_core::scenario::{Cast, Condition, Scenario, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, EventRow, FormationChange, Request};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// A monitor and two nodes that are made and joined need far less, even on a slow machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// To make a cluster is the heaviest part of a story. With more of them at once, failovers beside them are late.
+static BOOTS: Semaphore = Semaphore::const_new(2);
 /// How long `until` may take when the step doesn't say.
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -105,6 +108,7 @@ impl<'a> Play<'a> {
 
     /// The monitor, the first node, then all others, until all is well.
     async fn boot(&mut self) -> Result<()> {
+        let _turn = BOOTS.acquire().await?;
         self.narrator.progress("creating the monitor");
         self.cluster.create_monitor()?;
         let limit = Instant::now() + BOOT_LIMIT;

@@ -191,13 +191,14 @@ pub async fn clear_the_way(config: &PostgresConfig) -> Result<(), PgError> {
 }
 
 /// Postgres takes any process that has the number in a dead server's lock file for that server if it runs as the same
-/// user, and refuses to start for as long as it lives. Where no process has the number it sees that by itself.
+/// user, also a zombie that nobody buries, and refuses to start for as long as it is there. Where no process has the
+/// number it sees that by itself.
 fn release_stale_lock(lock: &Path, pgdata: &Path) -> Result<(), PgError> {
     let text = fs::read_to_string(lock).unwrap_or_default();
     let number: Option<i32> = text.lines().next().and_then(|line| line.trim().parse().ok());
+    let taken = |pid: &i32| Path::new(&format!("/proc/{pid}")).exists() && !is_server_process(*pid, pgdata);
     // A stand-alone backend writes its number negated.
-    let Some(pid) = number.map(i32::wrapping_abs).filter(|pid| is_live(*pid) && !is_server_process(*pid, pgdata))
-    else {
+    let Some(pid) = number.map(i32::wrapping_abs).filter(taken) else {
         return Ok(());
     };
     tracing::warn!("{} names process {pid}, which is no server of this directory, and is removed", lock.display());

@@ -8,6 +8,7 @@ mod seen;
 mod server_log;
 mod tail;
 
+use seen::What;
 pub use seen::{Seen, events};
 pub use server_log::Names;
 
@@ -78,7 +79,8 @@ async fn watch(places: Vec<Place>, mut stopped: oneshot::Receiver<()>) -> Result
         let _nobody_waits_for_these = nodes[index].exit(pid, &mut seen);
     }
     nodes.iter_mut().for_each(|node| _ = node.look(&mut seen));
-    seen.sort_by_key(|seen: &Seen| seen.at);
+    // A standby asks before it receives, be it within the same millisecond.
+    seen.sort_by_key(|seen: &Seen| (seen.at, !matches!(seen.what, What::AskedBy(_))));
     Ok(seen)
 }
 
