@@ -202,6 +202,17 @@ impl<'a> View<'a> {
         fit.into_iter().max_by_key(|n| (n.candidate_priority, flushed(n), std::cmp::Reverse(n.id))).ok_or(why)
     }
 
+    /// A primary fell silent, and so did every standby at that time: the monitor itself may be cut off. What it was told
+    /// last proves nothing then, above all not that nobody receives from that primary.
+    pub fn is_deaf(&self, primary: &NodeRecord) -> bool {
+        let recently = self.settings.node_considered_unhealthy_timeout / 2;
+        let speaks = |n: &NodeRecord| {
+            self.pulse(n.id).and_then(|p| p.heard).is_some_and(|heard| self.now.since(heard) < recently)
+        };
+        let silent = self.is_mute(primary.id) && !self.pulse(primary.id).is_some_and(Pulse::died);
+        silent && !self.record.standbys().any(speaks)
+    }
+
     /// The primary holds no open server any more, and why; only what can be relied on counts.
     pub fn primary_lost(&self, primary: &NodeRecord) -> Option<&'static str> {
         if self.is_heard(primary.id)

@@ -225,13 +225,14 @@ impl Play {
         self.world.chronicle.note(Kind::Step { text });
         let fault = fault::event(verb, &names);
         let is_order = matches!(&fault, Kind::Fault { fault: Fault::Order, .. });
-        self.world.chronicle.note(fault);
+        self.world.chronicle.note(fault.clone());
         let formation = &self.scenario.cluster.formation;
         let mut done = verb::perform(&self.world, formation, verb, &names, name).await;
         // An operator whose order came to nothing because of the harm gives it again.
         if done.is_err() && is_order && self.world.points.has_sprung() {
             self.world.points.until_mended().await;
             self.world.fate.sleep(BREATH).await;
+            self.world.chronicle.note(fault);
             done = verb::perform(&self.world, formation, verb, &names, name).await;
         }
         done.map_err(|why| format!("{} {}: {why}", verb.describe(), names.join(" ")))

@@ -25,6 +25,9 @@ pub fn fail_over(v: &View) -> Option<Verdict> {
     }
     let old = v.record.primary().filter(|p| p.goal().is_writable())?;
     let why = v.primary_lost(old)?;
+    if v.is_deaf(old) {
+        return None;
+    }
     let transfer = Transfer::new(TransferKind::Failover, old.id, None);
     let mut heard = v.voters(old.id).filter(|n| v.is_heard(n.id));
     if let (Some(only), None) = (heard.next(), heard.next()) {

@@ -268,6 +268,19 @@ mod tests {
     }
 
     #[test]
+    fn a_monitor_that_hears_nobody_concludes_nothing_from_what_it_was_told_last() {
+        let mut p = Pair::settled();
+        p.says(A, Primary, primary_of(&[B]));
+        p.passes(Duration::from_millis(100));
+        p.says(B, Secondary, cut_off_standby());
+        p.passes(Duration::from_millis(4950));
+        p.probed(A, Probe::Silent);
+        assert_eq!(p.goals(), (Primary, Secondary), "b may well receive by now");
+        p.says(B, Secondary, cut_off_standby());
+        assert_eq!(p.goals(), (Draining, PreparePromotion));
+    }
+
+    #[test]
     fn a_postmaster_killed_under_a_living_keeper_moves_the_role() {
         let mut p = Pair::settled();
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
