@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_round_counts_what_it_carries() {
         let round = round(1, Duration::from_secs(5)).unwrap();
-        assert!(round.simulated >= 5.0 && round.messages > 1000 && round.events > 500, "{round:?}");
+        assert!(round.simulated >= 5.0 && round.messages > 1000 && round.events > 200, "{round:?}");
         assert!(round.core > 0.0 && round.bare_core > 0.0 && round.peak_kib > 0, "{round:?}");
     }
 }
