@@ -6,6 +6,9 @@ use crate::model::*;
 use crate::mutant;
 use crate::ports::{Clock, Link, PgError, Postgres, Store};
 
+/// What a keeper says before the place to which it has copied divergent WAL; whoever reads its log looks for this.
+pub const KEPT_IN: &str = "is not on the lineage of the group; it is kept in ";
+
 /// A server that nobody watches must not be left running because one try to stop it failed.
 const STOP_TRIES: u32 = 5;
 
@@ -110,7 +113,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             (Step::Inspect(fork), Outcome::Inspected(end)) => self.memory.inspected = Some((fork, end)),
             (Step::KeepAside(fork, end), Outcome::Kept(place)) => {
                 tracing::warn!(
-                    "WAL from {} to {end} on timeline {} is not on the lineage of the group; it is kept in {place}",
+                    "WAL from {} to {end} on timeline {} {KEPT_IN}{place}",
                     fork.lsn,
                     fork.tli
                 );

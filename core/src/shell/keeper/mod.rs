@@ -5,6 +5,8 @@ mod calling;
 mod leaving;
 
 use super::commit::commit;
+pub use acting::KEPT_IN;
+
 use super::race::{Task, poll_list, poll_slot};
 use crate::keeper::{Memory, Outcome, Step, fence};
 use crate::model::*;

@@ -1,22 +1,36 @@
-//! What a keeper stores. Its store is locked for as long as it runs; but with `-vv` it logs each record once that has
-//! reached the disk, and before it acts on it.
+//! What a keeper stores, and where it keeps WAL before a rewind takes it. Its store is locked for as long as it runs; but
+//! with `-vv` it logs each record once that has reached the disk, and before it acts on it.
 
 use crate::service::mirror::STORED;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pgbaton_core::model::KeeperRecord;
+use pgbaton_core::shell::KEPT_IN;
+use std::path::PathBuf;
 
-/// Milliseconds since 1970, and the record. `now` is any moment within some hours of the line, which has no date.
-pub fn read(line: &str, now: Timestamp) -> Option<(u64, KeeperRecord)> {
-    let (head, record) = line.split_once(STORED)?;
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    Stored(Box<KeeperRecord>),
+    KeptIn(PathBuf),
+}
+
+/// Milliseconds since 1970, and what was said. `now` is any moment within some hours of the line, which has no date.
+pub fn read(line: &str, now: Timestamp) -> Option<(u64, Said)> {
+    if let Some((head, record)) = line.split_once(STORED) {
+        return Some((moment(head, now)?, Said::Stored(serde_json::from_str(record).ok()?)));
+    }
+    let (head, place) = line.split_once(KEPT_IN)?;
+    Some((moment(head, now)?, Said::KeptIn(place.trim().into())))
+}
+
+fn moment(head: &str, now: Timestamp) -> Option<u64> {
     let time: jiff::civil::Time = head.split_whitespace().next()?.parse().ok()?;
-    let record = serde_json::from_str(record).ok()?;
     let today = now.to_zoned(TimeZone::UTC).date();
     let days = [today.yesterday().ok()?, today, today.tomorrow().ok()?];
     let moments =
         days.into_iter().filter_map(|day| Some(day.to_datetime(time).to_zoned(TimeZone::UTC).ok()?.timestamp()));
     let at = moments.min_by_key(|moment| moment.duration_since(now).abs())?;
-    Some((at.as_millisecond().try_into().ok()?, record))
+    at.as_millisecond().try_into().ok()
 }
 
 #[cfg(test)]
@@ -32,8 +46,10 @@ mod tests {
         let line = format!("23:59:59.250 4711 DEBUG {STORED}{json}");
         let now: Timestamp = "2026-11-25T00:00:01Z".parse().unwrap();
         let (at, read_back) = read(&line, now).unwrap();
-        assert_eq!(read_back, record);
+        assert_eq!(read_back, Said::Stored(Box::new(record)));
         assert_eq!(i64::try_from(at).unwrap(), now.as_millisecond() - 1750);
+        let kept = format!("23:59:59.250 4711 WARN WAL from 0/3 to 0/4 on timeline 1 {KEPT_IN}/srv/a.pgbaton/kept/1");
+        assert_eq!(read(&kept, now).unwrap().1, Said::KeptIn("/srv/a.pgbaton/kept/1".into()));
         assert_eq!(read("23:59:59.250 4711 DEBUG start", now), None);
     }
 }

@@ -54,8 +54,13 @@ impl Node {
     /// Reads on; gives the postmasters that were started.
     pub fn look(&mut self, seen: &mut Vec<Seen>) -> Vec<u32> {
         let now = Timestamp::now();
-        for (at, record) in self.keeper.lines().iter().filter_map(|line| keeper_log::read(line, now)) {
-            self.note(seen, at, What::Stored(Box::new(record)));
+        for (at, said) in self.keeper.lines().iter().filter_map(|line| keeper_log::read(line, now)) {
+            match said {
+                keeper_log::Said::Stored(record) => self.note(seen, at, What::Stored(record)),
+                // Its word alone is no proof.
+                keeper_log::Said::KeptIn(place) if holds_files(&place) => self.note(seen, at, What::KeptAside),
+                keeper_log::Said::KeptIn(_) => {}
+            }
         }
         let lines: Vec<String> = self.servers.iter_mut().flat_map(Tail::lines).collect();
         let mut started = Vec::new();
@@ -147,4 +152,8 @@ impl Node {
     fn note(&self, seen: &mut Vec<Seen>, at: u64, what: What) {
         seen.push(Seen { at, node: self.place.name.clone(), what });
     }
+}
+
+fn holds_files(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some())
 }

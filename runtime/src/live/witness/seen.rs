@@ -16,6 +16,8 @@ pub struct Seen {
 #[derive(Debug, Clone)]
 pub enum What {
     Stored(Box<KeeperRecord>),
+    /// The WAL past a fork was copied to a place of its own.
+    KeptAside,
     Opened(Timeline),
     Closed,
     Names(Names),
@@ -79,6 +81,8 @@ impl<'a> Fold<'a> {
                 self.streams.remove(node);
                 return;
             }
+            // All that a rewind will take away lies past the fork.
+            What::KeptAside => Kind::KeptAside { node: name, ids: gone(node, at) },
             What::Stored(record) => return self.stored(at, node, record, gone),
         };
         self.events.push((at, kind));
