@@ -56,7 +56,7 @@ pub enum Verb {
     HalfOpen([Selector; 2]),
     /// Cuts every link of a node but the one to its clients.
     Isolate(Selector),
-    /// Each packet between the two takes that much longer.
+    /// Each packet between the two takes that much longer. Live, packets wait for each other as well.
     Slow(Slow),
     /// Part of the packets between the two are lost and sent again.
     Lose(Lossy),
@@ -448,7 +448,6 @@ impl Verb {
             Verb::PowerOff(_)
                 | Verb::Suspend(_)
                 | Verb::SpeakVersion(_)
-                | Verb::Slow(_)
                 | Verb::Lose(_)
                 | Verb::Repeat(_)
                 | Verb::Swizzle(_)

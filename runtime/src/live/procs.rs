@@ -10,6 +10,8 @@ use std::path::Path;
 pub struct Proc {
     pub pid: u32,
     pub parent: u32,
+    /// The process group.
+    pub group: u32,
     pub zombie: bool,
 }
 
@@ -22,15 +24,16 @@ pub fn all() -> Vec<Proc> {
     pids.filter_map(|pid| parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)).collect()
 }
 
-/// `pid (name) state parent ...`; a name may hold blanks and parentheses.
+/// `pid (name) state parent group ...`; a name may hold blanks and parentheses.
 fn parse(stat: &str) -> Option<Proc> {
     let (head, tail) = stat.rsplit_once(')')?;
     let pid = head.split_once(' ')?.0.parse().ok()?;
     let mut fields = tail.split_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
     let zombie = matches!(state, "Z" | "X");
-    Some(Proc { pid, parent, zombie })
+    Some(Proc { pid, parent, group, zombie })
 }
 
 /// The descendants of this process that work in this directory or below it, the oldest first. Everything a node
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn names_with_blanks_and_parentheses_are_no_trap() {
-        let expected = Proc { pid: 7, parent: 3, zombie: true };
+        let expected = Proc { pid: 7, parent: 3, group: 7, zombie: true };
         assert_eq!(parse("7 (postgres: a) b (c) Z 3 7 7 0 -1"), Some(expected));
         assert_eq!(parse("nonsense"), None);
     }

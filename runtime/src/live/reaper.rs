@@ -4,7 +4,7 @@
 use super::procs;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgrp};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
@@ -44,7 +44,11 @@ impl Reaper {
     fn bury(&self) {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         let me = std::process::id();
-        let orphans = procs::all().into_iter().filter(|p| p.zombie && p.parent == me && !ours.contains(&p.pid));
+        // Keepers have groups of their own, and so has all they start. A tool of this process is in its group, and is
+        // waited for by whoever started it.
+        let group = u32::try_from(getpgrp().as_raw()).unwrap_or_default();
+        let orphaned = |p: &procs::Proc| p.zombie && p.parent == me && p.group != group && !ours.contains(&p.pid);
+        let orphans = procs::all().into_iter().filter(orphaned);
         for pid in orphans.filter_map(|p| i32::try_from(p.pid).ok()) {
             let _buried = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
         }

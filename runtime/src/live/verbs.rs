@@ -30,7 +30,7 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
     }
     match names {
         [] => to_the_world(play, verb).await,
-        [a, b] if cut(play, verb, a, b) => Ok(()),
+        [a, b] if to_a_link(play, verb, a, b) => Ok(()),
         _ if matches!(verb, Verb::KillGroup(_)) => play.cluster.kill_nodes(names).await,
         [name, ..] => to_a_node(play, verb, name).await,
     }
@@ -67,12 +67,13 @@ async fn to_the_world(play: &mut Play<'_>, verb: &Verb) -> Result<()> {
 }
 
 /// False for what isn't done to a link.
-fn cut(play: &Play<'_>, verb: &Verb, a: &str, b: &str) -> bool {
+fn to_a_link(play: &Play<'_>, verb: &Verb, a: &str, b: &str) -> bool {
     let links = &play.cluster.network.links;
     match verb {
         Verb::Cut(_) => links.cut(a, b),
         Verb::CutOneWay(_) => links.cut_one_way(a, b),
         Verb::HalfOpen(_) => links.mute(b, a),
+        Verb::Slow(slow) => links.slow(a, b, slow.by),
         _ => return false,
     }
     true

@@ -1,6 +1,7 @@
-//! Which links are cut. Each direction is a switch of its own.
+//! Which links are cut, and which are slow. Each direction is a switch of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use tokio::sync::watch;
 
 type Direction = (String, String);
@@ -10,6 +11,7 @@ struct Faults {
     cut: BTreeSet<Direction>,
     /// Connections are made, and then bytes stop.
     mute: BTreeSet<Direction>,
+    slower: BTreeMap<Direction, Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +37,14 @@ impl Links {
     /// Whoever it is, they still find each other, but nothing that the first says arrives.
     pub fn mute(&self, from: &str, to: &str) {
         self.0.send_modify(|faults| _ = faults.mute.insert((from.to_string(), to.to_string())));
+    }
+
+    /// What is read at once takes that much longer, and what comes after waits for it: the way gets narrow, too.
+    pub fn slow(&self, a: &str, b: &str, by: Duration) {
+        self.0.send_modify(|faults| {
+            faults.slower.insert((a.to_string(), b.to_string()), by);
+            faults.slower.insert((b.to_string(), a.to_string()), by);
+        });
     }
 
     pub fn heal(&self) {
@@ -87,6 +97,11 @@ impl Way {
             std::future::pending::<()>().await;
         }
     }
+
+    /// How much longer than usual bytes are under way.
+    pub fn slower_by(&self) -> Duration {
+        self.faults.borrow().slower.get(&self.direction).copied().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +123,10 @@ mod tests {
         links.heal();
         assert!(there.open().now_or_never().is_some());
         assert!(links.until_cut("a", "b").now_or_never().is_none());
+        links.slow("b", "a", Duration::from_secs(2));
+        assert_eq!((there.slower_by(), links.way("a", "c").slower_by()), (Duration::from_secs(2), Duration::ZERO));
+        links.heal();
+        assert_eq!(there.slower_by(), Duration::ZERO);
         links.mute("a", "b");
         assert!(links.until_whole("a", "b").now_or_never().is_some(), "connections are made");
         assert!(there.open().now_or_never().is_none());

@@ -23,6 +23,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: Way) ->
     loop {
         way.open().await;
         let read = from.read(&mut chunk).await;
+        tokio::time::sleep(way.slower_by()).await;
         way.open().await;
         match read? {
             0 => return to.shutdown().await,
