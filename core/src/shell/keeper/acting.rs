@@ -112,11 +112,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             }
             (Step::Inspect(fork), Outcome::Inspected(end)) => self.memory.inspected = Some((fork, end)),
             (Step::KeepAside(fork, end), Outcome::Kept(place)) => {
-                tracing::warn!(
-                    "WAL from {} to {end} on timeline {} {KEPT_IN}{place}",
-                    fork.lsn,
-                    fork.tli
-                );
+                tracing::warn!("WAL from {} to {end} on timeline {} {KEPT_IN}{place}", fork.lsn, fork.tli);
             }
             (Step::Prove(contract), _) => {
                 self.memory.proven = Some(contract.id);
