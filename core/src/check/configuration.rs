@@ -43,9 +43,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                     return Err(format!("{node} keeps no slot for node {missing}"));
                 }
             }
-            NodeState::Secondary if follows != primary => {
-                let shown = |name: Option<&str>| name.unwrap_or("nobody").to_string();
-                return Err(format!("{node} follows {}, primary is {}", shown(follows), shown(primary)));
+            // Where nobody leads, others say whether that is lawful; there is nobody to follow.
+            NodeState::Secondary if primary.is_some_and(|primary| follows != Some(primary)) => {
+                let (follows, primary) = (follows.unwrap_or("nobody"), primary.unwrap_or("nobody"));
+                return Err(format!("{node} follows {follows}, primary is {primary}"));
             }
             _ => {}
         }

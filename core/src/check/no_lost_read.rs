@@ -1,14 +1,18 @@
 //! S1c: what a client has read on a primary is there at the end. A write whose wait was cancelled, which Postgres
-//! says with a warning, was shown on no promise; nor was one that an old primary shows while it is being closed, which
-//! ends all waits, after the role has moved on.
+//! says with a warning, was shown on no promise, nor was one whose session somebody ended while it waited; nor one that an
+//! old primary shows while it is being closed, which ends all waits, after the role has moved on.
 
 use super::roles::Role;
 use super::trace::{Kind, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What a hand does to commits that wait, by the first words of the step.
+const FREES: [&str; 2] = ["cancel the waiting", "terminate the waiting"];
+
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut read = BTreeMap::new();
     let mut cancelled = BTreeSet::new();
+    let mut freed = Vec::new();
     let mut found = Vec::new();
     let mut role = Role::default();
     for event in &trace.events {
@@ -18,6 +22,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 read.entry(*id).or_insert((node, event.at));
             }),
             Kind::Acked { id, warning: true, .. } => {
+                cancelled.insert(*id);
+            }
+            Kind::Step { text } if FREES.iter().any(|words| text.starts_with(words)) => freed.push(event.at),
+            Kind::NotAcked { id, sent, .. } if freed.iter().any(|at| sent <= at) => {
                 cancelled.insert(*id);
             }
             Kind::Found { ids, .. } => found.push(ids),
@@ -46,5 +54,15 @@ mod tests {
         assert_eq!(gone, Err("write 2 was read on a at 0.001 s and is gone at the end".into()));
         let warned = Kind::Acked { client: 0, id: 2, node: "a".into(), sent: crate::model::Moment(0), warning: true };
         assert_eq!(check(&trace(vec![(0, warned), (1, read(&[1, 2])), (9, found(&[1]))])), Ok(()));
+    }
+
+    #[test]
+    fn a_commit_whose_session_was_ended_while_it_waited_was_shown_on_no_promise() {
+        let read = Kind::Read { node: "a".into(), ids: [2].into() };
+        let freed = Kind::Step { text: "terminate the waiting commits of a".into() };
+        let broke = |sent| Kind::NotAcked { client: 0, id: 2, known_failed: false, sent: crate::model::Moment(sent) };
+        let run = |sent| check(&trace(vec![(2, freed.clone()), (3, broke(sent)), (4, read.clone()), (9, found(&[]))]));
+        assert_eq!(run(1_000_000), Ok(()));
+        assert!(run(2_500_000).is_err(), "it was sent after that");
     }
 }

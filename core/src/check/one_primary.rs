@@ -2,18 +2,26 @@
 //! was told to open is seen open, or has acknowledged its first write, no other acknowledges one that was sent after it.
 
 use super::rogues::Rogues;
-use super::trace::{Kind, Trace};
+use super::trace::{Fault, Kind, Trace};
 use crate::model::Moment;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a machine that was frozen may do before its keeper has looked at the clock, where commits wait for nobody.
+const WAKES: Duration = Duration::from_secs(1);
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut holder: Option<&str> = None;
     let mut first_ack: Option<Moment> = None;
     let mut rogues = Rogues::default();
+    let mut frozen = Frozen::default();
     for event in &trace.events {
         rogues.follow(&event.kind);
+        frozen.follow(event.at, &event.kind);
         match &event.kind {
             // Where commits wait for nobody, nothing keeps one that a hand has opened from acknowledging.
             Kind::Acked { node, .. } if trace.terms.may_lose && rogues.has(node) => {}
+            Kind::Acked { node, .. } if trace.terms.may_lose && frozen.has_just_woken(node, event.at) => {}
             Kind::Node { node, goal, .. } if goal.is_writable() && holder != Some(node.as_str()) => {
                 holder = Some(node);
                 first_ack = None;
@@ -37,6 +45,32 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Machines that stood still, and when they went on.
+#[derive(Default)]
+struct Frozen<'a> {
+    woke: BTreeMap<&'a str, Option<Moment>>,
+}
+
+impl<'a> Frozen<'a> {
+    fn follow(&mut self, at: Moment, kind: &'a Kind) {
+        match kind {
+            Kind::Fault { fault: Fault::Pause, nodes } => {
+                self.woke.extend(nodes.iter().map(|node| (node.as_str(), None)));
+            }
+            Kind::Fault { fault: Fault::Mend, nodes } => nodes.iter().for_each(|node| {
+                if let Some(woke @ None) = self.woke.get_mut(node.as_str()) {
+                    *woke = Some(at);
+                }
+            }),
+            _ => {}
+        }
+    }
+
+    fn has_just_woken(&self, node: &str, at: Moment) -> bool {
+        self.woke.get(node).copied().flatten().is_some_and(|woke| at.since(woke) <= WAKES)
+    }
 }
 
 #[cfg(test)]
@@ -63,5 +97,26 @@ mod tests {
             Ok(()),
             "the role went back"
         );
+    }
+
+    #[test]
+    fn an_asynchronous_formation_can_hold_neither_a_hand_nor_a_machine_that_wakes() {
+        let run = |may_lose: bool, before: Option<Kind>, acked_at: u64| {
+            let opened = [(1, node("a", Single, Single, 1)), (5, node("b", StopReplication, WaitPrimary, 2))];
+            let mut events = vec![(2, fault(Fault::Pause, &["a"]))];
+            events.extend(opened);
+            events.push((7, acked(3, "b", 6)));
+            events.extend(before.map(|kind| (8, kind)));
+            events.push((acked_at, acked(4, "a", acked_at - 1)));
+            let mut trace = trace(events);
+            trace.terms.may_lose = may_lose;
+            check(&trace)
+        };
+        let wakes = || Some(fault(Fault::Mend, &["a"]));
+        assert_eq!(run(true, wakes(), 900), Ok(()));
+        assert!(run(true, wakes(), 1100).is_err(), "by then it must have closed");
+        assert!(run(false, wakes(), 900).is_err(), "where commits wait, nobody vouches for it");
+        assert!(run(true, None, 900).is_err());
+        assert_eq!(run(true, Some(fault(Fault::Rogue, &["a"])), 2000), Ok(()));
     }
 }

@@ -202,6 +202,7 @@ impl Scene<'_> {
             plan.push(Step::Remember(contract.clone()));
         }
         let way = match (&self.facts.server, self.record.state) {
+            (Server::Up(r), _) if r.stopping => return steps(self.stopped()),
             (Server::Up(r), _) if !r.in_recovery => vec![Step::Enforce(contract.clone())],
             (Server::Up(r), NodeState::StopReplication) => self.promote(&contract, r.position.tli),
             (Server::Up(_), _) => self.reopen(&contract, hop),
@@ -281,6 +282,10 @@ impl Scene<'_> {
         let Some(running) = self.facts.running().filter(|r| !r.in_recovery) else {
             return Plan { then: None, ..self.open(self.record.state) };
         };
+        if running.stopping {
+            // Its sessions, the keeper's among them, might go on for ever, and no standby could connect again.
+            return steps(self.stopped());
+        }
         let mut plan = vec![];
         let alone = mutant!(DegradeUnrecorded) && !fence::sees_members(&contract, self.facts);
         let contract = if alone { Contract::none(contract.id) } else { contract };
@@ -307,6 +312,7 @@ impl Scene<'_> {
             return Plan::default();
         };
         match &self.facts.server {
+            Server::Up(r) if r.stopping => steps(self.stopped()),
             Server::Up(r) if r.in_recovery && self.diverges(r, upstream) => steps(self.stopped()),
             Server::Up(r) if r.in_recovery && self.is_stranded(r) => self.rejoin(None),
             Server::Up(r) if r.in_recovery => {
@@ -441,6 +447,7 @@ pub mod testing {
             receiver: None,
             stranded: None,
             senders,
+            stopping: false,
         })
     }
 

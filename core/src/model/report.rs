@@ -81,6 +81,10 @@ pub struct Running {
     pub stranded: Option<Stranded>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub senders: Vec<Sender>,
+    /// Somebody has asked it to stop once its sessions have ended: it takes no new ones, neither from clients nor from
+    /// standbys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopping: bool,
 }
 
 /// The WAL receiver of a standby.

@@ -73,6 +73,12 @@ fn resting(state: NodeState) -> NodeState {
     }
 }
 
+/// A new group whose first node hasn't told which database it is: another that joined now might follow a different one.
+fn being_created(group: &GroupRecord) -> Option<&NodeRecord> {
+    let first = group.nodes.values().find(|node| !node.doubted)?;
+    (group.system_id.is_none() && !group.in_doubt).then_some(first)
+}
+
 /// A node that another monitor knew keeps its number and its data.
 pub fn register_again(
     m: &Monitor,
@@ -87,6 +93,10 @@ pub fn register_again(
         return Effects::refuse(reason, "drop that node, or create this one anew");
     }
     let key = GroupKey { formation: ask.formation.clone(), group: ask.group };
+    if let Some(creating) = m.groups.get(&key).and_then(|g| being_created(&g.record)) {
+        let reason = format!("group {key} is being created by {}, whose database isn't there yet", creating.name);
+        return Effects::refuse(reason, "drop that node if the group is the one this node knows; it will ask again");
+    }
     let mut record = m.record.clone();
     // The formations this monitor made by itself know nothing yet; what the first node brings is what was asked for.
     let group_is_new = m.groups.get(&key).is_none_or(|g| g.record.nodes.is_empty());

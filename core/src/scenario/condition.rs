@@ -21,6 +21,8 @@ pub enum Condition {
     Event { text: String },
     /// Every node has reached its goal, one is primary (or single), the rest are secondary.
     Settled,
+    /// It is settled, and commits wait for a standby: one node may be lost with all it has.
+    Covered,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -54,31 +56,37 @@ struct Fields {
     pending: Option<String>,
     events: Option<String>,
     settled: Option<bool>,
+    covered: Option<bool>,
 }
 
 const FORMS: &str = "a condition is { node, state }, { node, goal }, { node, postgres }, { writable } with or without \
-                     except, { pending }, { events } or { settled = true }";
+                     except, { pending }, { events }, { settled = true } or { covered = true }";
 
 impl TryFrom<Fields> for Condition {
     type Error = &'static str;
 
     fn try_from(fields: Fields) -> Result<Condition, &'static str> {
-        let Fields { node, state, goal, postgres, writable, except, pending, events, settled } = fields;
+        let Fields { node, state, goal, postgres, writable, except, pending, events, settled, covered } = fields;
         let of_node = (node, state, goal, postgres);
-        match (of_node, writable, except, pending, events, settled) {
-            ((Some(node), Some(state), None, None), None, None, None, None, None) => {
+        match (of_node, writable, except, pending, events, (settled, covered)) {
+            ((Some(node), Some(state), None, None), None, None, None, None, (None, None)) => {
                 Ok(Condition::State { node, state })
             }
-            ((Some(node), None, Some(goal), None), None, None, None, None, None) => Ok(Condition::Goal { node, goal }),
-            ((Some(node), None, None, Some(postgres)), None, None, None, None, None) => {
+            ((Some(node), None, Some(goal), None), None, None, None, None, (None, None)) => {
+                Ok(Condition::Goal { node, goal })
+            }
+            ((Some(node), None, None, Some(postgres)), None, None, None, None, (None, None)) => {
                 Ok(Condition::Postgres { node, postgres })
             }
-            ((None, None, None, None), Some(writable), except, None, None, None) => {
+            ((None, None, None, None), Some(writable), except, None, None, (None, None)) => {
                 Ok(Condition::Writable { writable, except })
             }
-            ((None, None, None, None), None, None, Some(pending), None, None) => Ok(Condition::Pending { pending }),
-            ((None, None, None, None), None, None, None, Some(text), None) => Ok(Condition::Event { text }),
-            ((None, None, None, None), None, None, None, None, Some(true)) => Ok(Condition::Settled),
+            ((None, None, None, None), None, None, Some(pending), None, (None, None)) => {
+                Ok(Condition::Pending { pending })
+            }
+            ((None, None, None, None), None, None, None, Some(text), (None, None)) => Ok(Condition::Event { text }),
+            ((None, None, None, None), None, None, None, None, (Some(true), None)) => Ok(Condition::Settled),
+            ((None, None, None, None), None, None, None, None, (None, Some(true))) => Ok(Condition::Covered),
             _ => Err(FORMS),
         }
     }
@@ -95,6 +103,7 @@ impl From<Condition> for Fields {
             Condition::Pending { pending } => Fields { pending: Some(pending), ..none },
             Condition::Event { text } => Fields { events: Some(text), ..none },
             Condition::Settled => Fields { settled: Some(true), ..none },
+            Condition::Covered => Fields { covered: Some(true), ..none },
         }
     }
 }
@@ -106,7 +115,7 @@ impl Condition {
                 Some(node)
             }
             Condition::Writable { except, .. } => except.as_ref(),
-            Condition::Pending { .. } | Condition::Event { .. } | Condition::Settled => None,
+            Condition::Pending { .. } | Condition::Event { .. } | Condition::Settled | Condition::Covered => None,
         }
     }
 }

@@ -69,6 +69,11 @@ impl Hazard {
         self.slot() == Slot::Data
     }
 
+    /// A node comes back with nothing, not even its number.
+    pub fn makes_new_nodes(self) -> bool {
+        matches!(self, Hazard::LoseDisk | Hazard::DropAndReturn)
+    }
+
     /// Changes the course of a run so much that little else would be seen if it came often.
     pub fn is_rare(self) -> bool {
         use Hazard::*;
@@ -94,6 +99,18 @@ impl Hazard {
                 .or_else(|| self.of_machine(dice, scene))
                 .or_else(|| self.of_disk(dice, scene))
                 .unwrap_or_else(|| self.of_postgres(dice, scene)),
+        }
+    }
+
+    /// What makes a node as it was before any of this kind, for those that leave something behind.
+    pub fn usual(self, node: Selector) -> Option<Verb> {
+        let at_once = |node| Delay { node, by: Duration::ZERO };
+        match self {
+            Hazard::BreakConfig => Some(Verb::MendConfig(node)),
+            Hazard::ApplyDelay => Some(Verb::ApplyDelay(at_once(node))),
+            Hazard::SlowCheckpoint => Some(Verb::SlowCheckpoint(at_once(node))),
+            Hazard::SpeakVersion => Some(Verb::SpeakVersion(SpeakVersion { node, version: wire::VERSION })),
+            _ => None,
         }
     }
 

@@ -38,6 +38,10 @@ impl Swarm {
             // Who leaves the quorum holds nothing for the others.
             hazards.retain(|h| *h != Hazard::Quorum);
         }
+        if hazards.iter().any(|h| h.makes_new_nodes()) {
+            // Nobody can tell a new node that registers first with an empty monitor from the first of a new group.
+            hazards.retain(|h| *h != Hazard::ReplaceMonitor);
+        }
         let calm = dice.seconds(0.5, 40.0);
         Swarm { hazards, calm, lasts: dice.seconds(0.2, 15.0), most_at_once: *dice.pick(&[1, 1, 2, 3]) }
     }
@@ -80,7 +84,11 @@ fn node_options(dice: &mut Dice, i: usize, size: usize, swarm: &Swarm) -> NodeOp
         // Where data is taken away, each standby must be one that commits count on.
         replication_quorum: swarm.destroys() || i < 2 || !dice.chance(12),
         // Nor may a node that is alone for now lose what it has.
-        join: swarm.destroys() || i == 0 || i + 1 < size || !dice.chance(10),
+        join: swarm.hazards.contains(&Hazard::ReplaceMonitor)
+            || swarm.destroys()
+            || i == 0
+            || i + 1 < size
+            || !dice.chance(10),
     }
 }
 

@@ -55,6 +55,13 @@ pub struct EventRow {
     pub rule_section: Option<String>,
 }
 
+impl EventRow {
+    /// By every contract that may be in force after this event a commit waits for a standby.
+    pub fn waits_for_standbys(&self) -> bool {
+        !self.in_force.is_empty() && self.in_force.split("; ").all(|contract| contract != "none")
+    }
+}
+
 /// A row of `show settings`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingRow {

@@ -92,6 +92,10 @@ impl Watch {
         let resolve = |selector| cast.resolve(selector, &self.goals());
         match condition {
             Condition::Settled => answered && self.settled(),
+            Condition::Covered => {
+                let told = self.all_events().await.unwrap_or_default();
+                answered && self.settled() && told.last().is_some_and(EventRow::waits_for_standbys)
+            }
             Condition::State { node, state } => resolve(node).is_ok_and(|name| {
                 let row = self.row(&name);
                 answered && row.is_some_and(|r| [r.current_group_state, r.assigned_group_state] == [*state; 2])

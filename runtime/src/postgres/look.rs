@@ -2,6 +2,7 @@
 
 use super::LocalPostgres;
 use super::control::read_history;
+use super::processes::PidFile;
 use super::replication::replayed_timeline;
 use super::sql::SqlError;
 use super::stranded::Need;
@@ -124,6 +125,7 @@ fn read_row(row: &SimpleQueryRow, pgdata: &Path, replayed_tli: Option<Timeline>)
         receiver,
         stranded: None,
         senders: row.get("senders").unwrap_or_default().split(',').filter_map(read_sender).collect(),
+        stopping: PidFile::read(pgdata).is_some_and(|file| file.status == "stopping"),
     };
     Some(Facts { directory: Directory::Present(control), server: Server::Up(running) })
 }

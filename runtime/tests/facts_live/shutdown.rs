@@ -15,6 +15,8 @@ fn a_smart_stop_lets_sessions_go_on_committing() {
         until("new sessions are refused", async || a.try_ask("SELECT 1").await.is_err()).await;
         let refused = a.try_ask("SELECT 1").await.unwrap_err();
         assert_eq!(refused, "57P03 the database system is shutting down");
+        let pid_file = std::fs::read_to_string(a.pgdata.join("postmaster.pid")).unwrap();
+        assert_eq!(pid_file.lines().nth(7).map(str::trim), Some("stopping"), "so that its keeper can see it");
         session.run("INSERT INTO t VALUES (1)").await;
         assert!(a.is_running());
         drop(session);

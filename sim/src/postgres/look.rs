@@ -113,5 +113,6 @@ fn running(dir: &DataDir, s: &ServerState, now: Moment) -> Running {
         receiver,
         stranded: s.refusal.as_ref().filter(|_| s.in_recovery).and_then(|refusal| refusal.stranded),
         senders: s.senders.values().filter_map(member).collect(),
+        stopping: s.smart_stop,
     }
 }

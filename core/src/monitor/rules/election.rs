@@ -133,7 +133,9 @@ pub fn return_of_the_old(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref().filter(|t| t.candidate.is_none())?;
     let old = v.record.nodes.get(&transfer.old)?;
     let late = v.transfer_lasts(v.settings.drain_timeout);
-    if (v.election_could_succeed(old.id) && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) {
+    // It was begun without proof, because the policy of the group is to go on without.
+    let waived = transfer.waiver == Some(Waiver::Policy) && !late;
+    if waived || (v.election_could_succeed(old.id) && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) {
         return None;
     }
     Some((give_back(v, old), format!("{} is back before an election could be won: it keeps the role", old.name)))

@@ -51,6 +51,7 @@ fn up(in_recovery: bool, receiver: Option<Receiver>, senders: Vec<Sender>) -> Se
         receiver,
         stranded: None,
         senders,
+        stopping: false,
     })
 }
 

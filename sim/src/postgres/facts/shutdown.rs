@@ -19,6 +19,7 @@ fn a_smart_stop_lets_sessions_go_on_committing() {
         let lab = Lab::pair().await;
         let client = lab.client("a").await;
         lab.a.begin_smart_stop();
+        assert!(lab.a.facts().running().unwrap().stopping);
         assert_eq!(lab.try_client("a").await.err().as_deref(), Some("the database system is shutting down"));
         assert!(client.commits(1).await);
         lab.fate.sleep(LONG).await;
