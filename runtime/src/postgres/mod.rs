@@ -180,7 +180,7 @@ impl Postgres for LocalPostgres {
     }
 
     async fn follow(&self, me: NodeId, upstream: Option<&Upstream>) -> Result<(), PgError> {
-        self.follow_upstream(me, upstream)
+        self.follow_upstream(me, upstream).await
     }
 
     async fn seal(&self) -> Result<Position, PgError> {

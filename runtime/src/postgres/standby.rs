@@ -20,13 +20,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) const SUSPICION: Duration = Duration::from_secs(1);
 
 impl LocalPostgres {
-    pub(super) fn follow_upstream(&self, me: NodeId, upstream: Option<&Upstream>) -> Result<(), PgError> {
+    pub(super) async fn follow_upstream(&self, me: NodeId, upstream: Option<&Upstream>) -> Result<(), PgError> {
         conf::write_upstream(&self.config, me, upstream)?;
         files::remove(&self.seal_conf())?;
         *self.following.lock().unwrap_or_else(PoisonError::into_inner) = upstream.cloned();
         // Also when nothing has changed: who wrote it may have died before the signal.
         if let Some(postmaster) = self.processes.postmaster(&self.config) {
             postmaster.signal(Signal::SIGHUP);
+            if upstream.is_some() {
+                // Else it would go on with its old upstream, and nobody would signal again once the file is mended.
+                self.complain_about_configuration("follow").await?;
+            }
         }
         Ok(())
     }

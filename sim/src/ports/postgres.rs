@@ -126,7 +126,10 @@ impl Postgres for SimPostgres {
         });
         self.with_dir(|dir| dir.conninfo = conninfo)?;
         self.host.reload_conninfo();
-        Ok(())
+        match upstream.is_some() && self.host.pg().server.is_some() && self.host.config_is_broken() {
+            true => Err(retry("the configuration contains errors")),
+            false => Ok(()),
+        }
     }
 
     async fn seal(&self) -> Result<Position, PgError> {

@@ -1,4 +1,5 @@
-//! Settings of a running server change some time after they were written. When any line of them is wrong, none does.
+//! Settings of a running server change some time after they were written. When any line of them is wrong at the moment of
+//! the signal, none does, and none will before the next signal.
 
 use super::host::{PgHost, until_either};
 use super::sync::SyncNames;
@@ -9,23 +10,26 @@ use std::sync::Arc;
 impl PgHost {
     /// Backends see new names when they next look: until then some commits wait as before.
     pub fn reload_names(self: &Arc<Self>) {
-        if let Some(server) = self.pg().server.as_mut() {
-            server.names_asked += 1;
-        } else {
+        let broken = self.config_is_broken();
+        let asked = match self.pg().server.as_mut() {
+            None => return,
+            Some(server) => {
+                server.names_asked += 1;
+                server.names_asked
+            }
+        };
+        if broken {
             return;
         }
         let host = self.clone();
         self.spawn(async move {
             host.fate.sleep(host.fate.draw_ms(1..50)).await;
-            if host.config_is_broken() {
-                return;
-            }
             if let Some((dir, server)) = host.pg().running() {
                 // What can't be read is said in the log, and all stays as it is.
                 if let Ok(names) = SyncNames::read(&dir.names) {
                     server.use_names(names);
                 }
-                server.names_done += 1;
+                server.names_done = server.names_done.max(asked).min(server.names_asked);
             }
             host.note_names();
             host.bells.acks.ring();
@@ -35,15 +39,12 @@ impl PgHost {
 
     /// The receiver goes on with its old upstream until the startup process has noticed.
     pub fn reload_conninfo(self: &Arc<Self>) {
-        if self.pg().server.is_none() {
+        if self.pg().server.is_none() || self.config_is_broken() {
             return;
         }
         let host = self.clone();
         self.spawn(async move {
             host.fate.sleep(host.fate.draw_ms(0..300)).await;
-            if host.config_is_broken() {
-                return;
-            }
             if let Some((dir, server)) = host.pg().running()
                 && server.conninfo != dir.conninfo
             {
