@@ -59,8 +59,9 @@ impl<'a> Frozen<'a> {
             Kind::Fault { fault: Fault::Pause, nodes } => {
                 self.woke.extend(nodes.iter().map(|node| (node.as_str(), None)));
             }
+            // Not every mend of a frozen machine wakes it; the last does.
             Kind::Fault { fault: Fault::Mend, nodes } => nodes.iter().for_each(|node| {
-                if let Some(woke @ None) = self.woke.get_mut(node.as_str()) {
+                if let Some(woke) = self.woke.get_mut(node.as_str()) {
                     *woke = Some(at);
                 }
             }),

@@ -4,11 +4,16 @@
 use super::trace::{Fault, Kind};
 use std::collections::BTreeSet;
 
+/// The step by which somebody restarts a server; the node follows.
+const RESTART: &str = "restart by hand the server of ";
+
 #[derive(Debug, Default)]
 pub struct Rogues<'a> {
     nodes: BTreeSet<&'a str>,
     /// Told to be open: a hand that starts one of these does no more than its keeper would.
     told: BTreeSet<&'a str>,
+    /// Is about to close and open again by the same hand.
+    restarted: BTreeSet<String>,
 }
 
 impl<'a> Rogues<'a> {
@@ -24,8 +29,13 @@ impl<'a> Rogues<'a> {
             Kind::Node { node, .. } => {
                 self.told.remove(node.as_str());
             }
+            Kind::Step { text } => {
+                self.restarted.extend(text.strip_prefix(RESTART).map(str::to_string));
+            }
             Kind::Closed { node } => {
-                self.nodes.remove(node.as_str());
+                if !self.restarted.remove(node) {
+                    self.nodes.remove(node.as_str());
+                }
             }
             _ => {}
         }
@@ -52,6 +62,8 @@ mod tests {
         let hand = || fault(Fault::Rogue, &["b"]);
         assert!(rogue(&[node("b", Secondary, Secondary, 1), hand(), opened("b", 2)]));
         assert!(!rogue(&[hand(), opened("b", 2), closed("b")]));
+        let again = || Kind::Step { text: format!("{RESTART}b") };
+        assert!(rogue(&[hand(), opened("b", 2), again(), closed("b"), opened("b", 2)]));
         assert!(!rogue(&[hand(), node("b", StopReplication, WaitPrimary, 2)]));
         assert!(!rogue(&[node("b", Primary, Primary, 1), hand()]));
     }

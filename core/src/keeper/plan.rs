@@ -580,6 +580,20 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_waits_for_its_last_session_is_not_waited_for() {
+        let stopping = |mut facts: Facts| {
+            let Server::Up(running) = &mut facts.server else { unreachable!() };
+            running.stopping = true;
+            facts
+        };
+        let memory = Memory { applied: Some(ContractId(4)), ..Memory::default() };
+        let primary = told(record(NodeState::Primary, Some(any(4))), NodeState::Primary, Some(any(4)));
+        assert_eq!(names(&plan(&primary, &stopping(open(Some(NodeId(2)))), &memory)), ["stop"]);
+        let standby = told(record(NodeState::Secondary, None), NodeState::Secondary, None);
+        assert_eq!(names(&plan(&standby, &stopping(super::testing::standby()), &memory)), ["stop"]);
+    }
+
+    #[test]
     fn a_directory_under_a_mark_is_cloned_never_started() {
         for rebuild in [Rebuild::Rewind, Rebuild::Clone] {
             let marked = KeeperRecord { rebuild: Some(rebuild), ..record(NodeState::Demoted, None) };
