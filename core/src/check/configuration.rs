@@ -43,7 +43,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                     return Err(format!("{node} keeps no slot for node {missing}"));
                 }
             }
-            NodeState::Secondary if follows != primary => {
+            // Without a primary nothing has settled, and whom they follow is of the past.
+            NodeState::Secondary if primary.is_some() && follows != primary => {
                 let shown = |name: Option<&str>| name.unwrap_or("nobody").to_string();
                 return Err(format!("{node} follows {}, primary is {}", shown(follows), shown(primary)));
             }

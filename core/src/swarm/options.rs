@@ -38,20 +38,39 @@ impl Swarm {
             hazards = possible.filter(|h| dice.chance(if h.is_rare() { on / 3 } else { on })).copied().collect();
         }
         let possible: Vec<Plot> = Plot::ALL.into_iter().filter(|p| p.needs() <= nodes).collect();
-        let count = *dice.pick(&[0, 1, 2, 2, 4]);
+        let count = *dice.pick(&[0, 0, 1, 2, 3, 4]);
         let plots = dice.some(&possible, count);
         let mut swarm = Swarm { hazards, plots, calm: Duration::ZERO, lasts: Duration::ZERO, most_at_once: 1 };
-        if swarm.destroys() {
-            // Who leaves the quorum holds nothing for the others.
-            swarm.hazards.retain(|h| *h != Hazard::Quorum);
-        }
+        swarm.keep_survivable();
         let calm = dice.seconds(0.5, 40.0);
         Swarm { calm, lasts: dice.seconds(0.2, 15.0), most_at_once: *dice.pick(&[1, 1, 2, 3]), ..swarm }
+    }
+
+    /// Leaves out what no group survives together.
+    fn keep_survivable(&mut self) {
+        if self.destroys() {
+            // Who leaves the quorum holds nothing for the others.
+            self.hazards.retain(|h| *h != Hazard::Quorum);
+        }
+        if self.plots.contains(&Plot::NodeLeaves) || self.hazards.contains(&Hazard::DropAndReturn) {
+            // A group that has shrunk to one node has nobody else who holds its data.
+            self.hazards.retain(|h| !matches!(h, Hazard::LoseDisk | Hazard::LoseDirectory));
+            self.plots.retain(|p| *p != Plot::CopyIsCutShort);
+        }
+        if !self.plots.is_empty() {
+            // A monitor that forgets the last moves of the role can't prove what it has not been told again.
+            self.hazards.retain(|h| !matches!(h, Hazard::RestoreMonitor | Hazard::ReplaceMonitor));
+        }
     }
 
     /// Something here takes data away for good.
     pub fn destroys(&self) -> bool {
         self.hazards.iter().any(|h| h.destroys()) || self.plots.iter().any(|p| p.destroys())
+    }
+
+    /// The monitor's disk is full at times.
+    pub fn fills_monitor(&self) -> bool {
+        self.hazards.contains(&Hazard::FillMonitor) || self.plots.contains(&Plot::ForgetfulMonitor)
     }
 
     /// Something here may leave a node in maintenance.
@@ -148,7 +167,7 @@ pub fn fault_points(dice: &mut Dice) -> BTreeMap<FaultPoint, f64> {
     if dice.chance(50) {
         let count = 1 + dice.below(2) as usize;
         let live = dice.some(&all, count);
-        return live.into_iter().map(|point| (point, *dice.pick(&[0.05, 0.2, 0.4]))).collect();
+        return live.into_iter().map(|point| (point, *dice.pick(&[0.05, 0.1, 0.2]))).collect();
     }
     let live: Vec<FaultPoint> = all.into_iter().filter(|_| dice.chance(25)).collect();
     live.into_iter().map(|point| (point, *dice.pick(&[0.001, 0.005, 0.02, 0.1]))).collect()

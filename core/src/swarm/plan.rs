@@ -8,7 +8,7 @@ use super::plot::{Cast, Plot};
 use crate::model::Durability;
 use crate::scenario::format::Invariants;
 use crate::scenario::verb::{Maintenance, Nothing};
-use crate::scenario::{Condition, Finally, Scenario, Selector, Step, Verb, World};
+use crate::scenario::{Condition, FaultPoint, Finally, Scenario, Selector, Step, Verb, World};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -28,7 +28,11 @@ pub fn plan(seed: u64, length: Duration) -> Scenario {
     let size = options::group_size(dice);
     let swarm = Swarm::draw(dice, size);
     let mut cluster = options::cluster(dice, size, &swarm);
-    let fault_points = options::fault_points(dice);
+    let mut fault_points = options::fault_points(dice);
+    if swarm.fills_monitor() {
+        // It doesn't start on a full disk, and whoever starts it after a death does so once.
+        fault_points.remove(&FaultPoint::DeathAfterCommit);
+    }
     let (monitor, keeper) = options::timings(&mut Dice::new(seed, 1));
     let workload = options::workload(&mut Dice::new(seed, 2));
     let late: Vec<String> = cluster.node.iter().filter(|(_, o)| !o.join).map(|(name, _)| name.clone()).collect();
@@ -147,6 +151,10 @@ impl<'a> Times<'a> {
     }
 
     fn is_taken(&self, slot: Slot, begins: Duration) -> bool {
+        // At the end others go away for good, and by then all data must be there twice again.
+        if slot == Slot::Data && begins + LASTS_MOST * 3 > self.length {
+            return true;
+        }
         slot != Slot::Free && self.taken.get(&slot).is_some_and(|until| *until >= begins)
     }
 

@@ -105,13 +105,13 @@ impl Stage<'_, '_> {
     /// Gives the old primary when it must be started again.
     fn move_the_role(&mut self) -> Option<Selector> {
         let (refused, may_be_refused) = (None, true);
-        match self.dice.below(5) {
-            0 => self.act(Verb::Switchover(Ask { refused, may_be_refused })),
-            1 => {
+        match self.dice.below(8) {
+            0..2 => self.act(Verb::Switchover(Ask { refused, may_be_refused })),
+            2..4 => {
                 let node = self.standby();
                 self.act(Verb::Promote(Promote { node, allow_data_loss: false, refused, may_be_refused }));
             }
-            2 => return Some(self.hit(Verb::StopService(Selector::Primary))),
+            4 => return Some(self.hit(Verb::StopService(Selector::Primary))),
             _ => return Some(self.fell(Selector::Primary)),
         }
         None
@@ -269,7 +269,7 @@ impl Stage<'_, '_> {
         }
         let nodes = self.dice.some(self.cast.nodes, self.cast.nodes.len());
         let mut back = Vec::new();
-        let way: fn(Selector) -> Verb = *self.dice.pick(&[Verb::KillNode, Verb::PowerOff, Verb::StopService]);
+        let way: fn(Selector) -> Verb = *self.dice.pick(&[Verb::KillNode, Verb::PowerOff]);
         for name in nodes {
             self.act(way(Selector::Name(name.clone())));
             back.push(Verb::StartService(Selector::Name(name)));
@@ -303,29 +303,20 @@ impl Stage<'_, '_> {
     }
 
     pub fn forgetful_monitor(&mut self) {
-        let restored = self.dice.chance(30);
-        let full = !restored && self.dice.chance(40);
         let disk = OnDisk { node: None, whose: Whose::Monitor };
-        if restored {
-            self.act(Verb::SaveMonitor(Nothing {}));
-            self.wait(0.05, 3.0);
-        }
+        let full = self.dice.chance(40);
         if full {
             let make: fn(OnDisk) -> Verb = *self.dice.pick(&[Verb::FillDisk, Verb::StallDisk]);
             self.act(make(disk.clone()));
         }
         let old = self.move_the_role();
         self.wait(0.01, 8.0);
-        if restored {
-            self.act(Verb::RestoreMonitor(Nothing {}));
-        } else {
-            self.act(Verb::PowerOff(monitor()));
-            self.wait(0.05, 8.0);
-            if full {
-                self.act(Verb::FreeDisk(disk));
-            }
-            self.act(Verb::StartMonitor(Nothing {}));
+        self.act(Verb::PowerOff(monitor()));
+        self.wait(0.05, 8.0);
+        if full {
+            self.act(Verb::FreeDisk(disk));
         }
+        self.act(Verb::StartMonitor(Nothing {}));
         self.mend(old.map(Verb::StartService).into_iter().collect(), 10.0);
     }
 
@@ -363,11 +354,7 @@ impl Stage<'_, '_> {
         }
         let hit = self.hit(Verb::StopBackend(Selector::Primary));
         self.wait(0.05, 2.0);
-        if self.dice.chance(50) {
-            self.act(Verb::Switchover(Ask { refused, may_be_refused }));
-        } else {
-            self.for_a_while(Verb::StopService(hit.clone()), Verb::StartService, 10.0);
-        }
+        self.act(Verb::Switchover(Ask { refused, may_be_refused }));
         self.wait(0.5, 10.0);
         self.act(Verb::ContinueBackend(hit));
     }
@@ -417,7 +404,7 @@ impl Stage<'_, '_> {
         self.act(Verb::StartMonitor(Nothing {}));
         for node in self.dice.some(nodes, nodes.len()) {
             self.wait(0.1, 12.0);
-            let end: fn(Selector) -> Verb = *self.dice.pick(&[Verb::KillKeeper, Verb::StopService, Verb::KillNode]);
+            let end: fn(Selector) -> Verb = *self.dice.pick(&[Verb::KillKeeper, Verb::KillNode]);
             self.act(end(Selector::Name(node.clone())));
             self.wait(0.05, 2.0);
             self.act(speak(&node, wire::VERSION));
