@@ -176,6 +176,10 @@ impl Shrink {
         if self.other_seeds != Options::default().other_seeds {
             line += &format!(" --other-seeds {}", self.other_seeds);
         }
+        #[cfg(feature = "mutants")]
+        if let Some(mutant) = self.mutant {
+            line += &format!(" --mutant {}", mutant.name());
+        }
         line
     }
 }

@@ -16,6 +16,8 @@ use pgbaton_core::scenario::Scenario;
 pub enum Way {
     /// What the story expects beside the failure.
     Expectations,
+    /// Without the points in the code where something goes wrong by chance.
+    FaultPoints,
     /// The story ends sooner.
     Cut,
     /// Incidents of a drawn story, as many at once as the story has divided by this.
@@ -34,9 +36,10 @@ pub enum Way {
 }
 
 /// In this order, over and over: what makes runs quick comes first.
-pub const WAYS: [Way; 20] = [
+pub const WAYS: [Way; 21] = [
     Way::Expectations,
     Way::Steps(1),
+    Way::FaultPoints,
     Way::Cut,
     Way::Units(2),
     Way::Units(4),
@@ -60,6 +63,8 @@ pub const WAYS: [Way; 20] = [
 impl Way {
     pub fn candidates(self, scenario: &Scenario) -> Vec<Scenario> {
         match self {
+            Way::FaultPoints if scenario.fault_points.is_empty() => Vec::new(),
+            Way::FaultPoints => vec![with(scenario, |s| s.fault_points.clear())],
             Way::Cut => units::cuts(scenario),
             Way::Units(parts) => units::candidates(scenario, parts),
             Way::Expectations => expectations::candidates(scenario),
