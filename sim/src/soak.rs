@@ -61,6 +61,12 @@ impl Tally {
         }
     }
 
+    /// Marks that no run has come to, of those that a search must see or of the others.
+    pub fn unseen(&self, must: bool) -> Vec<&'static str> {
+        let never = marks::MARKS.iter().filter(|m| m.must == must && !self.marks.contains_key(m.name));
+        never.map(|m| m.name).collect()
+    }
+
     fn price(&mut self, seed: u64, price: Price) {
         let prices = self.prices.entry(price.what.clone()).or_default();
         prices.out.push(price.out);

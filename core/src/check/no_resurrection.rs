@@ -1,6 +1,8 @@
 //! S5: a branch of the log that the group has left behind is never opened again, and nothing grows out of it. A
-//! branch is left once a write was acknowledged on another; a promotion that died before that binds nobody.
+//! branch is left once a write was acknowledged on another; a promotion that died before that binds nobody. What a hand
+//! has opened is not the group's, until the group wants it open.
 
+use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
 use crate::model::Timeline;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +18,9 @@ struct Tree<'a> {
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut tree = Tree::default();
+    let mut rogues = Rogues::default();
     for event in &trace.events {
+        rogues.follow(&event.kind);
         let (node, from) = match &event.kind {
             Kind::Opened { node, tli } => {
                 tree.parents.entry(*tli).or_default();
@@ -31,13 +35,13 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 }
                 (node, *parent)
             }
-            Kind::Acked { node, warning: false, .. } => {
+            Kind::Acked { node, warning: false, .. } if !rogues.has(node) => {
                 tree.uses(node);
                 continue;
             }
             _ => continue,
         };
-        if tree.left.contains(&from) {
+        if tree.left.contains(&from) && !rogues.has(node) {
             let at = event.at.seconds();
             return Err(format!("{node} opens at {at:.3} s from timeline {from}, which the group has left behind"));
         }
@@ -70,6 +74,9 @@ mod tests {
         let old = then(vec![used(), (3, opened("a", 1))]);
         assert!(old.unwrap_err().contains("timeline 1, which the group has left behind"));
         assert!(then(vec![used(), (3, branched("a", 3, 1, 90))]).is_err());
+        let by_hand = || (3, fault(super::super::trace::Fault::Rogue, &["a"]));
+        assert_eq!(then(vec![used(), by_hand(), (4, branched("a", 3, 1, 90))]), Ok(()));
+        assert!(then(vec![used(), by_hand(), (4, closed("a")), (5, opened("a", 1))]).is_err());
     }
 
     #[test]

@@ -104,10 +104,14 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         Edit::Restore => record.degraded = None,
         Edit::Begin(transfer) => {
             record.transfer = Some(transfer.clone());
-            record.reopening = None;
+            // What was given its time in vain is not waited for again.
+            record.reopening = record.reopening.filter(|id| *id == transfer.old && view.has_not_reopened(*id));
         }
         Edit::Install(terms) => install(record, terms, view),
-        Edit::EndTransfer => record.transfer = None,
+        Edit::EndTransfer => {
+            record.transfer = None;
+            record.reopening = None;
+        }
         Edit::Reopen(id) => record.reopening = Some(*id),
         Edit::Drained(_)
         | Edit::Abandon
@@ -181,12 +185,29 @@ fn contract(record: &mut GroupRecord, terms: &Terms) -> Contract {
 fn install(record: &mut GroupRecord, terms: &Terms, view: &View) {
     let contract = contract(record, terms);
     let alone = contract.is_none() && view.durability() != Durability::Async;
-    record.in_force = InForce::only(contract);
     let candidate = record.transfer.as_ref().and_then(|t| t.candidate);
     let from = candidate.and_then(|c| record.nodes[&c].seal).map(|s| s.position);
+    record.in_force = founding(record, contract, from);
     record.degraded = alone.then_some(Degraded { epoch: record.epoch, from });
     let known = record.history.as_ref().map_or(0, |h| h.tli.0);
     record.last_timeline = record.last_timeline.max(known) + 1;
+}
+
+/// What may be in force under a new primary, which holds all there is up to `end`. As long as fewer of the contract's
+/// members do than must acknowledge, those that it leaves over prove nothing about what came before: whoever had to be
+/// asked then must still be asked, until the primary has confirmed that its members have come that far.
+fn founding(record: &GroupRecord, contract: Contract, end: Option<Position>) -> InForce {
+    let seal = |id: NodeId| record.nodes.get(&id).and_then(|n| n.seal).filter(|s| s.epoch == record.epoch);
+    let reaches = |held: Position| end.is_some_and(|end| held.tli == end.tli && held.lsn >= end.lsn);
+    let holds_all = |id: &&NodeId| seal(**id).is_some_and(|s| reaches(s.position));
+    if contract.members.iter().filter(holds_all).count() >= contract.k as usize {
+        return InForce::only(contract);
+    }
+    // One that asked for no standby was answered for: nobody would be elected without it.
+    let mut in_force = InForce::default();
+    record.in_force.iter().filter(|c| !c.is_none()).for_each(|c| in_force.add(c.clone()));
+    in_force.add(contract);
+    in_force
 }
 
 /// Until it confirms a contract it may acknowledge alone.

@@ -197,11 +197,12 @@ impl Group {
     }
 
     fn settle(&mut self, now: Moment, record: &GroupRecord) {
+        let same_epoch = self.record.epoch == record.epoch;
         self.stopwatch = match (&self.record.transfer, &record.transfer, self.stopwatch) {
             (_, None, _) => None,
             (None, Some(transfer), _) => Some(self.start_stopwatch(now, transfer)),
             (Some(before), Some(transfer), running) => running.map(|s| Stopwatch {
-                since: if before.candidate == transfer.candidate { s.since } else { now },
+                since: if same_epoch && before.candidate == transfer.candidate { s.since } else { now },
                 drained: s.drained.or(transfer.drained.map(|_| now)),
                 sealed: s.sealed.or(transfer
                     .candidate
@@ -211,7 +212,8 @@ impl Group {
                 ..s
             }),
         };
-        self.reopening_since = record.reopening.map(|_| self.reopening_since.unwrap_or(now));
+        let since = self.reopening_since.filter(|_| same_epoch).unwrap_or(now);
+        self.reopening_since = record.reopening.map(|_| since);
         self.record = record.clone();
         self.pulses.retain(|id, _| record.nodes.contains_key(id));
         for node in record.nodes.values() {

@@ -80,7 +80,9 @@ impl<'a> View<'a> {
     pub fn followable_primary(&self) -> Option<&'a NodeRecord> {
         use NodeState::*;
         let primary = self.record.primary()?;
-        let closed = primary.goal().is_writable() && primary.reported == DemoteTimeout && self.is_heard(primary.id);
+        // One that was draining when the role was given back to it says so until it is open.
+        let said = matches!(primary.reported, DemoteTimeout | Draining);
+        let closed = primary.goal().is_writable() && said && self.is_heard(primary.id);
         let runs = closed && self.running(primary.id).is_some();
         self.open_primary(&[WaitPrimary, Primary]).or(runs.then_some(primary))
     }
@@ -213,6 +215,14 @@ impl<'a> View<'a> {
         silent && !self.record.standbys().any(speaks)
     }
 
+    /// It was told to open again, and has had its time.
+    pub fn has_not_reopened(&self, primary: NodeId) -> bool {
+        let told = |r: &GroupRecord| (r.epoch, r.reopening);
+        let unchanged = told(self.stored) == told(self.record);
+        let late = |since| self.now.since(since) >= self.settings.drain_timeout;
+        unchanged && self.record.reopening == Some(primary) && self.reopening_since.is_some_and(late)
+    }
+
     /// The primary holds no open server any more, and why; only what can be relied on counts.
     pub fn primary_lost(&self, primary: &NodeRecord) -> Option<&'static str> {
         if self.is_heard(primary.id)
@@ -222,9 +232,8 @@ impl<'a> View<'a> {
             return Some("its data directory is gone or another's");
         }
         let reopens = self.record.reopening == Some(primary.id) && !self.is_mute(primary.id);
-        let in_time = self.reopening_since.is_none_or(|s| self.now.since(s) < self.settings.drain_timeout);
         match self.life(primary.id) {
-            Life::Ill(_) | Life::Alive if reopens && in_time => None,
+            Life::Ill(_) | Life::Alive if reopens && !self.has_not_reopened(primary.id) => None,
             Life::Lost(why) => {
                 // Asymmetric cuts: what its standby still receives proves that it lives.
                 let seen = !mutant!(SilenceIsDeath) && self.record.standbys().any(|s| self.receives(s.id));

@@ -6,7 +6,7 @@ use crate::model::*;
 use crate::monitor::state::{Effects, Input, Monitor, MonitorRecord};
 use crate::monitor::{Group, rows};
 use crate::mutant;
-use crate::ports::{CallId, Change, Clock, Door, DoorEvent, Probe, Store, StoreError};
+use crate::ports::{CallId, Change, Clock, Door, DoorEvent, Probe, Snapshot, Store, StoreError};
 use crate::wire::{self, Answer, EventRow, Request};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -32,7 +32,16 @@ pub async fn run_monitor<C: Clock, D: Door, S: Store>(
     store: S,
     settings: MonitorSettings,
 ) -> MonitorExit {
-    let mut shell = match Shell::load(clock, door, store, settings).await {
+    let snapshot = loop {
+        match store.load().await {
+            Ok(snapshot) => break snapshot,
+            // A full disk at the start is what it is later: it may be freed.
+            Err(StoreError::Io(why)) => tracing::warn!("the monitor's store can't be opened: {why}"),
+            Err(error) => return error.into(),
+        }
+        clock.sleep_until(clock.now() + STORE_RETRY_PAUSE).await;
+    };
+    let mut shell = match Shell::load(clock, door, store, settings, snapshot).await {
         Ok(shell) => shell,
         Err(error) => return error.into(),
     };
@@ -81,8 +90,13 @@ struct Shell<C, D, S> {
 }
 
 impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
-    async fn load(clock: C, door: D, store: S, settings: MonitorSettings) -> Result<Self, StoreError> {
-        let snapshot = store.load().await?;
+    async fn load(
+        clock: C,
+        door: D,
+        store: S,
+        settings: MonitorSettings,
+        snapshot: Snapshot,
+    ) -> Result<Self, StoreError> {
         let damaged = |key: &str, e: wire::WireError| StoreError::Damaged(format!("record {key}: {e}"));
         let (mut record, mut groups, mut events) = (None, BTreeMap::new(), VecDeque::new());
         let now = clock.now();

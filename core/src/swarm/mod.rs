@@ -4,13 +4,15 @@
 //! - `dice`     chance that follows a seed
 //! - `options`  what a run is made of
 //! - `hazard`   kinds of things that go wrong, and what each does
+//! - `plot`     things that go wrong together
 //! - `plan`     when they go wrong, and for how long
-//! - `show`     a plan in a few lines
 
 pub mod dice;
 pub mod hazard;
 pub mod options;
 pub mod plan;
+pub mod plot;
 
 pub use hazard::Hazard;
 pub use plan::{LENGTH, plan};
+pub use plot::Plot;

@@ -3,6 +3,7 @@
 
 use super::dice::Dice;
 use super::hazard::Hazard;
+use super::plot::Plot;
 use crate::model::{Durability, FormationSettings, KeeperSettings, MonitorSettings};
 use crate::scenario::format::WorkloadKind;
 use crate::scenario::{
@@ -15,6 +16,8 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Swarm {
     pub hazards: Vec<Hazard>,
+    /// Situations that come about, beside what goes wrong by itself; most runs have some.
+    pub plots: Vec<Plot>,
     /// The shortest time in which nothing begins, so that the group gets somewhere.
     pub calm: Duration,
     /// The shortest time for which something that lasts goes on.
@@ -34,21 +37,49 @@ impl Swarm {
             let possible = Hazard::ALL.iter().filter(|h| h.needs() <= nodes);
             hazards = possible.filter(|h| dice.chance(if h.is_rare() { on / 3 } else { on })).copied().collect();
         }
-        if hazards.iter().any(|h| h.destroys()) {
-            // Who leaves the quorum holds nothing for the others.
-            hazards.retain(|h| *h != Hazard::Quorum);
-        }
-        if hazards.iter().any(|h| h.makes_new_nodes()) {
-            // Nobody can tell a new node that registers first with an empty monitor from the first of a new group.
-            hazards.retain(|h| *h != Hazard::ReplaceMonitor);
-        }
+        let possible: Vec<Plot> = Plot::ALL.into_iter().filter(|p| p.needs() <= nodes).collect();
+        let count = *dice.pick(&[0, 0, 1, 2, 3, 4]);
+        let plots = dice.some(&possible, count);
+        let mut swarm = Swarm { hazards, plots, calm: Duration::ZERO, lasts: Duration::ZERO, most_at_once: 1 };
+        swarm.keep_survivable();
         let calm = dice.seconds(0.5, 40.0);
-        Swarm { hazards, calm, lasts: dice.seconds(0.2, 15.0), most_at_once: *dice.pick(&[1, 1, 2, 3]) }
+        Swarm { calm, lasts: dice.seconds(0.2, 15.0), most_at_once: *dice.pick(&[1, 1, 2, 3]), ..swarm }
+    }
+
+    /// Leaves out what no group survives together.
+    fn keep_survivable(&mut self) {
+        if self.destroys() {
+            // Who leaves the quorum holds nothing for the others.
+            self.hazards.retain(|h| *h != Hazard::Quorum);
+        }
+        if self.plots.contains(&Plot::NodeLeaves) || self.hazards.contains(&Hazard::DropAndReturn) {
+            // A group that has shrunk to one node has nobody else who holds its data.
+            self.hazards.retain(|h| !matches!(h, Hazard::LoseDisk | Hazard::LoseDirectory));
+            self.plots.retain(|p| *p != Plot::CopyIsCutShort);
+        }
+        if self.hazards.iter().any(|h| h.makes_new_nodes()) {
+            // Nobody can tell a new node that registers first with an empty monitor from the first of a new group.
+            self.hazards.retain(|h| *h != Hazard::ReplaceMonitor);
+        }
+        if !self.plots.is_empty() {
+            // A monitor that forgets the last moves of the role can't prove what it has not been told again.
+            self.hazards.retain(|h| !matches!(h, Hazard::RestoreMonitor | Hazard::ReplaceMonitor));
+        }
     }
 
     /// Something here takes data away for good.
     pub fn destroys(&self) -> bool {
-        self.hazards.iter().any(|h| h.destroys())
+        self.hazards.iter().any(|h| h.destroys()) || self.plots.iter().any(|p| p.destroys())
+    }
+
+    /// The monitor's disk is full at times.
+    pub fn fills_monitor(&self) -> bool {
+        self.hazards.contains(&Hazard::FillMonitor) || self.plots.contains(&Plot::ForgetfulMonitor)
+    }
+
+    /// Something here may leave a node in maintenance.
+    pub fn maintains(&self) -> bool {
+        self.hazards.contains(&Hazard::Maintenance) || self.plots.iter().any(|p| p.maintains())
     }
 }
 
@@ -67,7 +98,7 @@ pub fn cluster(dice: &mut Dice, size: usize, swarm: &Swarm) -> Cluster {
     }
     Cluster {
         primary: nodes[0].clone(),
-        formation: "default".into(),
+        formation: formation_name(dice),
         settings: formation(dice, size),
         node,
         postgres: dice.chance(60).then(|| postgres(dice)),
@@ -92,13 +123,18 @@ fn node_options(dice: &mut Dice, i: usize, size: usize, swarm: &Swarm) -> NodeOp
     }
 }
 
+/// A monitor has a formation from its birth on; this one may stand beside that.
+fn formation_name(dice: &mut Dice) -> String {
+    if dice.chance(15) { "blue".into() } else { "default".into() }
+}
+
 fn formation(dice: &mut Dice, size: usize) -> FormationSettings {
     let number = if size > 2 { dice.below(size as u64 - 1) as u32 } else { 0 };
     let durability = *dice.weighted(&[
-        (40, None),
+        (35, None),
         (20, Some(Durability::Strict)),
         (25, Some(Durability::Degrade)),
-        (15, Some(Durability::Async)),
+        (20, Some(Durability::Async)),
     ]);
     FormationSettings { number_sync_standbys: number, durability, ..FormationSettings::default() }
 }
@@ -130,12 +166,18 @@ fn clocks(dice: &mut Dice, nodes: &[String]) -> BTreeMap<String, ClockOptions> {
     clocks
 }
 
-/// Two levels: which points are live, then how often each strikes.
+/// Which points are live, and how often each strikes: many at times, or few of them often.
 pub fn fault_points(dice: &mut Dice) -> BTreeMap<FaultPoint, f64> {
-    if !dice.chance(30) {
+    if !dice.chance(35) {
         return BTreeMap::new();
     }
-    let live: Vec<FaultPoint> = FaultPoint::ALL.into_iter().filter(|_| dice.chance(25)).collect();
+    let all = FaultPoint::ALL;
+    if dice.chance(50) {
+        let count = 1 + dice.below(2) as usize;
+        let live = dice.some(&all, count);
+        return live.into_iter().map(|point| (point, *dice.pick(&[0.05, 0.1, 0.2]))).collect();
+    }
+    let live: Vec<FaultPoint> = all.into_iter().filter(|_| dice.chance(25)).collect();
     live.into_iter().map(|point| (point, *dice.pick(&[0.001, 0.005, 0.02, 0.1]))).collect()
 }
 

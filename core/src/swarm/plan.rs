@@ -4,9 +4,11 @@
 use super::dice::Dice;
 use super::hazard::{Hazard, Scene, Slot};
 use super::options::{self, Swarm};
+use super::plot::{Cast, Plot};
+use crate::model::Durability;
 use crate::scenario::format::Invariants;
 use crate::scenario::verb::{Maintenance, Nothing};
-use crate::scenario::{Condition, Finally, Scenario, Selector, Step, Verb, World};
+use crate::scenario::{Condition, FaultPoint, Finally, Scenario, Selector, Step, Verb, World};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ pub const LENGTH: Duration = Duration::from_secs(540);
 const IDLE: Duration = Duration::from_secs(60);
 /// How long data may be waited for that is to be taken away.
 const GUARD: Duration = Duration::from_secs(15);
+/// How long a moment in the course of a plot is waited for.
+const MOMENT: Duration = Duration::from_secs(8);
 /// Nothing lasts longer, so that a run sees many things.
 const LASTS_MOST: Duration = Duration::from_secs(60);
 
@@ -24,11 +28,20 @@ pub fn plan(seed: u64, length: Duration) -> Scenario {
     let size = options::group_size(dice);
     let swarm = Swarm::draw(dice, size);
     let mut cluster = options::cluster(dice, size, &swarm);
-    let fault_points = options::fault_points(dice);
+    let mut fault_points = options::fault_points(dice);
+    if swarm.fills_monitor() {
+        // It doesn't start on a full disk, and whoever starts it after a death does so once.
+        fault_points.remove(&FaultPoint::DeathAfterCommit);
+    }
     let (monitor, keeper) = options::timings(&mut Dice::new(seed, 1));
     let workload = options::workload(&mut Dice::new(seed, 2));
     let late: Vec<String> = cluster.node.iter().filter(|(_, o)| !o.join).map(|(name, _)| name.clone()).collect();
     let mut times = Times::new(Dice::new(seed, 3), &swarm, &cluster.nodes, length);
+    if cluster.settings.durability() == Durability::Async {
+        // Some of it goes by while the keeper starts and the clocks drift.
+        let spent = keeper.call_timeout + Duration::from_secs(1);
+        times.grace = Some(monitor.async_lease.saturating_sub(spent));
+    }
     times.join(&late);
     times.trouble();
     let (steps, core) = times.end();
@@ -73,11 +86,13 @@ struct Times<'a> {
     /// Until when a slot is taken.
     taken: BTreeMap<Slot, Duration>,
     bound: u32,
+    /// See `Cast`.
+    grace: Option<Duration>,
 }
 
 impl<'a> Times<'a> {
     fn new(dice: Dice, swarm: &'a Swarm, nodes: &'a [String], length: Duration) -> Times<'a> {
-        Times { dice, swarm, nodes, length, steps: Vec::new(), taken: BTreeMap::new(), bound: 0 }
+        Times { dice, swarm, nodes, length, steps: Vec::new(), taken: BTreeMap::new(), bound: 0, grace: None }
     }
 
     fn push(&mut self, at: Duration, verb: Verb) {
@@ -96,7 +111,12 @@ impl<'a> Times<'a> {
         let mut at = self.dice.seconds(1.0, 20.0);
         while at + self.swarm.lasts + Duration::from_secs(5) < self.length {
             let mut until = at;
-            for _ in 0..1 + self.dice.below(self.swarm.most_at_once as u64) {
+            if !self.swarm.plots.is_empty() && self.dice.chance(60) {
+                until = self.plot(at);
+            }
+            // Beside a plot it is left to chance whether something more goes wrong.
+            let least = u64::from(until == at);
+            for _ in 0..least + self.dice.below(self.swarm.most_at_once as u64) {
                 let begins = at + self.dice.seconds(0.01, 3.0);
                 until = until.max(self.incident(begins));
             }
@@ -107,10 +127,48 @@ impl<'a> Times<'a> {
     }
 
     /// Gives the time at which it is over.
+    fn plot(&mut self, begins: Duration) -> Duration {
+        let plot: Plot = *self.dice.pick(&self.swarm.plots);
+        if plot.slots().iter().any(|slot| self.is_taken(*slot, begins)) {
+            return begins;
+        }
+        let cast = Cast { nodes: self.nodes, bound: self.bound, grace: self.grace };
+        let mut ends = begins;
+        for act in plot.draw(&mut self.dice, &cast) {
+            let at = (begins + act.after).min(self.length);
+            let mut step = if takes_data(&act.verb) { guarded(at, act.verb) } else { step(at, act.verb) };
+            if let Some(condition) = act.until {
+                step.until = Some(condition);
+                step.within = Some(MOMENT);
+            }
+            self.bound += u32::from(act.bind.is_some());
+            step.bind = act.bind;
+            self.steps.push((at, step));
+            ends = at;
+        }
+        plot.slots().iter().for_each(|slot| self.take(*slot, ends));
+        ends
+    }
+
+    fn is_taken(&self, slot: Slot, begins: Duration) -> bool {
+        // At the end others go away for good, and by then all data must be there twice again.
+        if slot == Slot::Data && begins + LASTS_MOST * 3 > self.length {
+            return true;
+        }
+        slot != Slot::Free && self.taken.get(&slot).is_some_and(|until| *until >= begins)
+    }
+
+    fn take(&mut self, slot: Slot, ends: Duration) {
+        // A server notices that its directory is gone within a minute, and is copied anew after that.
+        let settles = if slot == Slot::Data { LASTS_MOST * 2 } else { Duration::ZERO };
+        self.taken.insert(slot, ends + settles);
+    }
+
+    /// Gives the time at which it is over.
     fn incident(&mut self, begins: Duration) -> Duration {
         let hazard = *self.dice.pick(&self.swarm.hazards);
         let slot = hazard.slot();
-        if slot != Slot::Free && self.taken.get(&slot).is_some_and(|until| *until >= begins) {
+        if self.is_taken(slot, begins) {
             return begins;
         }
         self.bound += 1;
@@ -128,9 +186,7 @@ impl<'a> Times<'a> {
                 self.steps.push((at, step));
             }
         }
-        // A server notices that its directory is gone within a minute, and is copied anew after that.
-        let settles = if slot == Slot::Data { LASTS_MOST * 2 } else { Duration::ZERO };
-        self.taken.insert(slot, ends + settles);
+        self.take(slot, ends);
         ends
     }
 
@@ -155,7 +211,7 @@ impl<'a> Times<'a> {
                 let usual = hazard.usual(node.clone());
                 self.steps.extend(usual.map(|verb| (at, step(at, verb))));
             }
-            if self.swarm.hazards.contains(&Hazard::Maintenance) {
+            if self.swarm.maintains() {
                 let off = Maintenance { node, on: false, allow_failover: false, refused: None };
                 self.push(at + Duration::from_secs(5), Verb::Maintenance(off));
             }

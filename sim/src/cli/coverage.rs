@@ -1,5 +1,6 @@
 //! `pgbaton-sim coverage`: what drawn stories came to, of all there is.
 
+use super::keep::Keep;
 use super::many;
 use super::seeds::Seeds;
 use clap::Args;
@@ -16,6 +17,8 @@ const USUAL: u64 = 1000;
 pub struct Coverage {
     #[command(flatten)]
     seeds: Seeds,
+    #[command(flatten)]
+    keep: Keep,
     /// Lists what was reached as well, with the number of runs that did.
     #[arg(long)]
     all: bool,
@@ -32,10 +35,7 @@ impl Coverage {
         let silent: Vec<String> = silent.map(|r| format!("{} {}", r.number, r.name)).collect();
         let unwalked = edges.iter().filter(|e| !tally.edges.contains_key(e)).map(|(a, b)| format!("{a} -> {b}"));
         let unwalked: Vec<String> = unwalked.collect();
-        let unseen = |must: bool| {
-            let never = MARKS.iter().filter(move |m| m.must == must && !tally.marks.contains_key(m.name));
-            never.map(|m| m.name.to_string()).collect::<Vec<String>>()
-        };
+        let unseen = |must: bool| tally.unseen(must).into_iter().map(String::from).collect::<Vec<String>>();
         let (missed, rare) = (unseen(true), unseen(false));
         let count = |must: bool| MARKS.iter().filter(|m| m.must == must).count();
         for (of, total, never) in [
@@ -51,13 +51,8 @@ impl Coverage {
             print!("{}", reached(tally));
         }
         println!("{}", outcome.summary());
-        if !missed.is_empty() {
-            println!("never seen, and to be seen: {}", missed.join("; "));
-        }
-        match outcome.exit() {
-            ExitCode::SUCCESS if missed.is_empty() => ExitCode::SUCCESS,
-            _ => ExitCode::FAILURE,
-        }
+        self.keep.small_stories(&outcome.failed, self.seeds.jobs());
+        outcome.exit(true)
     }
 }
 

@@ -69,9 +69,16 @@ impl Outcome {
         )
     }
 
-    /// Ends a command: the failures, and the line that brings the first back.
-    pub fn exit(&self) -> ExitCode {
-        let Some((seed, broken)) = self.failed.first() else { return ExitCode::SUCCESS };
+    /// Ends a command: the failures, and the line that brings the first back. With `all_marks` it is a failure as well
+    /// not to have seen what a search must see.
+    pub fn exit(&self, all_marks: bool) -> ExitCode {
+        let missed = if all_marks { self.tally.unseen(true) } else { Vec::new() };
+        if !missed.is_empty() {
+            println!("never seen, and to be seen: {}", missed.join("; "));
+        }
+        let Some((seed, broken)) = self.failed.first() else {
+            return if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        };
         let more: Vec<String> = self.failed.iter().skip(1).take(200).map(|(seed, _)| seed.to_string()).collect();
         if !more.is_empty() {
             println!("also failed: {}", more.join(" "));

@@ -2,6 +2,7 @@
 
 mod bench;
 mod coverage;
+mod keep;
 mod many;
 mod meta;
 mod mutants;
@@ -77,4 +78,15 @@ fn bad_input(why: &str) -> ExitCode {
 #[allow(clippy::disallowed_methods)]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// A run that panics says so in its verdict; hundreds of them need not say it here as well.
+fn quiet_runs() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let of_a_run = std::thread::current().name().is_some_and(|name| name.starts_with("seed-"));
+        if !of_a_run {
+            usual(info);
+        }
+    }));
 }

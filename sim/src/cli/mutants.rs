@@ -43,8 +43,11 @@ impl Mutants {
 }
 
 #[cfg(feature = "mutants")]
+pub use hunting::find;
+
+#[cfg(feature = "mutants")]
 mod hunting {
-    use super::super::{bad_input, now};
+    use super::super::{bad_input, now, quiet_runs};
     use super::Mutants;
     use comfy_table::{ContentArrangement, Table, presets};
     use indicatif::{ProgressBar, ProgressStyle};
@@ -105,9 +108,7 @@ mod hunting {
             if self.only.is_empty() {
                 return Ok(Mutant::ALL.to_vec());
             }
-            let find = |name: &String| Mutant::ALL.iter().copied().find(|m| m.name() == *name);
-            let unknown = |name| format!("there is no planted bug named \"{name}\"; --list shows them");
-            self.only.iter().map(|name| find(name).ok_or_else(|| unknown(name))).collect()
+            self.only.iter().map(|name| find(name)).collect()
         }
 
         fn stories(&self) -> Result<Vec<Scenario>, String> {
@@ -128,7 +129,7 @@ mod hunting {
                 Some(seed) => vec![seed],
                 None => self.seeds.list(self.budget).collect(),
             };
-            hush_runs();
+            quiet_runs();
             let bar = bar(mutants.len() as u64);
             let runs = AtomicU64::new(0);
             let one = |mutant: Mutant| {
@@ -177,6 +178,11 @@ mod hunting {
         }
     }
 
+    pub fn find(name: &str) -> Result<Mutant, String> {
+        let unknown = || format!("there is no planted bug named \"{name}\"; pgbaton-sim mutants --list shows them");
+        Mutant::ALL.iter().copied().find(|m| m.name() == name).ok_or_else(unknown)
+    }
+
     fn show(ground: Ground, seed: u64, mutant: Mutant, style: TimelineStyle) -> ExitCode {
         let (scenario, of_run) = ground(seed);
         let began = now();
@@ -191,17 +197,6 @@ mod hunting {
         let style = ProgressStyle::with_template("{elapsed} [{wide_bar}] {pos} of {len} bugs, {msg}");
         bar.set_style(style.expect("the template is right"));
         bar
-    }
-
-    /// A run that panics is a finding, told in the table; how it came to it is told by a replay.
-    fn hush_runs() {
-        let loud = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            let thread = std::thread::current();
-            if !thread.name().is_some_and(|name| name.starts_with("seed-")) {
-                loud(panic);
-            }
-        }));
     }
 
     fn new_table() -> Table {

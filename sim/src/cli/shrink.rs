@@ -1,6 +1,6 @@
 //! `pgbaton-sim shrink`: the smallest story that still fails in the same way, as a file for `scenarios/regress`.
 
-use super::{bad_input, now};
+use super::{bad_input, now, quiet_runs};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use pgbaton_core::model::time::duration;
@@ -8,7 +8,7 @@ use pgbaton_core::scenario::{Scenario, World, parse};
 use pgbaton_sim::report::reproduce;
 use pgbaton_sim::shrink::file::{self, Origin};
 use pgbaton_sim::shrink::size::Way;
-use pgbaton_sim::shrink::{self, Holds, Judge, Options, Progress, Shrunk};
+use pgbaton_sim::shrink::{self, Failure, Holds, Judge, Options, Progress, Shrunk};
 use pgbaton_sim::soak;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,10 @@ pub struct Shrink {
     /// A story that holds under its seed is tried under so many more, the numbers that follow.
     #[arg(long, value_name = "N", default_value_t = 3)]
     other_seeds: u64,
+    /// Plants this bug in every run, to see how small a story shows it.
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME", requires = "out", value_parser = super::mutants::find)]
+    mutant: Option<pgbaton_core::mutants::Mutant>,
 }
 
 impl Shrink {
@@ -53,7 +57,7 @@ impl Shrink {
             Err(why) => return bad_input(&why),
         };
         quiet_runs();
-        let (options, judge) = (self.options(), shrink::simulated(&scenario));
+        let (options, judge) = (self.options(), self.judge(&scenario));
         // Whether there is a place for the result is said before the work, not after it.
         let path = match (&self.out, shrink::first_failure(&scenario, seed, &options, &judge)) {
             (_, Err(holds)) => return self.nothing_to_shrink(&holds),
@@ -82,6 +86,22 @@ impl Shrink {
         }
         let seed = self.seed.unwrap_or(scenario.seed);
         Ok((scenario, seed))
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    fn judge(&self, story: &Scenario) -> impl Fn(&Scenario, u64) -> Vec<Failure> + Sync + use<> {
+        shrink::simulated(story)
+    }
+
+    #[cfg(feature = "mutants")]
+    fn judge(&self, story: &Scenario) -> impl Fn(&Scenario, u64) -> Vec<Failure> + Sync + use<> {
+        let (judge, mutant) = (shrink::simulated(story), self.mutant);
+        move |scenario: &Scenario, seed| {
+            pgbaton_core::mutants::plant(mutant);
+            let failures = judge(scenario, seed);
+            pgbaton_core::mutants::plant(None);
+            failures
+        }
     }
 
     fn options(&self) -> Options {
@@ -156,6 +176,10 @@ impl Shrink {
         if self.other_seeds != Options::default().other_seeds {
             line += &format!(" --other-seeds {}", self.other_seeds);
         }
+        #[cfg(feature = "mutants")]
+        if let Some(mutant) = self.mutant {
+            line += &format!(" --mutant {}", mutant.name());
+        }
         line
     }
 }
@@ -164,15 +188,4 @@ fn progress_bar() -> ProgressBar {
     // On standard error, and only when that is a terminal.
     let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}").expect("the template is right");
     ProgressBar::new_spinner().with_style(style)
-}
-
-/// A run that panics says so in its verdict; hundreds of them need not say it here as well.
-fn quiet_runs() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let of_a_run = std::thread::current().name().is_some_and(|name| name.starts_with("seed-"));
-        if !of_a_run {
-            usual(info);
-        }
-    }));
 }

@@ -84,13 +84,15 @@ impl SimClock {
         self.moves.lock().unwrap().last().map_or(0, |(_, moved)| *moved)
     }
 
-    /// When the wall clock showed this; the last time, when it did so twice.
+    /// When the wall clock showed this; the last time, when it did so twice, and none that is still to come.
     pub fn when(&self, wall_ms: u64) -> Moment {
         let moves = self.moves.lock().unwrap();
         let at = |moved: i64| Moment(wall_ms.saturating_add_signed(-moved).saturating_sub(WALL_BASE_MS) * 1000);
         // Clocks are shown in whole milliseconds.
-        let reached =
-            |(since, moved): &&(Moment, i64)| wall_ms.saturating_add_signed(-moved) >= WALL_BASE_MS + since.0 / 1000;
+        let reached = |(since, moved): &&(Moment, i64)| {
+            let begun = wall_ms.saturating_add_signed(-moved) >= WALL_BASE_MS + since.0 / 1000;
+            begun && at(*moved) <= self.fate.now()
+        };
         moves.iter().rev().find(reached).map_or_else(|| at(0), |(_, moved)| at(*moved))
     }
 }

@@ -35,14 +35,18 @@ fn commit() -> Option<String> {
 /// Every file below is replayed by `cargo test`.
 pub const REGRESS: &str = "scenarios/regress";
 
-/// Where a shrunk story belongs: named after its failure and its origin, as in
-/// `no-acknowledged-write-is-lost-node-killed.toml`.
+/// Where a shrunk story belongs.
 pub fn usual_path(failure: &Failure, source: &str) -> PathBuf {
+    Path::new(REGRESS).join(name(failure, source))
+}
+
+/// After its failure and its origin, as in `no-acknowledged-write-is-lost-node-killed.toml`.
+fn name(failure: &Failure, source: &str) -> String {
     let source = Path::new(source).file_stem().map(|stem| stem.to_string_lossy().to_string());
     let (failure, source) = (slug(&failure.name), slug(&source.unwrap_or_default()));
     // A story that was shrunk before has the failure in its name.
     let name = if source.starts_with(&failure) { source } else { format!("{failure}-{source}") };
-    Path::new(REGRESS).join(format!("{name}.toml"))
+    format!("{name}.toml")
 }
 
 /// Names of failures are sentences; this much of one is enough for a file.
@@ -76,10 +80,10 @@ pub fn text(shrunk: &Shrunk, origin: &Origin) -> String {
     write(&Scenario { title, ..shrunk.scenario.clone() }, &head)
 }
 
-/// Puts a shrunk story where it belongs, unless a file is there already, and says where that is.
-pub fn keep(shrunk: &Shrunk, origin: &Origin) -> Result<PathBuf, String> {
-    let path = usual_path(&shrunk.failure, &origin.source);
-    save(&path, &text(shrunk, origin), false).map(|()| path)
+/// Puts a shrunk story into a folder, in place of what an earlier run has found there, and says where it is.
+pub fn keep(dir: &Path, shrunk: &Shrunk, origin: &Origin) -> Result<PathBuf, String> {
+    let path = dir.join(name(&shrunk.failure, &origin.source));
+    save(&path, &text(shrunk, origin), true).map(|()| path)
 }
 
 /// Writes all of it or nothing, and nothing over a file that exists unless `force` says so.

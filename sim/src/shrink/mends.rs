@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// In which way something is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Class {
+pub enum Class {
     Down,
     Frozen,
     Monitor,
@@ -77,7 +77,7 @@ fn bound_name(selector: &Selector) -> Option<String> {
     }
 }
 
-fn breaks(verb: &Verb) -> Vec<(Class, Selector)> {
+pub fn breaks(verb: &Verb) -> Vec<(Class, Selector)> {
     let one = |class, node: &Selector| vec![(class, node.clone())];
     match verb {
         Verb::PowerOff(node) if *node == monitor() => one(Class::Monitor, node),
@@ -101,7 +101,7 @@ fn breaks(verb: &Verb) -> Vec<(Class, Selector)> {
     }
 }
 
-fn mends(verb: &Verb) -> Option<(Class, Selector)> {
+pub fn mends(verb: &Verb) -> Option<(Class, Selector)> {
     Some(match verb {
         Verb::StartMonitor(_) | Verb::RestoreMonitor(_) | Verb::ReplaceMonitor(_) => (Class::Monitor, monitor()),
         Verb::StartService(n) => (Class::Down, n.clone()),

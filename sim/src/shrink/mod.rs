@@ -33,8 +33,8 @@ pub struct Options {
     pub jobs: usize,
     /// No more than this many runs.
     pub most_runs: u32,
-    /// A story that holds under its seed is tried under so many more, the numbers that follow: a smaller story draws
-    /// other chances from the same seed.
+    /// A story that holds under its seed is tried under so many more, the numbers that follow; and so is a smaller
+    /// one, when no other is found.
     pub other_seeds: u64,
     /// The name of the failure to keep; the first one if none is given.
     pub failure: Option<String>,
@@ -108,17 +108,23 @@ pub fn shrink(
         stopped: false,
         tried: BTreeSet::new(),
     };
+    // A smaller story draws other chances from its seed: others are tried when nothing more is found under this one.
     loop {
-        let before = scenario.clone();
-        for way in WAYS {
-            // Candidates before the one that was taken have been tried; the next round tries them again.
-            let mut from = 0;
-            while let Some(found) = smaller(&mut search, &scenario, way, from, &seeds) {
-                from += found.index;
-                (scenario, failure) = (found.scenario, found.failure);
+        let mut found = false;
+        for seeds in [None, Some(&seeds)] {
+            for way in WAYS {
+                // Candidates before the one that was taken have been tried; the next round tries them again.
+                let mut from = 0;
+                while let Some(taken) = smaller(&mut search, &scenario, way, from, seeds) {
+                    from += taken.index;
+                    (scenario, failure, found) = (taken.scenario, taken.failure, true);
+                }
+            }
+            if found {
+                break;
             }
         }
-        if scenario == before || search.exhausted() {
+        if !found || search.exhausted() {
             break;
         }
     }
@@ -149,17 +155,20 @@ fn failure_to_keep(
     Err(Holds { seeds: seeds.to_vec() })
 }
 
-/// The first candidate that fails under the story's seed; or else under another.
+/// The first candidate that fails under the story's seed, or under others.
 fn smaller(
     search: &mut Search<'_>,
     scenario: &Scenario,
     way: reduce::Way,
     from: usize,
-    seeds: &[u64],
+    others: Option<&Vec<u64>>,
 ) -> Option<search::Found> {
     let candidates = way.candidates(scenario);
-    let others = seeds.iter().copied().filter(|seed| *seed != scenario.seed);
-    std::iter::once(scenario.seed).chain(others).find_map(|seed| {
+    let seeds = match others {
+        None => vec![scenario.seed],
+        Some(others) => others.iter().copied().filter(|seed| *seed != scenario.seed).collect(),
+    };
+    seeds.into_iter().find_map(|seed| {
         let mut under_seed: Vec<Scenario> = candidates.iter().skip(from).cloned().collect();
         under_seed.iter_mut().for_each(|candidate| candidate.seed = seed);
         search.first(under_seed, Size::of(scenario))

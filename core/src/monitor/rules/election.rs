@@ -133,9 +133,11 @@ pub fn return_of_the_old(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref().filter(|t| t.candidate.is_none())?;
     let old = v.record.nodes.get(&transfer.old)?;
     let late = v.transfer_lasts(v.settings.drain_timeout);
-    // It was begun without proof, because the policy of the group is to go on without.
-    let waived = transfer.waiver == Some(Waiver::Policy) && !late;
-    if waived || (v.election_could_succeed(old.id) && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) {
+    // One that was told to open again and could not is no better hope than the votes; and where the policy of the group is
+    // to go on without proof, an election was begun without.
+    let waived = transfer.waiver == Some(Waiver::Policy);
+    let hopeful = v.election_could_succeed(old.id) || waived || v.record.reopening == Some(old.id);
+    if (hopeful && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) {
         return None;
     }
     Some((give_back(v, old), format!("{} is back before an election could be won: it keeps the role", old.name)))
@@ -261,6 +263,63 @@ mod tests {
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
         assert_eq!((p.goal(A), p.goal(B)), (Primary, Secondary));
         assert!(p.record().transfer.is_none());
+    }
+
+    #[test]
+    fn a_member_that_lacks_wal_of_its_new_primary_proves_nothing_alone() {
+        let mut p = trio();
+        p.dies(A);
+        p.votes(B, 1000);
+        p.votes(C, 1100);
+        p.vows(C, NodeState::StopReplication, 1100);
+        assert_eq!((p.goal(B), p.goal(C)), (Secondary, WaitPrimary));
+        p.says(C, WaitPrimary, primary_of(&[]));
+        p.dies(C);
+        p.votes(B, 1000);
+        assert!(!p.goal(B).is_being_promoted(), "c alone holds what lies between 1000 and 1100");
+        let stall = p.stall().unwrap();
+        assert!(stall.starts_with("waits for nodes: "), "{stall}");
+    }
+
+    #[test]
+    fn a_member_that_has_caught_up_or_held_as_much_can_succeed_its_primary() {
+        for (held, confirms) in [(1000, true), (1100, false)] {
+            let mut p = trio();
+            p.dies(A);
+            p.votes(B, held);
+            p.votes(C, 1100);
+            let winner = if p.goal(C) == StopReplication { C } else { B };
+            let other = if winner == C { B } else { C };
+            p.vows(winner, NodeState::StopReplication, 1100);
+            let id = confirms.then(|| p.record().contract().unwrap().id);
+            p.tells(winner, WaitPrimary, primary_of(&[other]), |r| r.applied = id);
+            p.says(other, Secondary, standby());
+            p.dies(winner);
+            assert!(p.goal(other).is_being_promoted(), "held {held}: {:?}", p.record().in_force);
+        }
+    }
+
+    #[test]
+    fn an_old_primary_that_does_not_open_again_is_replaced_after_all() {
+        let mut p = trio();
+        p.set_durability(Durability::Async);
+        let id = p.record_mut().new_contract_id();
+        p.record_mut().in_force = crate::model::InForce::only(crate::model::Contract::none(id));
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!(p.goal(A), Primary, "without a contract the votes prove nothing");
+        let mut waited = Duration::ZERO;
+        while p.goal(B) != ReportLsn && waited < Duration::from_secs(120) {
+            p.passes(Duration::from_secs(1));
+            waited += Duration::from_secs(1);
+            for node in [B, C] {
+                p.says(node, p.goal(node), standby());
+            }
+            p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        }
+        assert_eq!((p.goal(A), p.goal(B), p.goal(C)), (DemoteTimeout, ReportLsn, ReportLsn));
+        p.votes(B, 1000);
+        p.votes(C, 1000);
+        assert!(p.goal(B) == StopReplication || p.goal(C) == StopReplication);
     }
 
     #[test]

@@ -148,6 +148,10 @@ impl Pair {
         pair
     }
 
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.monitor.record.formations.values_mut().for_each(|f| f.durability = Some(durability));
+    }
+
     /// What it has heard is gone, what it has stored stays.
     pub fn monitor_restarts(&mut self) {
         let record = self.record().clone();

@@ -8,6 +8,7 @@ mod nodes;
 mod related;
 mod steps;
 mod times;
+mod units;
 
 use pgbaton_core::scenario::Scenario;
 
@@ -15,6 +16,12 @@ use pgbaton_core::scenario::Scenario;
 pub enum Way {
     /// What the story expects beside the failure.
     Expectations,
+    /// Without the points in the code where something goes wrong by chance.
+    FaultPoints,
+    /// The story ends sooner.
+    Cut,
+    /// Incidents of a drawn story, as many at once as the story has divided by this.
+    Units(usize),
     /// Steps, as many at once as the story has divided by this.
     Steps(usize),
     /// Steps that make sense only together.
@@ -29,9 +36,17 @@ pub enum Way {
 }
 
 /// In this order, over and over: what makes runs quick comes first.
-pub const WAYS: [Way; 13] = [
+pub const WAYS: [Way; 21] = [
     Way::Expectations,
     Way::Steps(1),
+    Way::FaultPoints,
+    Way::Cut,
+    Way::Units(2),
+    Way::Units(4),
+    Way::Units(8),
+    Way::Cut,
+    Way::Units(16),
+    Way::Units(usize::MAX),
     Way::Steps(2),
     Way::Steps(4),
     Way::Pace,
@@ -48,6 +63,10 @@ pub const WAYS: [Way; 13] = [
 impl Way {
     pub fn candidates(self, scenario: &Scenario) -> Vec<Scenario> {
         match self {
+            Way::FaultPoints if scenario.fault_points.is_empty() => Vec::new(),
+            Way::FaultPoints => vec![with(scenario, |s| s.fault_points.clear())],
+            Way::Cut => units::cuts(scenario),
+            Way::Units(parts) => units::candidates(scenario, parts),
             Way::Expectations => expectations::candidates(scenario),
             Way::Steps(parts) => steps::candidates(scenario, parts),
             Way::RelatedSteps => related::candidates(scenario),
