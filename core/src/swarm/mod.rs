@@ -2,15 +2,17 @@
 //! that people write, so it can be printed, replayed, and made shorter; and nothing is decided while it runs.
 //!
 //! - `dice`     chance that follows a seed
+//! - `manner`   which world a story is drawn for
 //! - `options`  what a run is made of
 //! - `hazard`   kinds of things that go wrong, and what each does
 //! - `plan`     when they go wrong, and for how long
-//! - `show`     a plan in a few lines
 
 pub mod dice;
 pub mod hazard;
+pub mod manner;
 pub mod options;
 pub mod plan;
 
 pub use hazard::Hazard;
+pub use manner::Manner;
 pub use plan::{LENGTH, plan};
