@@ -18,6 +18,9 @@ impl PgHost {
         self.spawn(async move {
             host.fate.sleep(host.fate.draw_ms(1..50)).await;
             if host.config_is_broken() {
+                if let Some(server) = host.pg().server.as_mut() {
+                    server.names_missed += 1;
+                }
                 return;
             }
             if let Some((dir, server)) = host.pg().running() {
@@ -25,7 +28,7 @@ impl PgHost {
                 if let Ok(names) = SyncNames::read(&dir.names) {
                     server.use_names(names);
                 }
-                server.names_done += 1;
+                server.names_done += 1 + std::mem::take(&mut server.names_missed);
             }
             host.note_names();
             host.bells.acks.ring();

@@ -31,6 +31,8 @@ pub struct ServerState {
     /// Reloads of the names asked for, and done.
     pub names_asked: u64,
     pub names_done: u64,
+    /// Reloads that came to nothing, as the configuration was broken; the next one that doesn't reads all of it.
+    pub names_missed: u64,
     pub read_only_default: bool,
     /// What the receiver works under, and how often that changed.
     pub conninfo: Option<Conninfo>,
@@ -107,6 +109,7 @@ impl ServerState {
             names: SyncNames::read(&dir.names)?,
             names_asked: 0,
             names_done: 0,
+            names_missed: 0,
             read_only_default: settings.default_transaction_read_only,
             conninfo: dir.conninfo.clone(),
             conninfo_changes: 0,
