@@ -5,6 +5,7 @@ use pgbaton_core::scenario::condition::{ServerIs, Writable};
 use pgbaton_core::scenario::format::{Invariants, WorkloadKind};
 use pgbaton_core::scenario::verb::*;
 use pgbaton_core::scenario::*;
+use pgbaton_core::swarm::{Manner, plan};
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
@@ -356,7 +357,9 @@ fn scenario() -> BoxedStrategy<Scenario> {
 #[test]
 fn a_drawn_plan_is_written_as_it_is() {
     for seed in 0..200 {
-        assert_read_back(&pgbaton_core::swarm::plan(seed, pgbaton_core::swarm::LENGTH), "");
+        for manner in [Manner::SIMULATED, Manner::live(true)] {
+            assert_read_back(&plan(seed, &manner), "");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use pgbaton_core::check::price::{self, Price};
 use pgbaton_core::check::roles;
 use pgbaton_core::model::NodeState;
 use pgbaton_core::scenario::Scenario;
-use pgbaton_core::swarm;
+use pgbaton_core::swarm::{self, Manner};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -83,13 +83,13 @@ fn merge<K: Ord>(into: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
     }
 }
 
-/// The story of a seed, of the usual length.
+/// The story of a seed, as it is drawn for this world alone.
 pub fn plan(seed: u64) -> Scenario {
-    swarm::plan(seed, swarm::LENGTH)
+    swarm::plan(seed, &Manner::SIMULATED)
 }
 
-pub fn run(seed: u64) -> Run {
-    let plan = plan(seed);
+pub fn run(seed: u64, manner: &Manner) -> Run {
+    let plan = swarm::plan(seed, manner);
     let report = Report::of(story::run(&plan, seed));
     let trace = &report.outcome.trace;
     let once = |_| 1;
@@ -109,7 +109,13 @@ pub fn run(seed: u64) -> Run {
 }
 
 /// Runs seeds on so many threads until there are none left or `stop` is set, and gives each run to `each` as it ends.
-pub fn runs(seeds: impl Iterator<Item = u64> + Send, jobs: usize, stop: &AtomicBool, mut each: impl FnMut(Run)) {
+pub fn runs(
+    seeds: impl Iterator<Item = u64> + Send,
+    manner: &Manner,
+    jobs: usize,
+    stop: &AtomicBool,
+    mut each: impl FnMut(Run),
+) {
     let seeds = Mutex::new(seeds);
     let (done, all) = mpsc::sync_channel::<Run>(jobs);
     std::thread::scope(|scope| {
@@ -120,7 +126,7 @@ pub fn runs(seeds: impl Iterator<Item = u64> + Send, jobs: usize, stop: &AtomicB
                 while !stop.load(Ordering::Relaxed)
                     && let Some(seed) = next()
                 {
-                    if done.send(run(seed)).is_err() {
+                    if done.send(run(seed, manner)).is_err() {
                         return;
                     }
                 }
@@ -132,6 +138,7 @@ pub fn runs(seeds: impl Iterator<Item = u64> + Send, jobs: usize, stop: &AtomicB
 }
 
 /// The line that brings a drawn run back.
-pub fn replay(seed: u64) -> String {
-    format!("reproduce: pgbaton-sim replay {seed}")
+pub fn replay(seed: u64, manner: &Manner) -> String {
+    let live = if manner.live { " --live" } else { "" };
+    format!("reproduce: pgbaton-sim replay {seed}{live}")
 }

@@ -91,4 +91,14 @@ mod tests {
         assert!(end(a(), configured("b", &[], &[], Some("c"))).unwrap_err().contains("b follows c"));
         assert!(end(a(), configured("b", &[], &[], None)).unwrap_err().contains("b follows nobody"));
     }
+
+    #[test]
+    fn where_nobody_holds_the_role_a_standby_follows_whom_it_knew() {
+        let waits = vec![
+            (0, ended("a", DemoteTimeout, DemoteTimeout)),
+            (0, ended("b", Secondary, Secondary)),
+            (0, configured("b", &[], &[], Some("a"))),
+        ];
+        assert_eq!(check(&trace(waits)), Ok(()));
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod disturbed;
+pub mod ends;
 pub mod expect;
 pub mod fault;
 pub mod format;

@@ -350,7 +350,7 @@ max_warnings = 0
                 31,
                 "kill_group needs a node",
             ),
-            ("worlds = [\"sim\"]", "worlds = [\"sim\", \"live\"]", 17, "live runs can't lose packets between"),
+            ("worlds = [\"sim\"]", "worlds = [\"sim\", \"live\"]", 20, "live runs can't move the wall clock"),
             ("[cluster.node.c]", "[cluster.postgres]\nwal_keep_size = \"64\"\n[cluster.node.c]", 9, "is not a size"),
         ];
         for (from, to, line, expected) in table {

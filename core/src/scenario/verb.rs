@@ -58,7 +58,8 @@ pub enum Verb {
     Isolate(Selector),
     /// Each packet between the two takes that much longer. Live, packets wait for each other as well.
     Slow(Slow),
-    /// Part of the packets between the two are lost and sent again.
+    /// Part of the packets between the two are lost and sent again. Live, what is read at once is a packet, and all
+    /// that comes after one that was lost waits for it, as in any TCP connection.
     Lose(Lossy),
     /// Part of the calls between the two arrive twice, as behind a proxy that tries again.
     Repeat(Lossy),
@@ -80,7 +81,7 @@ pub enum Verb {
     Drop(DropNode),
     AcceptTimeline(AcceptTimeline),
 
-    /// Writes find no space left.
+    /// Writes find no space left. Live, a node's whole disk is full: what its keeper stores lies there as well.
     FillDisk(OnDisk),
     /// Writes don't end.
     StallDisk(OnDisk),
@@ -440,22 +441,23 @@ impl Verb {
         !matches!(self, Verb::ReusePid(_))
     }
 
-    /// Live runs have a hand on processes, on the network and on Postgres, and can give orders; power, the kernel, disks
-    /// and clocks are out of their reach, and so is what a network does to single packets, and another release.
+    /// Live runs have a hand on processes, on the network and on Postgres, and can give orders. They can fill the disk of
+    /// a node; stores on a full one overwrite the pages they have, so that proves nothing of a keeper or the monitor.
+    /// Power, the kernel and clocks are out of their reach, and so are calls that arrive twice, and another release.
     pub fn exists_live(&self) -> bool {
+        if let Verb::FillDisk(disk) | Verb::FreeDisk(disk) = self {
+            return disk.whose == Whose::Postgres;
+        }
         !matches!(
             self,
             Verb::PowerOff(_)
                 | Verb::Suspend(_)
                 | Verb::SpeakVersion(_)
-                | Verb::Lose(_)
                 | Verb::Repeat(_)
                 | Verb::Swizzle(_)
-                | Verb::FillDisk(_)
                 | Verb::StallDisk(_)
                 | Verb::ReadOnlyDisk(_)
                 | Verb::LoseDisk(_)
-                | Verb::FreeDisk(_)
                 | Verb::TearStore(_)
                 | Verb::ClockStep(_)
                 | Verb::HangArchiver(_)

@@ -80,6 +80,33 @@ impl Hazard {
         matches!(self, Consent | RestoreMonitor | ReplaceMonitor | LoseDisk | RoguePromote | DropAndReturn | Quorum)
     }
 
+    /// Live runs have a hand for it. Power, clocks, the kernel and the inside of Postgres are out of their reach; so is
+    /// a disk that stalls, and a store that finds no space: a small one overwrites the pages it has.
+    pub fn is_live(self) -> bool {
+        use Hazard::*;
+        !matches!(
+            self,
+            PowerOff
+                | Suspend
+                | LoseDisk
+                | PowerOffMonitor
+                | Repeat
+                | Swizzle
+                | SpeakVersion
+                | DropAndReturn
+                | StallDisk
+                | ReadOnlyDisk
+                | FillStore
+                | StallStore
+                | FillMonitor
+                | StallMonitor
+                | TearStore
+                | ClockStep
+                | HangArchiver
+                | SlowCheckpoint
+        )
+    }
+
     /// How many nodes a group must have for it to mean anything.
     pub fn needs(self) -> usize {
         use Hazard::*;

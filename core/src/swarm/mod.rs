@@ -2,6 +2,7 @@
 //! that people write, so it can be printed, replayed, and made shorter; and nothing is decided while it runs.
 //!
 //! - `dice`     chance that follows a seed
+//! - `manner`   which world a story is drawn for
 //! - `options`  what a run is made of
 //! - `hazard`   kinds of things that go wrong, and what each does
 //! - `plot`     things that go wrong together
@@ -9,10 +10,12 @@
 
 pub mod dice;
 pub mod hazard;
+pub mod manner;
 pub mod options;
 pub mod plan;
 pub mod plot;
 
 pub use hazard::Hazard;
+pub use manner::Manner;
 pub use plan::{LENGTH, plan};
 pub use plot::Plot;

@@ -3,6 +3,7 @@
 
 use super::dice::Dice;
 use super::hazard::Hazard;
+use super::manner::Manner;
 use super::plot::Plot;
 use crate::model::{Durability, FormationSettings, KeeperSettings, MonitorSettings};
 use crate::scenario::format::WorkloadKind;
@@ -26,24 +27,25 @@ pub struct Swarm {
 }
 
 pub const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
-const GROUP_SIZES: [(u64, usize); 5] = [(4, 1), (30, 2), (40, 3), (16, 4), (10, 5)];
 
 impl Swarm {
-    pub fn draw(dice: &mut Dice, nodes: usize) -> Swarm {
+    pub fn draw(dice: &mut Dice, nodes: usize, manner: &Manner) -> Swarm {
         let mut hazards: Vec<Hazard> = Vec::new();
         // Few kinds meet often, many kinds meet seldom; both are wanted.
         let on = *dice.pick(&[8, 20, 40]);
         while hazards.is_empty() {
-            let possible = Hazard::ALL.iter().filter(|h| h.needs() <= nodes);
+            let possible = Hazard::ALL.iter().filter(|h| h.needs() <= nodes && manner.has(**h));
             hazards = possible.filter(|h| dice.chance(if h.is_rare() { on / 3 } else { on })).copied().collect();
         }
-        let possible: Vec<Plot> = Plot::ALL.into_iter().filter(|p| p.needs() <= nodes).collect();
+        // Plots are written for the simulated world.
+        let possible: Vec<Plot> = Plot::ALL.into_iter().filter(|p| !manner.live && p.needs() <= nodes).collect();
         let count = *dice.pick(&[0, 0, 1, 2, 3, 4]);
         let plots = dice.some(&possible, count);
         let mut swarm = Swarm { hazards, plots, calm: Duration::ZERO, lasts: Duration::ZERO, most_at_once: 1 };
         swarm.keep_survivable();
-        let calm = dice.seconds(0.5, 40.0);
-        Swarm { calm, lasts: dice.seconds(0.2, 15.0), most_at_once: *dice.pick(&[1, 1, 2, 3]), ..swarm }
+        let calm = dice.seconds(manner.calm.0, manner.calm.1);
+        let lasts = dice.seconds(manner.lasts.0, manner.lasts.1);
+        Swarm { calm, lasts, most_at_once: *dice.pick(&[1, 1, 2, 3]), ..swarm }
     }
 
     /// Leaves out what no group survives together.
@@ -83,14 +85,16 @@ impl Swarm {
     }
 }
 
-pub fn group_size(dice: &mut Dice) -> usize {
-    *dice.weighted(&GROUP_SIZES)
+pub fn group_size(dice: &mut Dice, manner: &Manner) -> usize {
+    *dice.weighted(&manner.sizes)
 }
 
-pub fn cluster(dice: &mut Dice, size: usize, swarm: &Swarm) -> Cluster {
+pub fn cluster(dice: &mut Dice, size: usize, swarm: &Swarm, manner: &Manner) -> Cluster {
     let nodes: Vec<String> = NAMES[..size].iter().map(|n| n.to_string()).collect();
     let mut node = BTreeMap::new();
-    for (i, name) in nodes.iter().enumerate() {
+    // What a fault costs is known of groups whose nodes are as usual; most of those that are played live are.
+    let unusual = !manner.live || dice.chance(30);
+    for (i, name) in nodes.iter().enumerate().filter(|_| unusual) {
         let options = node_options(dice, i, size, swarm);
         if options != NodeOptions::default() {
             node.insert(name.clone(), options);
@@ -98,11 +102,11 @@ pub fn cluster(dice: &mut Dice, size: usize, swarm: &Swarm) -> Cluster {
     }
     Cluster {
         primary: nodes[0].clone(),
-        formation: formation_name(dice),
+        formation: if manner.live { "default".into() } else { formation_name(dice) },
         settings: formation(dice, size),
         node,
-        postgres: dice.chance(60).then(|| postgres(dice)),
-        clock: clocks(dice, &nodes),
+        postgres: (!manner.live && dice.chance(60)).then(|| postgres(dice)),
+        clock: if manner.live { BTreeMap::new() } else { clocks(dice, &nodes) },
         ssl: false,
         nodes,
     }
@@ -167,8 +171,8 @@ fn clocks(dice: &mut Dice, nodes: &[String]) -> BTreeMap<String, ClockOptions> {
 }
 
 /// Which points are live, and how often each strikes: many at times, or few of them often.
-pub fn fault_points(dice: &mut Dice) -> BTreeMap<FaultPoint, f64> {
-    if !dice.chance(35) {
+pub fn fault_points(dice: &mut Dice, manner: &Manner) -> BTreeMap<FaultPoint, f64> {
+    if manner.live || !dice.chance(35) {
         return BTreeMap::new();
     }
     let all = FaultPoint::ALL;
@@ -181,10 +185,11 @@ pub fn fault_points(dice: &mut Dice) -> BTreeMap<FaultPoint, f64> {
     live.into_iter().map(|point| (point, *dice.pick(&[0.001, 0.005, 0.02, 0.1]))).collect()
 }
 
-/// Half of the runs have usual timings; the others stretch and shrink them, within what makes sense together.
-pub fn timings(dice: &mut Dice) -> (MonitorSettings, KeeperSettings) {
+/// Half of the runs have usual timings; the others stretch and shrink them, within what makes sense together. Real
+/// servers always have usual ones: what they are late by on a busy machine is no part of the story.
+pub fn timings(dice: &mut Dice, manner: &Manner) -> (MonitorSettings, KeeperSettings) {
     let (mut monitor, mut keeper) = (MonitorSettings::default(), KeeperSettings::default());
-    if dice.chance(50) {
+    if manner.live || dice.chance(50) {
         return (monitor, keeper);
     }
     monitor.node_considered_unhealthy_timeout = dice.seconds(2.0, 15.0);
@@ -208,11 +213,11 @@ pub fn timings(dice: &mut Dice) -> (MonitorSettings, KeeperSettings) {
     (monitor, keeper)
 }
 
-pub fn workload(dice: &mut Dice) -> Vec<Workload> {
+pub fn workload(dice: &mut Dice, manner: &Manner) -> Vec<Workload> {
     let mut load = |synchronous_commit| Workload {
         kind: WorkloadKind::UniqueInserts,
         clients: 1 + dice.below(4) as u32,
-        rate: *dice.pick(&[5.0, 10.0, 20.0]),
+        rate: *dice.pick(&manner.rates),
         synchronous_commit,
         sticky: dice.chance(25),
     };

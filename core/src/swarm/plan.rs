@@ -3,16 +3,17 @@
 
 use super::dice::Dice;
 use super::hazard::{Hazard, Scene, Slot};
+use super::manner::Manner;
 use super::options::{self, Swarm};
 use super::plot::{Cast, Plot};
-use crate::model::Durability;
+use crate::model::{Durability, NodeState};
 use crate::scenario::format::Invariants;
-use crate::scenario::verb::{Maintenance, Nothing};
+use crate::scenario::verb::{Maintenance, Nothing, Promote};
 use crate::scenario::{Condition, FaultPoint, Finally, Scenario, Selector, Step, Verb, World};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long things go wrong in a run of the usual length.
+/// How long things go wrong in a simulated run.
 pub const LENGTH: Duration = Duration::from_secs(540);
 /// The longest time in which a group that has all it needs does nothing at all: a copy takes half as long.
 const IDLE: Duration = Duration::from_secs(60);
@@ -20,23 +21,26 @@ const IDLE: Duration = Duration::from_secs(60);
 const GUARD: Duration = Duration::from_secs(15);
 /// How long a moment in the course of a plot is waited for.
 const MOMENT: Duration = Duration::from_secs(8);
-/// Nothing lasts longer, so that a run sees many things.
-const LASTS_MOST: Duration = Duration::from_secs(60);
+/// A server notices that its directory is gone within a minute, and is copied anew after that.
+const DATA_RETURNS: Duration = Duration::from_secs(120);
+/// After everything was mended: when nodes come out of maintenance, and when the role is taken home.
+const OUT_OF_MAINTENANCE: Duration = Duration::from_secs(5);
+const HOMEWARD: Duration = Duration::from_secs(6);
 
-pub fn plan(seed: u64, length: Duration) -> Scenario {
+pub fn plan(seed: u64, manner: &Manner) -> Scenario {
     let dice = &mut Dice::new(seed, 0);
-    let size = options::group_size(dice);
-    let swarm = Swarm::draw(dice, size);
-    let mut cluster = options::cluster(dice, size, &swarm);
-    let mut fault_points = options::fault_points(dice);
+    let size = options::group_size(dice, manner);
+    let swarm = Swarm::draw(dice, size, manner);
+    let mut cluster = options::cluster(dice, size, &swarm, manner);
+    let mut fault_points = options::fault_points(dice, manner);
     if swarm.fills_monitor() {
         // It doesn't start on a full disk, and whoever starts it after a death does so once.
         fault_points.remove(&FaultPoint::DeathAfterCommit);
     }
-    let (monitor, keeper) = options::timings(&mut Dice::new(seed, 1));
-    let workload = options::workload(&mut Dice::new(seed, 2));
+    let (monitor, keeper) = options::timings(&mut Dice::new(seed, 1), manner);
+    let workload = options::workload(&mut Dice::new(seed, 2), manner);
     let late: Vec<String> = cluster.node.iter().filter(|(_, o)| !o.join).map(|(name, _)| name.clone()).collect();
-    let mut times = Times::new(Dice::new(seed, 3), &swarm, &cluster.nodes, length);
+    let mut times = Times::new(Dice::new(seed, 3), &swarm, &cluster.nodes, manner);
     if cluster.settings.durability() == Durability::Async {
         // Some of it goes by while the keeper starts and the clocks drift.
         let spent = keeper.call_timeout + Duration::from_secs(1);
@@ -51,8 +55,8 @@ pub fn plan(seed: u64, length: Duration) -> Scenario {
     }
     Scenario {
         title: format!("Drawn from seed {seed}"),
-        worlds: vec![World::Sim],
-        why: Some("drawn for the simulated world".into()),
+        worlds: if manner.live { vec![World::Sim, World::Live] } else { vec![World::Sim] },
+        why: (!manner.live).then(|| "drawn for the simulated world".into()),
         seed,
         drawn: true,
         fault_points,
@@ -81,6 +85,7 @@ struct Times<'a> {
     dice: Dice,
     swarm: &'a Swarm,
     nodes: &'a [String],
+    manner: &'a Manner,
     length: Duration,
     steps: Vec<(Duration, Step)>,
     /// Until when a slot is taken.
@@ -91,8 +96,9 @@ struct Times<'a> {
 }
 
 impl<'a> Times<'a> {
-    fn new(dice: Dice, swarm: &'a Swarm, nodes: &'a [String], length: Duration) -> Times<'a> {
-        Times { dice, swarm, nodes, length, steps: Vec::new(), taken: BTreeMap::new(), bound: 0, grace: None }
+    fn new(dice: Dice, swarm: &'a Swarm, nodes: &'a [String], manner: &'a Manner) -> Times<'a> {
+        let length = manner.length;
+        Times { dice, swarm, nodes, manner, length, steps: Vec::new(), taken: BTreeMap::new(), bound: 0, grace: None }
     }
 
     fn push(&mut self, at: Duration, verb: Verb) {
@@ -108,7 +114,7 @@ impl<'a> Times<'a> {
     }
 
     fn trouble(&mut self) {
-        let mut at = self.dice.seconds(1.0, 20.0);
+        let mut at = self.dice.seconds(self.manner.first.0, self.manner.first.1);
         while at + self.swarm.lasts + Duration::from_secs(5) < self.length {
             let mut until = at;
             if !self.swarm.plots.is_empty() && self.dice.chance(60) {
@@ -120,7 +126,7 @@ impl<'a> Times<'a> {
                 let begins = at + self.dice.seconds(0.01, 3.0);
                 until = until.max(self.incident(begins));
             }
-            let calm = self.dice.between(self.swarm.calm, self.swarm.calm * 4);
+            let calm = self.dice.between(self.swarm.calm, self.swarm.calm * self.manner.calm_most);
             // At times the next thing begins while the last goes on.
             at = if self.dice.chance(25) { at + (until - at) / 2 } else { until } + calm;
         }
@@ -152,15 +158,14 @@ impl<'a> Times<'a> {
 
     fn is_taken(&self, slot: Slot, begins: Duration) -> bool {
         // At the end others go away for good, and by then all data must be there twice again.
-        if slot == Slot::Data && begins + LASTS_MOST * 3 > self.length {
+        if slot == Slot::Data && begins + DATA_RETURNS * 3 / 2 > self.length {
             return true;
         }
         slot != Slot::Free && self.taken.get(&slot).is_some_and(|until| *until >= begins)
     }
 
     fn take(&mut self, slot: Slot, ends: Duration) {
-        // A server notices that its directory is gone within a minute, and is copied anew after that.
-        let settles = if slot == Slot::Data { LASTS_MOST * 2 } else { Duration::ZERO };
+        let settles = if slot == Slot::Data { DATA_RETURNS } else { Duration::ZERO };
         self.taken.insert(slot, ends + settles);
     }
 
@@ -175,7 +180,7 @@ impl<'a> Times<'a> {
         let name = format!("n{}", self.bound);
         let scene = Scene { nodes: self.nodes, bound: Selector::Bound(name.clone()) };
         let incident = hazard.draw(&mut self.dice, &scene);
-        let most = (self.swarm.lasts * 4).min(LASTS_MOST);
+        let most = (self.swarm.lasts * 4).min(self.manner.lasts_most);
         let lasts = self.dice.between(self.swarm.lasts, most);
         let ends = (begins + lasts).min(self.length);
         for (at, verbs) in [(begins, incident.begin), (ends, incident.end)] {
@@ -213,17 +218,36 @@ impl<'a> Times<'a> {
             }
             if self.swarm.maintains() {
                 let off = Maintenance { node, on: false, allow_failover: false, refused: None };
-                self.push(at + Duration::from_secs(5), Verb::Maintenance(off));
+                self.push(at + OUT_OF_MAINTENANCE, Verb::Maintenance(off));
             }
         }
+        let at = if self.manner.live { self.take_home(at + HOMEWARD) } else { at };
         for name in away {
             let node = Selector::Name(name);
-            let verb = self.dice.pick(&[Verb::KillNode, Verb::Pause, Verb::PowerOff])(node);
-            let wait = self.dice.seconds(0.01, 20.0);
+            let ways: &[fn(Selector) -> Verb] = match self.manner.live {
+                true => &[Verb::KillNode, Verb::Pause],
+                false => &[Verb::KillNode, Verb::Pause, Verb::PowerOff],
+            };
+            let verb = self.dice.pick(ways)(node);
+            let wait = self.dice.seconds(self.manner.leaves.0, self.manner.leaves.1);
             self.push(at + wait, verb);
         }
         self.steps.sort_by_key(|(at, _)| *at);
         (self.steps.into_iter().map(|(_, step)| step).collect(), core)
+    }
+
+    /// Which way the role has gone is a matter of milliseconds, in which the worlds differ. An operator takes it to the
+    /// first node, so that from here on the plan says who has which role.
+    fn take_home(&mut self, at: Duration) -> Duration {
+        let [first, _, ..] = self.nodes else { return at };
+        let node = Selector::Name(first.clone());
+        let promote = Promote { node: node.clone(), allow_data_loss: false, refused: None, may_be_refused: true };
+        let ask = Step { within: Some(IDLE), ..guarded(at, Verb::Promote(promote)) };
+        let is_home = Condition::State { node, state: NodeState::Primary };
+        let wait =
+            Step { at: Some(at), wait: None, until: Some(is_home), within: Some(IDLE / 2), verb: None, bind: None };
+        self.steps.extend([(at, ask), (at, wait)]);
+        at
     }
 }
 
@@ -251,16 +275,18 @@ fn takes_data(verb: &Verb) -> bool {
 mod tests {
     use super::*;
     use crate::scenario::verb::Nothing;
+    use crate::scenario::{parse, write};
     use std::collections::BTreeSet;
 
     fn all(seeds: u64) -> impl Iterator<Item = Scenario> {
-        (0..seeds).map(|seed| plan(seed, LENGTH))
+        (0..seeds).map(|seed| plan(seed, &Manner::SIMULATED))
     }
 
     #[test]
     fn a_seed_is_one_plan_and_another_seed_another() {
-        assert_eq!(plan(7, LENGTH), plan(7, LENGTH));
-        assert_ne!(plan(7, LENGTH).steps, plan(8, LENGTH).steps);
+        let plan = |seed| plan(seed, &Manner::SIMULATED);
+        assert_eq!(plan(7), plan(7));
+        assert_ne!(plan(7).steps, plan(8).steps);
     }
 
     #[test]
@@ -302,7 +328,7 @@ mod tests {
             let takes = plan.steps.iter().filter(|s| s.verb.as_ref().is_some_and(takes_data));
             let takes: Vec<&Step> = takes.collect();
             assert!(takes.iter().all(|s| s.until == Some(Condition::Covered)), "seed {}", plan.seed);
-            let close = takes.windows(2).find(|w| w[1].at < w[0].at.map(|at| at + LASTS_MOST));
+            let close = takes.windows(2).find(|w| w[1].at < w[0].at.map(|at| at + DATA_RETURNS / 2));
             assert!(close.is_none(), "seed {}: {close:?}", plan.seed);
             if !takes.is_empty() {
                 assert!(plan.cluster.node.values().all(|o| o.replication_quorum), "seed {}", plan.seed);
@@ -310,5 +336,35 @@ mod tests {
             taken += takes.len();
         }
         assert!(taken > 20, "{taken}");
+    }
+
+    #[test]
+    fn a_story_for_both_worlds_is_one_that_live_runs_can_play() {
+        let mut verbs = BTreeSet::new();
+        for seed in 0..400 {
+            let plan = plan(seed, &Manner::live(true));
+            let read = parse("plan.toml", &write(&plan, "")).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            assert_eq!(read, plan, "seed {seed}");
+            verbs.extend(plan.steps.iter().filter_map(|s| Some(s.verb.as_ref()?.describe())));
+            let latest = plan.steps.iter().filter_map(|s| s.at).max().unwrap();
+            assert!(latest < Duration::from_secs(80), "seed {seed} has a step at {latest:?}");
+        }
+        assert!(verbs.len() >= 38, "{}: {verbs:?}", verbs.len());
+        let without = |seed| plan(seed, &Manner::live(false));
+        let fills = |plan: Scenario| plan.steps.iter().any(|s| matches!(s.verb, Some(Verb::FillDisk(_))));
+        assert!(!(0..400).map(without).any(fills));
+    }
+
+    #[test]
+    fn the_role_is_taken_home_before_nodes_go_away_for_good() {
+        for seed in 0..200 {
+            let plan = plan(seed, &Manner::live(true));
+            let home = |s: &Step| matches!(&s.verb, Some(Verb::Promote(p)) if p.may_be_refused && s.until.is_some());
+            let at = plan.steps.iter().position(home);
+            assert_eq!(at.is_some(), plan.cluster.nodes.len() > 1, "seed {seed}");
+            let stay = plan.cluster.nodes.len() - plan.finally.core.len();
+            let after = at.map_or(0, |at| plan.steps[at + 2..].len());
+            assert!(at.is_none() || after == stay, "seed {seed}: {after} steps after it, and {stay} nodes stay away");
+        }
     }
 }

@@ -290,6 +290,7 @@ impl Cluster {
         };
         procs::signal_all(keeper.id().as_slice(), Signal::SIGTERM);
         let Ok(ended) = tokio::time::timeout(STOP_PATIENCE, keeper.wait()).await else {
+            self.nodes[index].keeper = Some(keeper);
             bail!("the service of {name} hasn't stopped in {STOP_PATIENCE:?}:\n{}", self.last_words(name));
         };
         let status = ended?;

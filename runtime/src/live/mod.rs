@@ -3,9 +3,11 @@
 mod agree;
 mod authority;
 mod blind;
+mod chaos;
 mod clients;
 mod cluster;
 mod configured;
+mod disks;
 mod hands;
 mod ledger;
 mod narrate;
@@ -17,6 +19,7 @@ mod proxy;
 mod reader;
 mod reaper;
 mod suite;
+mod tally;
 mod verbs;
 mod watch;
 mod witness;
@@ -61,6 +64,8 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Plays drawn stories, one after the other, and judges each.
+    Chaos(chaos::Chaos),
     /// Counts the scenario files of a directory, by the worlds they are for.
     List { dir: PathBuf },
     /// Plays one file and tells what an operator would see, then compares it with the simulated run.
@@ -110,10 +115,12 @@ pub fn main() -> ExitCode {
     };
     // Dropped last, in a panic too.
     let _nothing_lives_on = KillAtTheEnd::All;
+    // Chaos has something to say even then.
+    let sums_up = matches!(cli.command, Command::Chaos(_));
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = execute(cli.command) => outcome,
-            () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+            () = interrupted(), if !sums_up => Err(anyhow::anyhow!("interrupted")),
         }
     });
     match outcome {
@@ -145,6 +152,7 @@ async fn execute(command: Command) -> Result<bool> {
         Command::Run { files, json, timeline, jobs, html, place } => {
             suite::run(&files, &suite::Manner { json, timeline, jobs: usize::from(jobs), html, place }, &reaper).await
         }
+        Command::Chaos(chaos) => chaos::run(&chaos, &reaper).await,
         Command::List { dir } => suite::list(&dir).map(|()| true),
         Command::Demo { file, sim, place } => demo(&file, &sim, &place, &reaper).await,
     }
@@ -157,7 +165,7 @@ fn read(file: &Path) -> Result<Scenario> {
 }
 
 async fn play(scenario: &Scenario, place: &Place, narrator: Narrator, reaper: &Reaper) -> Result<Outcome> {
-    // Locals go in reverse order: processes end before their directory is removed under their feet.
+    // Locals go in reverse order: processes end before their disk and their directory are removed under their feet.
     let temporary;
     let base = match &place.keep {
         Some(dir) => {
@@ -173,6 +181,7 @@ async fn play(scenario: &Scenario, place: &Place, narrator: Narrator, reaper: &R
         }
     };
     let base = base.canonicalize()?;
+    let _small_ones = disks::Disks::mount(&base, scenario)?;
     let _nothing_lives_on = KillAtTheEnd::AtHome(base.clone());
     let cluster = cluster::Cluster::lay_out(&base, place.base_port, scenario, reaper.clone())?;
     play::Play::new(scenario, cluster, narrator)?.run().await
@@ -195,11 +204,7 @@ async fn demo(file: &Path, sim: &Path, place: &Place, reaper: &Reaper) -> Result
     say(&outcome.summary());
     say("== The same file, simulated\n");
     let live = sequences(&outcome.trace);
-    let simulated = agree::of_sim(sim, file, async |mut command: tokio::process::Command| {
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::inherit());
-        Ok(reaper.spawn(&mut command)?.wait_with_output().await?.stdout)
-    })
-    .await?;
+    let simulated = sequences(&agree::of_sim(sim, file, reaper).await?);
     say(&agree::render(&live, &simulated));
     let agreed = live == simulated;
     say(match agreed {

@@ -53,6 +53,12 @@ impl Outcome {
         self.unmet.is_empty() && self.verdicts.iter().all(|v| v.broken.is_none())
     }
 
+    /// What was not as it was to be, a line each.
+    pub fn broken(&self) -> Vec<String> {
+        let broken = |v: &Verdict| v.broken.as_ref().map(|how| format!("{}: {how}", v.name));
+        self.verdicts.iter().filter_map(broken).chain(self.unmet.iter().cloned()).collect()
+    }
+
     pub fn json(&self, title: &str) -> Value {
         json!({
             "title": title,

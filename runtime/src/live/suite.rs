@@ -1,7 +1,7 @@
 //! Many files in one run: each gets its line, and the end tells how many there were.
 
 use super::narrate::{Narrator, say};
-use super::outcome::{Outcome, StepOutage, Timeline};
+use super::outcome::{StepOutage, Timeline};
 use super::reaper::Reaper;
 use super::{Place, page, play, read};
 use anyhow::{Context, Result};
@@ -95,18 +95,13 @@ async fn run_file(file: &Path, scenario: &Scenario, manner: &Manner, alone: bool
     if let Err(e) = page {
         return Fate::Failed(began.elapsed(), format!("{e:#}"));
     }
-    match first_complaint(&outcome) {
+    match outcome.broken().into_iter().next() {
         None => {
             let longest = outcome.outages.into_iter().max_by(|a, b| a.seconds.total_cmp(&b.seconds));
             Fate::Ok(began.elapsed(), longest)
         }
         Some(why) => Fate::Failed(began.elapsed(), why),
     }
-}
-
-fn first_complaint(outcome: &Outcome) -> Option<String> {
-    let broken = outcome.verdicts.iter().find_map(|v| v.broken.as_ref().map(|why| format!("{}: {why}", v.name)));
-    broken.or_else(|| outcome.unmet.first().cloned())
 }
 
 pub fn not_for_live(scenario: &Scenario) -> Option<&str> {

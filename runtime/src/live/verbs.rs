@@ -1,7 +1,7 @@
 //! Carries out what a step says.
 
-use super::hands;
 use super::play::Play;
+use super::{disks, hands};
 use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Kind, orders};
 use pgbaton_core::scenario::verb::DropNode;
@@ -74,6 +74,7 @@ fn to_a_link(play: &Play<'_>, verb: &Verb, a: &str, b: &str) -> bool {
         Verb::CutOneWay(_) => links.cut_one_way(a, b),
         Verb::HalfOpen(_) => links.mute(b, a),
         Verb::Slow(slow) => links.slow(a, b, slow.by),
+        Verb::Lose(lossy) => links.lose(a, b, lossy.rate),
         _ => return false,
     }
     true
@@ -105,6 +106,9 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::BreakConfig(_) => hands::break_config(cluster, name),
         Verb::MendConfig(_) => hands::mend_config(cluster, name),
         Verb::UseArchive(_) => hands::use_archive(cluster, name),
+        // What fills a disk keeps a thread busy.
+        Verb::FillDisk(_) => tokio::task::block_in_place(|| disks::fill(cluster.node(name)?.home())),
+        Verb::FreeDisk(_) => disks::free(cluster.node(name)?.home()),
         Verb::ReusePid(_) => hands::reuse_pid(cluster, name),
         other => bail!("live runs can't {}", other.describe()),
     }

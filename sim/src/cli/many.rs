@@ -4,6 +4,7 @@ use super::now;
 use super::seeds::Seeds;
 use indicatif::{ProgressBar, ProgressStyle};
 use pgbaton_core::check::marks::MARKS;
+use pgbaton_core::swarm::Manner;
 use pgbaton_sim::soak::{self, Run, Tally};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::IsTerminal;
@@ -20,6 +21,7 @@ pub struct Outcome {
     /// Seeds whose runs broke something, with what, in order.
     pub failed: Vec<(u64, Vec<String>)>,
     pub took: Duration,
+    pub manner: Manner,
 }
 
 /// Plays the seeds until all are done, the time is over, or somebody interrupts it.
@@ -32,9 +34,10 @@ pub fn play(seeds: &Seeds, usual: u64) -> Outcome {
     }
     let (started, jobs) = (now(), seeds.jobs());
     let bar = Bar::new(seeds.count(usual), seeds.time(), started);
-    let mut outcome = Outcome { tally: Tally::default(), failed: Vec::new(), took: Duration::ZERO };
+    let mut outcome =
+        Outcome { tally: Tally::default(), failed: Vec::new(), took: Duration::ZERO, manner: seeds.manner() };
     println!("seeds from {} on, {jobs} at a time", seeds.first(usual));
-    soak::runs(seeds.list(usual), jobs, &stop, |run: Run| {
+    soak::runs(seeds.list(usual), &seeds.manner(), jobs, &stop, |run: Run| {
         outcome.tally.add(run.tally);
         if !run.broken.is_empty() {
             bar.tell(run.seed, &run.broken, outcome.failed.len());
@@ -83,7 +86,7 @@ impl Outcome {
         if !more.is_empty() {
             println!("also failed: {}", more.join(" "));
         }
-        println!("seed {seed}:\n  {}\n{}", broken.join("\n  "), soak::replay(*seed));
+        println!("seed {seed}:\n  {}\n{}", broken.join("\n  "), soak::replay(*seed, &self.manner));
         ExitCode::FAILURE
     }
 }

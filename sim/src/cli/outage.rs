@@ -33,7 +33,11 @@ impl Outage {
         println!("{table}\n{}", outcome.summary());
         for (seed, price) in &broken {
             let (what, at, out) = (&price.what, price.at.seconds(), seconds(price.out));
-            println!("{what} at {at:.3} s cost {out}, allowed are {}; {}", seconds(price.allowed), replay(*seed));
+            println!(
+                "{what} at {at:.3} s cost {out}, allowed are {}; {}",
+                seconds(price.allowed),
+                replay(*seed, &outcome.manner)
+            );
         }
         match outcome.exit(false) {
             ExitCode::SUCCESS if broken.is_empty() => ExitCode::SUCCESS,

@@ -3,9 +3,10 @@
 use super::now;
 use clap::Args;
 use pgbaton_core::scenario::write;
+use pgbaton_core::swarm::{Manner, plan};
 use pgbaton_sim::ink::Ink;
 use pgbaton_sim::report::{Report, TimelineStyle};
-use pgbaton_sim::{soak, story};
+use pgbaton_sim::story;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
@@ -14,6 +15,9 @@ pub struct Replay {
     /// Prints the story that the seed means as a scenario file, and doesn't play it.
     #[arg(long)]
     print_plan: bool,
+    /// The story that `pgbaton-live chaos` draws from the seed.
+    #[arg(long)]
+    live: bool,
     /// Prints the whole trace as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -23,7 +27,8 @@ pub struct Replay {
 
 impl Replay {
     pub fn main(self) -> ExitCode {
-        let plan = soak::plan(self.seed);
+        let manner = if self.live { Manner::live(true) } else { Manner::SIMULATED };
+        let plan = plan(self.seed, &manner);
         if self.print_plan {
             print!("{}", write(&plan, &format!("Drawn from seed {}.", self.seed)));
             return ExitCode::SUCCESS;

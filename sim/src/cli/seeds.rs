@@ -1,6 +1,7 @@
 //! Which seeds a command runs: a range, or as many as a time allows; the part of them that is this machine's.
 
 use clap::Args;
+use pgbaton_core::swarm::Manner;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ pub struct Seeds {
     /// Runs the i-th of n parts of the seeds (1/4 to 4/4).
     #[arg(long, value_name = "I/N", default_value = "1/1")]
     shard: Shard,
+    /// Draws stories as `pgbaton-live chaos` does: such as live runs can play too.
+    #[arg(long)]
+    live: bool,
     /// How many to run at a time; as many as there are processors when left out.
     #[arg(long)]
     jobs: Option<usize>,
@@ -79,6 +83,10 @@ impl Seeds {
     pub fn jobs(&self) -> usize {
         let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.jobs.unwrap_or_else(all).max(1)
+    }
+
+    pub fn manner(&self) -> Manner {
+        if self.live { Manner::live(true) } else { Manner::SIMULATED }
     }
 
     pub fn time(&self) -> Option<Duration> {

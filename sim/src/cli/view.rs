@@ -5,6 +5,7 @@ use clap::Args;
 use pgbaton_core::check::{Trace, judge};
 use pgbaton_core::scenario::write;
 use pgbaton_core::scenario::{Scenario, World, parse};
+use pgbaton_core::swarm::Manner;
 use pgbaton_core::view::{self, Run};
 use pgbaton_sim::report::{Report, reproduce};
 use pgbaton_sim::{soak, story};
@@ -77,7 +78,13 @@ impl View {
             return Err(format!("{seed} is the seed of a drawn story; --seed goes with a scenario file"));
         }
         let plan = soak::plan(seed);
-        Ok(played(&plan, seed, &format!("drawn from seed {seed}, simulated"), &soak::replay(seed), &write(&plan, "")))
+        Ok(played(
+            &plan,
+            seed,
+            &format!("drawn from seed {seed}, simulated"),
+            &soak::replay(seed, &Manner::SIMULATED),
+            &write(&plan, ""),
+        ))
     }
 
     fn of_file(&self, text: &str) -> Result<String, String> {

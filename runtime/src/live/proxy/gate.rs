@@ -119,6 +119,8 @@ impl Gate {
             // What it said was never on the way: no connection stood.
             () = left(&stream) => return,
         }
+        // The first packet of a connection may be lost as any other.
+        tokio::time::sleep(links.way(&guest, &self.host).slower_by()).await;
         let server = match self.connect(&guest).await {
             Ok(server) => server,
             Err(_) => {

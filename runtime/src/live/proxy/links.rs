@@ -1,8 +1,12 @@
-//! Which links are cut, and which are slow. Each direction is a switch of its own.
+//! Which links are cut, slow or lossy. Each direction is a switch of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// As TCP does it: a segment that was lost is sent again after waits that double, from the first to the last of these.
+const RETRANSMIT_FIRST: Duration = Duration::from_millis(200);
+const RETRANSMIT_MAX: Duration = Duration::from_secs(3);
 
 type Direction = (String, String);
 
@@ -12,6 +16,8 @@ struct Faults {
     /// Connections are made, and then bytes stop.
     mute: BTreeSet<Direction>,
     slower: BTreeMap<Direction, Duration>,
+    /// The part of the packets that is lost each time it is sent.
+    lossy: BTreeMap<Direction, f64>,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +50,15 @@ impl Links {
         self.0.send_modify(|faults| {
             faults.slower.insert((a.to_string(), b.to_string()), by);
             faults.slower.insert((b.to_string(), a.to_string()), by);
+        });
+    }
+
+    /// Kernels send again what was lost, so a loss shows as a delay, and a link that loses much as a connection that
+    /// hardly moves: what comes after a lost packet waits for it, and there is always one under way.
+    pub fn lose(&self, a: &str, b: &str, rate: f64) {
+        self.0.send_modify(|faults| {
+            faults.lossy.insert((a.to_string(), b.to_string()), rate);
+            faults.lossy.insert((b.to_string(), a.to_string()), rate);
         });
     }
 
@@ -98,10 +113,23 @@ impl Way {
         }
     }
 
-    /// How much longer than usual bytes are under way.
+    /// How much longer than usual the next packet is under way, retransmissions included.
     pub fn slower_by(&self) -> Duration {
-        self.faults.borrow().slower.get(&self.direction).copied().unwrap_or_default()
+        let faults = self.faults.borrow();
+        let slower = faults.slower.get(&self.direction).copied().unwrap_or_default();
+        let rate = faults.lossy.get(&self.direction).copied();
+        slower + rate.map_or(Duration::ZERO, |rate| retransmitted(|| rand::random::<f64>() < rate))
     }
+}
+
+/// How long it takes until a packet arrives that is sent again for as long as it is lost.
+fn retransmitted(mut is_lost: impl FnMut() -> bool) -> Duration {
+    let (mut takes, mut wait) = (Duration::ZERO, RETRANSMIT_FIRST);
+    while is_lost() {
+        takes += wait;
+        wait = (wait * 2).min(RETRANSMIT_MAX);
+    }
+    takes
 }
 
 #[cfg(test)]
@@ -130,5 +158,29 @@ mod tests {
         links.mute("a", "b");
         assert!(links.until_whole("a", "b").now_or_never().is_some(), "connections are made");
         assert!(there.open().now_or_never().is_none());
+    }
+
+    #[test]
+    fn a_packet_that_is_lost_again_and_again_waits_longer_each_time() {
+        let after = |losses: usize| {
+            let mut left = losses;
+            retransmitted(|| left.checked_sub(1).map(|rest| left = rest).is_some()).as_millis()
+        };
+        assert_eq!([0, 1, 2, 4, 5, 6].map(after), [0, 200, 600, 3000, 6000, 9000]);
+    }
+
+    #[tokio::test]
+    async fn part_of_the_packets_is_late_on_a_lossy_link_until_it_is_mended() {
+        let links = Links::whole();
+        links.lose("a", "b", 0.5);
+        for way in [links.way("a", "b"), links.way("b", "a")] {
+            let late = (0..1000).filter(|_| way.slower_by() >= RETRANSMIT_FIRST).count();
+            assert!((350..650).contains(&late), "{late} of 1000 are late");
+        }
+        let elsewhere = links.way("a", "c");
+        assert!((0..100).all(|_| elsewhere.slower_by() == Duration::ZERO));
+        links.heal();
+        let way = links.way("a", "b");
+        assert!((0..100).all(|_| way.slower_by() == Duration::ZERO));
     }
 }

@@ -1,6 +1,7 @@
 //! The network of a live run. All processes are on one machine and meet on loopback addresses, and every
 //! connection between two of them goes through here, so that links can be cut. A cut link carries no bytes and says
-//! nothing about it: what was sent arrives after the heal. What it can't imitate is that the kernels of two machines
+//! nothing about it: what was sent arrives after the heal. A link that loses packets delays what was read at once, as kernels send
+//! again what was lost (see `links`). What it can't imitate is that the kernels of two machines
 //! notice the silence by themselves (unanswered SYNs and keepalives); the timeouts of Postgres and pgbaton do.
 
 mod gate;
