@@ -106,6 +106,7 @@ mod tests {
             let opened = [(1, node("a", Single, Single, 1)), (5, node("b", StopReplication, WaitPrimary, 2))];
             let mut events = vec![(2, fault(Fault::Pause, &["a"]))];
             events.extend(opened);
+            events.push((6, node("a", DemoteTimeout, Demoted, 2)));
             events.push((7, acked(3, "b", 6)));
             events.extend(before.map(|kind| (8, kind)));
             events.push((acked_at, acked(4, "a", acked_at - 1)));

@@ -133,10 +133,8 @@ pub fn return_of_the_old(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref().filter(|t| t.candidate.is_none())?;
     let old = v.record.nodes.get(&transfer.old)?;
     let late = v.transfer_lasts(v.settings.drain_timeout);
-    // One that was told to open again and could not is no better hope than the votes; and where the policy of the group is
-    // to go on without proof, an election was begun without.
-    let waived = transfer.waiver == Some(Waiver::Policy);
-    let hopeful = v.election_could_succeed(old.id) || waived || v.record.reopening == Some(old.id);
+    // One that was told to open again and could not is no better hope than the votes.
+    let hopeful = v.election_could_succeed(old.id) || v.record.reopening == Some(old.id);
     if (hopeful && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) {
         return None;
     }
