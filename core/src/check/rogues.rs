@@ -32,10 +32,9 @@ impl<'a> Rogues<'a> {
             Kind::Step { text } => {
                 self.restarted.extend(text.strip_prefix(RESTART).map(str::to_string));
             }
+            Kind::Closed { node } if self.restarted.remove(node) => {}
             Kind::Closed { node } => {
-                if !self.restarted.remove(node) {
-                    self.nodes.remove(node.as_str());
-                }
+                self.nodes.remove(node.as_str());
             }
             _ => {}
         }
