@@ -2,9 +2,9 @@
 //! was told to open is seen open, or has acknowledged its first write, no other acknowledges one that was sent after it.
 
 use super::rogues::Rogues;
-use super::trace::{Fault, Kind, Trace};
+use super::trace::{Kind, Trace};
 use crate::model::Moment;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What a machine that was frozen may do before its keeper has looked at the clock, where commits wait for nobody.
@@ -47,30 +47,29 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     Ok(())
 }
 
-/// Machines that stood still, and when they went on.
+/// Machines that stood still, by the steps that did it, and when they went on.
 #[derive(Default)]
 struct Frozen<'a> {
-    woke: BTreeMap<&'a str, Option<Moment>>,
+    still: BTreeSet<&'a str>,
+    woke: BTreeMap<&'a str, Moment>,
 }
 
 impl<'a> Frozen<'a> {
     fn follow(&mut self, at: Moment, kind: &'a Kind) {
-        match kind {
-            Kind::Fault { fault: Fault::Pause, nodes } => {
-                self.woke.extend(nodes.iter().map(|node| (node.as_str(), None)));
+        let Kind::Step { text } = kind else { return };
+        match text.split_once(' ') {
+            Some(("pause" | "suspend", node)) => {
+                self.still.insert(node);
             }
-            // Not every mend of a frozen machine wakes it; the last does.
-            Kind::Fault { fault: Fault::Mend, nodes } => nodes.iter().for_each(|node| {
-                if let Some(woke) = self.woke.get_mut(node.as_str()) {
-                    *woke = Some(at);
-                }
-            }),
+            Some(("resume", node)) if self.still.remove(node) => {
+                self.woke.insert(node, at);
+            }
             _ => {}
         }
     }
 
     fn has_just_woken(&self, node: &str, at: Moment) -> bool {
-        self.woke.get(node).copied().flatten().is_some_and(|woke| at.since(woke) <= WAKES)
+        self.woke.get(node).is_some_and(|woke| at.since(*woke) <= WAKES)
     }
 }
 
@@ -100,11 +99,15 @@ mod tests {
         );
     }
 
+    fn step(text: &str) -> Kind {
+        Kind::Step { text: text.into() }
+    }
+
     #[test]
     fn an_asynchronous_formation_can_hold_neither_a_hand_nor_a_machine_that_wakes() {
         let run = |may_lose: bool, before: Option<Kind>, acked_at: u64| {
             let opened = [(1, node("a", Single, Single, 1)), (5, node("b", StopReplication, WaitPrimary, 2))];
-            let mut events = vec![(2, fault(Fault::Pause, &["a"]))];
+            let mut events = vec![(2, step("suspend a"))];
             events.extend(opened);
             events.push((6, node("a", DemoteTimeout, Demoted, 2)));
             events.push((7, acked(3, "b", 6)));
@@ -114,11 +117,13 @@ mod tests {
             trace.terms.may_lose = may_lose;
             check(&trace)
         };
-        let wakes = || Some(fault(Fault::Mend, &["a"]));
+        let wakes = || Some(step("resume a"));
         assert_eq!(run(true, wakes(), 900), Ok(()));
         assert!(run(true, wakes(), 1100).is_err(), "by then it must have closed");
         assert!(run(false, wakes(), 900).is_err(), "where commits wait, nobody vouches for it");
         assert!(run(true, None, 900).is_err());
-        assert_eq!(run(true, Some(fault(Fault::Rogue, &["a"])), 2000), Ok(()));
+        let mended = Some(fault(crate::check::Fault::Mend, &["a"]));
+        assert!(run(true, mended, 900).is_err(), "another mend wakes nobody");
+        assert_eq!(run(true, Some(fault(crate::check::Fault::Rogue, &["a"])), 2000), Ok(()));
     }
 }

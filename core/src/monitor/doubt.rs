@@ -128,3 +128,48 @@ pub fn register_again(
     let answer = Some(registered(&known, &key, &after.nodes[&again.node]));
     Effects { record: Some(record), groups: vec![after], events: log.rows, answer }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::rules::testing::*;
+    use crate::monitor::state::Input;
+
+    fn ask(name: &str, port: u16, system_id: Option<u64>, again: Option<Again>) -> Input {
+        Input::Register(Register {
+            formation: "default".into(),
+            group: 0,
+            name: name.into(),
+            host: "localhost".into(),
+            port,
+            candidate_priority: 50,
+            replication_quorum: true,
+            system_id,
+            again,
+        })
+    }
+
+    #[test]
+    fn a_group_that_is_being_created_takes_nobody_who_may_hold_another_database() {
+        let mut p = Pair::settled();
+        p.record_mut().nodes.clear();
+        p.record_mut().system_id = None;
+        let new = p.feed(ask("new", 5001, None, None)).answer;
+        assert!(matches!(new, Some(Answer::Registered { .. })), "{new:?}");
+        let old = || {
+            let (state, epoch) = (NodeState::Primary, Epoch(4));
+            let formation = FormationSettings::default();
+            Some(Again { node: NodeId(7), state, epoch, replication_password: String::new(), formation })
+        };
+        let refused = |p: &mut Pair| match p.feed(ask("old", 5007, Some(1), old())).answer {
+            Some(Answer::Refused { reason, .. }) => reason,
+            other => panic!("not refused but {other:?}"),
+        };
+        assert!(refused(&mut p).contains("is being created by new"));
+        p.record_mut().system_id = Some(2);
+        assert!(refused(&mut p).contains("system identifier 1"), "now it is known that they differ");
+        p.record_mut().system_id = Some(1);
+        let taken = p.feed(ask("old", 5007, Some(1), old())).answer;
+        assert!(matches!(taken, Some(Answer::Registered { node: NodeId(7), .. })), "{taken:?}");
+    }
+}

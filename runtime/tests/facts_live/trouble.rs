@@ -1,6 +1,7 @@
 //! Disks that fail in their own ways, and clients that don't know what happened to their server.
 
 use super::harness::{Lab, Ported, SmallDisk, StallingDisk, fact, refusal, until};
+use nix::sys::signal::Signal;
 use pgbaton_core::model::Server;
 use pgbaton_core::ports::{Postgres, StartAs};
 
@@ -46,6 +47,32 @@ fn a_full_disk_on_wal_ends_the_server() {
         until_found(&port, Some("pg_wal takes no writes")).await;
         std::fs::remove_file(&filling).unwrap();
         until_found(&port, None).await;
+    });
+}
+
+#[test]
+fn mending_a_broken_configuration_makes_no_lost_reload_good() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        for (server, name, new) in
+            [(&a, "synchronous_standby_names", "ANY 1 (nobody)"), (&b, "primary_conninfo", "host=/nowhere")]
+        {
+            let file = server.pgdata.join("postgresql.conf");
+            let whole = std::fs::read_to_string(&file).unwrap();
+            let show = format!("SHOW {name}");
+            let old = server.ask(&show).await;
+            server.put_file("postgresql.conf", &format!("{whole}\nthis is no setting\n"));
+            server.set(name, new);
+            server.signal(Signal::SIGHUP);
+            server.until_log("no changes were applied").await;
+            assert_eq!(server.ask(&show).await, old);
+            server.put_file("postgresql.conf", &whole);
+            server.run("CHECKPOINT").await;
+            server.hang_up().await;
+            assert_eq!(server.ask(&show).await, old, "a new session as well");
+            server.signal(Signal::SIGHUP);
+            until("the next signal counts", async || server.ask(&show).await == new).await;
+        }
     });
 }
 

@@ -28,6 +28,32 @@ fn a_full_disk_on_wal_ends_the_server() {
 }
 
 #[test]
+fn mending_a_broken_configuration_makes_no_lost_reload_good() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let names = Names("ANY 1 (nobody)".into());
+        lab.a.break_config(true);
+        lab.pa.set_names(&names).await.unwrap();
+        assert!(lab.pa.names_in_force().await.is_err());
+        lab.a.break_config(false);
+        lab.fate.sleep(LONG).await;
+        assert!(lab.client("a").await.commits(1).await, "under the old names, which ask for nobody");
+        lab.pa.set_names(&names).await.unwrap();
+        lab.pa.names_in_force().await.unwrap();
+        let client = lab.client("a").await;
+        client.begin(2);
+        lab.fate.sleep(BRIEF).await;
+        assert!(waits(&lab.a, 2));
+        // Whom a standby is to follow is read in the same way.
+        lab.b.break_config(true);
+        assert!(lab.pb.follow(B, Some(&source("c"))).await.is_err());
+        lab.b.break_config(false);
+        lab.fate.sleep(LONG).await;
+        assert_eq!(lab.b.pg().server.as_ref().unwrap().conninfo.as_ref().unwrap().host, "a");
+    });
+}
+
+#[test]
 fn a_stalled_disk_answers_reads_and_hangs_commits() {
     fact(|| async {
         let lab = Lab::pair().await;
