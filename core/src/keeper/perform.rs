@@ -12,8 +12,9 @@ use std::time::Duration;
 /// not shipped at all, it never comes.
 const LAST_RECORD: Duration = Duration::from_secs(5);
 
-/// After this long Postgres is told anew to follow nobody: what was told while its configuration was broken is lost.
-const SEAL: Duration = Duration::from_secs(10);
+/// After this long Postgres is told anew, whom to follow or whom to wait for: what was told while its configuration was
+/// broken is lost, also when the file was mended since.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// How often senders are looked at while a step waits for them; Postgres announces nothing here.
 const SENDER_LOOKS: Duration = Duration::from_millis(10);
@@ -33,12 +34,7 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
         }
         Step::ReplayedPast(lsn) => {
             // If the last record never comes, the seal will show it and the monitor decides.
-            let patience = pin!(clock.sleep_until(clock.now() + LAST_RECORD));
-            let arrived = match select(pin!(pg.replayed_past(lsn)), patience).await {
-                Either::Left((result, _)) => result,
-                Either::Right(_) => Err(PgError::Retry(format!("not within {LAST_RECORD:?}"))),
-            };
-            if let Err(error) = arrived {
+            if let Err(error) = within(LAST_RECORD, clock, pg.replayed_past(lsn)).await {
                 tracing::warn!("the old primary's last record at {lsn} has not arrived: {error}");
             }
         }
@@ -49,16 +45,10 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
             let end = pg.seal().await?;
             return Ok(Outcome::Sealed(Position { lsn: replayed.unwrap_or(end.lsn).min(end.lsn), ..end }));
         }
-        Step::Seal(_) => {
-            let patience = pin!(clock.sleep_until(clock.now() + SEAL));
-            return match select(pin!(pg.seal()), patience).await {
-                Either::Left((sealed, _)) => sealed.map(Outcome::Sealed),
-                Either::Right(_) => Err(PgError::Retry(format!("not within {SEAL:?}"))),
-            };
-        }
+        Step::Seal(_) => return within(TOLD, clock, pg.seal()).await.map(Outcome::Sealed),
         Step::Enforce(contract) => pg.set_names(&Names(contract.standby_names())).await?,
         Step::Prove(_) if mutant!(ReloadConfirmsContract) => {}
-        Step::Prove(_) => pg.names_in_force().await?,
+        Step::Prove(_) => within(TOLD, clock, pg.names_in_force()).await?,
         Step::AwaitMembers(_) if mutant!(MembersNotAwaited) => {}
         Step::AwaitMembers(contract) => await_members(&contract, clock, pg).await?,
         Step::Promote(timeline) => pg.promote(timeline).await?,
@@ -70,6 +60,17 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
         Step::Clone(source) => pg.clone_from(me, &source).await?,
     }
     Ok(Outcome::Done)
+}
+
+async fn within<C: Clock, T>(
+    limit: Duration,
+    clock: &C,
+    work: impl Future<Output = Result<T, PgError>>,
+) -> Result<T, PgError> {
+    match select(pin!(work), pin!(clock.sleep_until(clock.now() + limit))).await {
+        Either::Left((done, _)) => done,
+        Either::Right(_) => Err(PgError::Retry(format!("not within {limit:?}"))),
+    }
 }
 
 /// Ends when `k` members have flushed all that is written at the first look. Then every set able to elect
