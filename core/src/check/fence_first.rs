@@ -1,20 +1,18 @@
 //! S13: before a server opens, every other that is open can gather no acknowledgement any more: too few of those
-//! its backends wait for are neither sealed nor the new one itself. At the end one server is open at most.
+//! its backends wait for are neither sealed nor the new one itself. One that itself can gather none harms nobody: its
+//! members had vouched for it while it was closed, and have gone to another since. At the end one server is open at most.
 
-use super::contracts::Terms;
+use super::reach::Reach;
 use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
-use crate::model::NodeId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 #[derive(Default)]
 struct World<'a> {
     open: BTreeSet<&'a str>,
     /// Open, and denied by a sealed set once: its members have gone on to newer epochs since.
     fenced: BTreeSet<&'a str>,
-    names: BTreeMap<&'a str, Terms>,
-    ids: BTreeMap<&'a str, NodeId>,
-    sealed: BTreeSet<&'a str>,
+    reach: Reach<'a>,
 }
 
 pub fn check(trace: &Trace) -> Result<(), String> {
@@ -22,25 +20,18 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut rogues = Rogues::default();
     for event in &trace.events {
         rogues.follow(&event.kind);
+        world.reach.follow(&event.kind);
         match &event.kind {
-            Kind::Node { node, id, .. } => {
-                world.ids.insert(node, *id);
-            }
-            Kind::Stored { node, seal, epoch, .. } => {
-                match seal.is_some_and(|s| s.epoch == *epoch) {
-                    true => world.sealed.insert(node),
-                    false => world.sealed.remove(node.as_str()),
-                };
-            }
-            Kind::Names { node, k, of } => {
-                world.names.insert(node, Terms { k: *k, members: of.clone() });
-            }
             Kind::Closed { node } => {
                 world.open.remove(node.as_str());
                 world.fenced.remove(node.as_str());
             }
             // Nobody could fence it, nor wait for it.
             Kind::Opened { node, .. } if rogues.has(node) => {
+                world.open.insert(node);
+                world.fenced.insert(node);
+            }
+            Kind::Opened { node, .. } if !world.reach.can_acknowledge(node, &[]) => {
                 world.open.insert(node);
                 world.fenced.insert(node);
             }
@@ -65,11 +56,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 
 impl World<'_> {
     fn could_acknowledge_beside(&self, node: &str) -> Option<&str> {
-        let gone = self.sealed.iter().chain([&node]).filter_map(|n| self.ids.get(n).copied()).collect();
         let could = |other: &&&str| {
-            **other != node
-                && !self.fenced.contains(**other)
-                && self.names.get(**other).is_none_or(|names| names.can_acknowledge_without(&gone))
+            **other != node && !self.fenced.contains(**other) && self.reach.can_acknowledge(other, &[node])
         };
         self.open.iter().find(could).copied()
     }
@@ -102,6 +90,8 @@ mod tests {
         assert!(opens(names("a", 0, &[]), vec![]).is_err());
         assert_eq!(opens(names("a", 0, &[]), vec![(2, fault(Fault::Rogue, &["b"]))]), Ok(()));
         assert_eq!(opens(names("a", 0, &[]), vec![(2, closed("a"))]), Ok(()));
+        let mute = vec![(2, names("b", 1, &["c"])), (3, stored("c", 2, ReportLsn, Some(100)))];
+        assert_eq!(opens(names("a", 0, &[]), mute), Ok(()), "b itself can acknowledge nothing");
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod outage_budget;
 pub mod price;
 mod primary_returns;
 mod quorums_meet;
+mod reach;
 mod rogues;
 pub mod roles;
 mod sealed_votes;
@@ -98,7 +99,7 @@ const CHECKERS: &[Checker] = &[
     checker("epochs only rise", &[], epochs_rise::monitor),
     checker("keepers store an epoch before they act", &[Keepers, Wal], epochs_rise::keepers),
     checker("one history per timeline", &[Wal, Keepers], one_history::check),
-    promise("no fork is resurrected", &[Wal, Servers], no_resurrection::check),
+    promise("no fork is resurrected", &[Wal, Servers, Keepers], no_resurrection::check),
     promise("quorums meet", &[Contracts, Orders], quorums_meet::check),
     checker("a sealed vote stands", &[Wal, Keepers], sealed_votes::check),
     promise("the promoted node is complete", &[Wal, Keepers], complete_candidate::check),

@@ -1,7 +1,9 @@
-//! S5: a branch of the log that the group has left behind is never opened again, and nothing grows out of it. A
+//! S5: a branch of the log that the group has left behind is never opened again by a server that could acknowledge a
+//! write there, and nothing grows out of it. A
 //! branch is left once a write was acknowledged on another; a promotion that died before that binds nobody. What a hand
 //! has opened is not the group's, until the group wants it open.
 
+use super::reach::Reach;
 use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
 use crate::model::Timeline;
@@ -14,17 +16,26 @@ struct Tree<'a> {
     on: BTreeMap<&'a str, Timeline>,
     used: BTreeSet<Timeline>,
     left: BTreeSet<Timeline>,
+    /// Opened on a branch that was left, by when they could acknowledge nothing there.
+    mute: BTreeSet<&'a str>,
 }
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut tree = Tree::default();
     let mut rogues = Rogues::default();
+    let mut reach = Reach::default();
     for event in &trace.events {
         rogues.follow(&event.kind);
+        reach.follow(&event.kind);
         let (node, from) = match &event.kind {
             Kind::Opened { node, tli } => {
                 tree.parents.entry(*tli).or_default();
                 tree.on.insert(node, *tli);
+                tree.mute.remove(node.as_str());
+                if tree.left.contains(tli) && !reach.can_acknowledge(node, &[]) {
+                    tree.mute.insert(node);
+                    continue;
+                }
                 (node, *tli)
             }
             Kind::Branched { node, tli, parent, .. } => {
@@ -37,13 +48,16 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             }
             Kind::Acked { node, warning: false, .. } if !rogues.has(node) => {
                 tree.uses(node);
-                continue;
+                match tree.on.get(node.as_str()) {
+                    Some(tli) if tree.mute.contains(node.as_str()) => (node, *tli),
+                    _ => continue,
+                }
             }
             _ => continue,
         };
         if tree.left.contains(&from) && !rogues.has(node) {
             let at = event.at.seconds();
-            return Err(format!("{node} opens at {at:.3} s from timeline {from}, which the group has left behind"));
+            return Err(format!("{node} goes on at {at:.3} s from timeline {from}, which the group has left behind"));
         }
     }
     Ok(())
@@ -63,6 +77,7 @@ impl Tree<'_> {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::model::NodeState::*;
 
     #[test]
     fn a_branch_left_behind_stays_closed() {
@@ -74,6 +89,12 @@ mod tests {
         let old = then(vec![used(), (3, opened("a", 1))]);
         assert!(old.unwrap_err().contains("timeline 1, which the group has left behind"));
         assert!(then(vec![used(), (3, branched("a", 3, 1, 90))]).is_err());
+        let mute = || [(3, node("c", Secondary, ReportLsn, 1)), (3, stored("c", 2, ReportLsn, Some(90)))];
+        let opens_mute = || mute().into_iter().chain([(4, names("a", 1, &["c"])), (5, opened("a", 1))]);
+        let after = |more: Vec<_>| then([used()].into_iter().chain(opens_mute()).chain(more).collect());
+        assert_eq!(after(vec![]), Ok(()), "its only member follows another");
+        assert!(after(vec![(6, acked(2, "a", 5))]).is_err(), "and yet it acknowledges");
+        assert!(after(vec![(6, branched("a", 3, 1, 90))]).is_err());
         let by_hand = || (3, fault(super::super::trace::Fault::Rogue, &["a"]));
         assert_eq!(then(vec![used(), by_hand(), (4, branched("a", 3, 1, 90))]), Ok(()));
         assert!(then(vec![used(), by_hand(), (4, closed("a")), (5, opened("a", 1))]).is_err());
