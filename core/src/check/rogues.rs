@@ -40,6 +40,11 @@ impl<'a> Rogues<'a> {
         }
     }
 
+    /// Whether the monitor wants this server open.
+    pub fn is_told(&self, node: &str) -> bool {
+        self.told.contains(node)
+    }
+
     pub fn has(&self, node: &str) -> bool {
         self.nodes.contains(node)
     }
