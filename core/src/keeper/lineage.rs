@@ -11,18 +11,22 @@ pub enum Rejoin {
     /// Whether it holds WAL past the fork isn't known yet.
     Inspect { fork: Position },
     /// It shares no timeline with the upstream, or has another history under the number of one that is: a rewind goes
-    /// by numbers and would find nothing to do. Its WAL past the fork is kept first, if there is a fork.
+    /// by numbers and would find nothing to do, or too little. Its WAL past the fork is kept first, if there is a fork.
     Clone { aside: Option<(Position, Lsn)> },
 }
 
 /// `past` is the result of an inspection: the fork it was made for and the end of the WAL past it.
 ///
 /// Lineages are compared by their switch points, never by the number of the timeline: a node on the
-/// same number may hold another history.
-pub fn rejoin(own: &Control, upstream: &History, past: Option<(Position, Option<Lsn>)>) -> Rejoin {
+/// number may hold another history. Two that leave their parent at the same point can't be told apart even so: one that
+/// `strayed`, by writing when nobody had told it to, has written its timeline from the first record on.
+pub fn rejoin(own: &Control, strayed: bool, upstream: &History, past: Option<(Position, Option<Lsn>)>) -> Rejoin {
     let Some(fork) = upstream.fork(&own.history) else {
         return Rejoin::Clone { aside: None };
     };
+    if strayed && upstream.end_of(own.history.tli).is_some() {
+        return Rejoin::Clone { aside: Some((own.history.beginning(), own.checkpoint.lsn)) };
+    }
     if fork.lsn == Lsn(u64::MAX) {
         return Rejoin::Follow;
     }
@@ -53,6 +57,19 @@ mod tests {
     }
 
     #[test]
+    fn what_strayed_under_a_number_that_the_group_knows_is_cloned_and_kept_from_the_first_record() {
+        let root = History::root(Timeline(1));
+        let twin = root.branch(Timeline(2), Lsn(100));
+        let upstream = twin.branch(Timeline(3), Lsn(130));
+        let strayed = |own: &History| rejoin(&control(own.clone(), 150), true, &upstream, None);
+        let aside = |tli, lsn| Rejoin::Clone { aside: Some((Position::new(tli, lsn), Lsn(150))) };
+        assert_eq!(strayed(&twin), aside(1, 100));
+        assert_eq!(strayed(&root), aside(1, 0), "opened without a promotion");
+        let unknown = root.branch(Timeline(4), Lsn(100));
+        assert_eq!(strayed(&unknown), Rejoin::Rewind { fork: Position::new(1, 100), end: Lsn(150) });
+    }
+
+    #[test]
     fn by_nothing_by_rewind_or_by_clone_as_the_lineage_demands() {
         let root = History::root(Timeline(1));
         let upstream = root.branch(Timeline(2), Lsn(100));
@@ -70,7 +87,7 @@ mod tests {
             (History::root(Timeline(9)), None, Rejoin::Clone { aside: None }),
         ];
         for (own, past, expected) in table {
-            assert_eq!(rejoin(&control(own.clone(), 120), &upstream, past), expected, "{own:?} {past:?}");
+            assert_eq!(rejoin(&control(own.clone(), 120), false, &upstream, past), expected, "{own:?} {past:?}");
         }
     }
 }

@@ -145,6 +145,17 @@ impl Scene<'_> {
         self.runs_as_standby() && self.record.seal.is_some_and(|s| s.epoch == self.assignment.epoch)
     }
 
+    /// Somebody has promoted or started the server by hand: a standby that was never told to open has been open.
+    fn has_strayed(&self) -> bool {
+        use NodeState::{Catchingup, FastForward, PreparePromotion, ReportLsn, Secondary, WaitMaintenance};
+        let follows = matches!(
+            self.record.state,
+            Catchingup | Secondary | WaitMaintenance | PreparePromotion | ReportLsn | FastForward
+        );
+        let was_open = |c: &Control| matches!(c.state, ControlState::InProduction | ControlState::ShutDown);
+        follows && self.facts.control().is_some_and(was_open)
+    }
+
     fn seal(&self, then: Option<NodeState>) -> Plan {
         if self.record.rebuild.is_some() || self.facts.control().is_none() {
             return Plan::default();
@@ -156,6 +167,8 @@ impl Scene<'_> {
                 plan.extend(self.assignment.drained.map(Step::ReplayedPast));
                 plan.push(Step::Follow(None));
             }
+            // What it wrote by itself is no vote.
+            Server::Down if self.has_strayed() => return Plan::default(),
             Server::Down => plan.extend([Step::Follow(None), Step::Start(StartAs::Standby)]),
             Server::Starting | Server::Stuck { .. } => return Plan::default(),
         }
@@ -394,7 +407,7 @@ impl Scene<'_> {
             (Directory::Unusable { .. }, Server::Down) => return Plan::default(),
             (Directory::Present(control), Server::Down) => control,
         };
-        let plan = match lineage::rejoin(control, &upstream.history, self.memory.inspected) {
+        let plan = match lineage::rejoin(control, self.has_strayed(), &upstream.history, self.memory.inspected) {
             Rejoin::Follow => follow.to_vec(),
             Rejoin::Inspect { fork } => return steps(vec![Step::Inspect(fork)]),
             Rejoin::Clone { aside } => return clone(aside),
@@ -456,7 +469,8 @@ pub mod testing {
     }
 
     pub fn standby() -> Facts {
-        Facts { server: up(true, vec![]), ..down() }
+        let directory = control(ControlState::InRecovery, History::root(Timeline(1)));
+        Facts { directory, server: up(true, vec![]) }
     }
 
     pub fn open(sender: Option<NodeId>) -> Facts {
@@ -617,6 +631,26 @@ mod tests {
         assert_eq!(names(&plan(&record, &standby(), &Memory::default())), ["unfollow", "seal"]);
         record.assignment.as_mut().unwrap().drained = Some(Lsn(990));
         assert_eq!(names(&plan(&record, &standby(), &Memory::default())), ["drain", "unfollow", "seal"]);
-        assert_eq!(names(&plan(&record, &down(), &Memory::default())), ["unfollow", "start", "seal"]);
+        let fallen = Facts { server: Server::Down, ..standby() };
+        assert_eq!(names(&plan(&record, &fallen, &Memory::default())), ["unfollow", "start", "seal"]);
+    }
+
+    #[test]
+    fn what_was_opened_by_hand_gives_no_vote_and_comes_back_by_a_clone() {
+        let steps = |state, goal| {
+            let record = told(record(state, None), goal, None);
+            plan(&record, &down(), &Memory::default()).steps
+        };
+        for (state, goal) in [
+            (NodeState::Secondary, NodeState::ReportLsn),
+            (NodeState::ReportLsn, NodeState::ReportLsn),
+            (NodeState::PreparePromotion, NodeState::StopReplication),
+        ] {
+            assert_eq!(steps(state, goal), [], "{state}");
+        }
+        assert_eq!(steps(NodeState::Demoted, NodeState::ReportLsn).len(), 3, "it was told to be open");
+        let back = steps(NodeState::Secondary, NodeState::Catchingup);
+        assert_eq!(back[0], Step::KeepAside(Position::new(1, 0), Lsn(900)), "{back:?}");
+        assert_eq!(back[2].name(), "clone");
     }
 }

@@ -123,6 +123,12 @@ impl History {
         History { tli, ancestors }
     }
 
+    /// Where this timeline leaves its parent.
+    pub fn beginning(&self) -> Position {
+        let first = Position { tli: self.tli, lsn: Lsn::ZERO };
+        self.ancestors.last().map_or(first, |switch| Position { tli: switch.tli, lsn: switch.at })
+    }
+
     /// Where `tli` ends within this history: `None` when it is no part of it, `Lsn(u64::MAX)` for
     /// the timeline itself, which goes on.
     pub fn end_of(&self, tli: Timeline) -> Option<Lsn> {

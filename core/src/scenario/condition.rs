@@ -21,8 +21,9 @@ pub enum Condition {
     Event { text: String },
     /// Every node has reached its goal, one is primary (or single), the rest are secondary.
     Settled,
-    /// It is settled, and commits wait for a standby: one node may be lost with all it has.
-    Covered,
+    /// This node may be lost with all it has: the group is settled, and commits wait for a standby or the node is no
+    /// member any more.
+    Covered { node: Selector },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -56,11 +57,11 @@ struct Fields {
     pending: Option<String>,
     events: Option<String>,
     settled: Option<bool>,
-    covered: Option<bool>,
+    covered: Option<Selector>,
 }
 
 const FORMS: &str = "a condition is { node, state }, { node, goal }, { node, postgres }, { writable } with or without \
-                     except, { pending }, { events }, { settled = true } or { covered = true }";
+                     except, { pending }, { events }, { settled = true } or { covered }";
 
 impl TryFrom<Fields> for Condition {
     type Error = &'static str;
@@ -86,7 +87,7 @@ impl TryFrom<Fields> for Condition {
             }
             ((None, None, None, None), None, None, None, Some(text), (None, None)) => Ok(Condition::Event { text }),
             ((None, None, None, None), None, None, None, None, (Some(true), None)) => Ok(Condition::Settled),
-            ((None, None, None, None), None, None, None, None, (None, Some(true))) => Ok(Condition::Covered),
+            ((None, None, None, None), None, None, None, None, (None, Some(node))) => Ok(Condition::Covered { node }),
             _ => Err(FORMS),
         }
     }
@@ -103,7 +104,7 @@ impl From<Condition> for Fields {
             Condition::Pending { pending } => Fields { pending: Some(pending), ..none },
             Condition::Event { text } => Fields { events: Some(text), ..none },
             Condition::Settled => Fields { settled: Some(true), ..none },
-            Condition::Covered => Fields { covered: Some(true), ..none },
+            Condition::Covered { node } => Fields { covered: Some(node), ..none },
         }
     }
 }
@@ -111,11 +112,12 @@ impl From<Condition> for Fields {
 impl Condition {
     pub fn selector(&self) -> Option<&Selector> {
         match self {
-            Condition::State { node, .. } | Condition::Goal { node, .. } | Condition::Postgres { node, .. } => {
-                Some(node)
-            }
+            Condition::State { node, .. }
+            | Condition::Goal { node, .. }
+            | Condition::Postgres { node, .. }
+            | Condition::Covered { node } => Some(node),
             Condition::Writable { except, .. } => except.as_ref(),
-            Condition::Pending { .. } | Condition::Event { .. } | Condition::Settled | Condition::Covered => None,
+            Condition::Pending { .. } | Condition::Event { .. } | Condition::Settled => None,
         }
     }
 }

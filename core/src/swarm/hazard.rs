@@ -69,6 +69,11 @@ impl Hazard {
         self.slot() == Slot::Data
     }
 
+    /// What is promoted by hand holds what it holds on a branch of its own: nobody may need it just then.
+    pub fn leaves_the_lineage(self) -> bool {
+        self == Hazard::RoguePromote
+    }
+
     /// A node comes back with nothing, not even its number.
     pub fn makes_new_nodes(self) -> bool {
         matches!(self, Hazard::LoseDisk | Hazard::DropAndReturn)

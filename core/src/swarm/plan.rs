@@ -135,14 +135,15 @@ impl<'a> Times<'a> {
     /// Gives the time at which it is over.
     fn plot(&mut self, begins: Duration) -> Duration {
         let plot: Plot = *self.dice.pick(&self.swarm.plots);
-        if plot.slots().iter().any(|slot| self.is_taken(*slot, begins)) {
+        let needed = plot.leaves_the_lineage() && self.is_taken(Slot::Data, begins);
+        if needed || plot.slots().iter().any(|slot| self.is_taken(*slot, begins)) {
             return begins;
         }
         let cast = Cast { nodes: self.nodes, bound: self.bound, grace: self.grace };
         let mut ends = begins;
         for act in plot.draw(&mut self.dice, &cast) {
             let at = (begins + act.after).min(self.length);
-            let mut step = if takes_data(&act.verb) { guarded(at, act.verb) } else { step(at, act.verb) };
+            let mut step = guarded(at, act.verb);
             if let Some(condition) = act.until {
                 step.until = Some(condition);
                 step.within = Some(MOMENT);
@@ -173,7 +174,8 @@ impl<'a> Times<'a> {
     fn incident(&mut self, begins: Duration) -> Duration {
         let hazard = *self.dice.pick(&self.swarm.hazards);
         let slot = hazard.slot();
-        if self.is_taken(slot, begins) {
+        let needed = hazard.leaves_the_lineage() && self.is_taken(Slot::Data, begins);
+        if needed || self.is_taken(slot, begins) {
             return begins;
         }
         self.bound += 1;
@@ -185,7 +187,7 @@ impl<'a> Times<'a> {
         let ends = (begins + lasts).min(self.length);
         for (at, verbs) in [(begins, incident.begin), (ends, incident.end)] {
             for verb in verbs {
-                let mut step = if takes_data(&verb) { guarded(at, verb) } else { step(at, verb) };
+                let mut step = guarded(at, verb);
                 let about_one = step.verb.as_ref().is_some_and(|verb| verb.subject().is_some());
                 step.bind = (at == begins && about_one).then(|| name.clone());
                 self.steps.push((at, step));
@@ -242,7 +244,8 @@ impl<'a> Times<'a> {
         let [first, _, ..] = self.nodes else { return at };
         let node = Selector::Name(first.clone());
         let promote = Promote { node: node.clone(), allow_data_loss: false, refused: None, may_be_refused: true };
-        let ask = Step { within: Some(IDLE), ..guarded(at, Verb::Promote(promote)) };
+        let covered = Condition::Covered { node: node.clone() };
+        let ask = Step { until: Some(covered), within: Some(IDLE), ..step(at, Verb::Promote(promote)) };
         let is_home = Condition::State { node, state: NodeState::Primary };
         let wait =
             Step { at: Some(at), wait: None, until: Some(is_home), within: Some(IDLE / 2), verb: None, bind: None };
@@ -255,20 +258,15 @@ fn step(at: Duration, verb: Verb) -> Step {
     Step { at: Some(at), wait: None, until: None, within: None, verb: Some(verb), bind: None }
 }
 
-/// Done only while all that was acknowledged is on another node as well; otherwise passed over.
+/// Taking data away waits until it is on another node as well, and leaving a group until somebody stays in it. What
+/// doesn't come about is passed over.
 fn guarded(at: Duration, verb: Verb) -> Step {
-    Step {
-        at: Some(at),
-        wait: None,
-        until: Some(Condition::Covered),
-        within: Some(GUARD),
-        verb: Some(verb),
-        bind: None,
-    }
-}
-
-fn takes_data(verb: &Verb) -> bool {
-    matches!(verb, Verb::LoseDisk(_) | Verb::LoseDirectory(_))
+    let until = match &verb {
+        Verb::LoseDisk(node) | Verb::LoseDirectory(node) => Condition::Covered { node: node.clone() },
+        Verb::Drop(_) => Condition::State { node: Selector::Standby(1), state: NodeState::Secondary },
+        _ => return step(at, verb),
+    };
+    Step { until: Some(until), within: Some(GUARD), ..step(at, verb) }
 }
 
 #[cfg(test)]
@@ -325,9 +323,11 @@ mod tests {
     fn data_is_taken_only_from_a_settled_group_and_not_twice_in_a_row() {
         let mut taken = 0;
         for plan in all(600) {
+            let takes_data = |verb: &Verb| matches!(verb, Verb::LoseDisk(_) | Verb::LoseDirectory(_));
             let takes = plan.steps.iter().filter(|s| s.verb.as_ref().is_some_and(takes_data));
             let takes: Vec<&Step> = takes.collect();
-            assert!(takes.iter().all(|s| s.until == Some(Condition::Covered)), "seed {}", plan.seed);
+            let guarded = |s: &&Step| matches!(&s.until, Some(Condition::Covered { .. }));
+            assert!(takes.iter().all(guarded), "seed {}", plan.seed);
             let close = takes.windows(2).find(|w| w[1].at < w[0].at.map(|at| at + DATA_RETURNS / 2));
             assert!(close.is_none(), "seed {}: {close:?}", plan.seed);
             if !takes.is_empty() {

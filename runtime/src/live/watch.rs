@@ -92,9 +92,11 @@ impl Watch {
         let resolve = |selector| cast.resolve(selector, &self.goals());
         match condition {
             Condition::Settled => answered && self.settled(),
-            Condition::Covered => {
+            Condition::Covered { node } => {
+                let Ok(name) = resolve(node) else { return false };
                 let told = self.all_events().await.unwrap_or_default();
-                answered && self.settled() && told.last().is_some_and(EventRow::waits_for_standbys)
+                let waits = told.last().is_some_and(EventRow::waits_for_standbys);
+                answered && self.settled() && (self.row(&name).is_none() || waits)
             }
             Condition::State { node, state } => resolve(node).is_ok_and(|name| {
                 let row = self.row(&name);

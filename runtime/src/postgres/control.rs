@@ -67,11 +67,17 @@ impl ControlFile {
         let tli = newest_timeline(pgdata, known, self.checkpoint.lsn, self.segment_bytes);
         Control {
             system_id: self.system_id,
-            state: self.state,
+            state: if is_unstarted_copy(pgdata) { ControlState::InRecovery } else { self.state },
             checkpoint: self.checkpoint,
             history: read_history(pgdata, tli),
         }
     }
+}
+
+/// The control file of a fresh copy is that of the server it was made of. Recovery begins with the label, and takes it
+/// away.
+fn is_unstarted_copy(pgdata: &Path) -> bool {
+    pgdata.join("backup_label").exists()
 }
 
 /// What can be said of a directory that is no data directory.

@@ -30,7 +30,11 @@ impl Sight<'_> {
     pub fn holds(&self, condition: &Condition) -> Result<bool, Unresolved> {
         match condition {
             Condition::Settled => Ok(self.settled()),
-            Condition::Covered => Ok(self.settled() && self.observer.waits_for_standbys()),
+            Condition::Covered { node } => {
+                let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
+                let is_member = self.observer.row(&name).is_some();
+                Ok(self.settled() && (!is_member || self.observer.waits_for_standbys()))
+            }
             Condition::State { node, state } => {
                 let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
                 let row = self.observer.row(&name);

@@ -1,6 +1,7 @@
 //! What the primary enforces: entering a contract, changing it, confirming it, and going on without it.
 
 use super::Verdict;
+use super::transfer::can_keep_the_role;
 use crate::model::NodeState::*;
 use crate::model::{Durability, NodeRecord};
 use crate::monitor::durability::Wanted;
@@ -34,11 +35,12 @@ pub fn confirmed(v: &View) -> Option<Verdict> {
     Some((edits, why))
 }
 
-/// The primary whose contract can be changed now: open, or closed and waiting to be told.
+/// The primary whose contract can be changed now: open, or closed and waiting to be told. One that has lost its data
+/// opens under none, and its standbys stay bound to what they hold.
 fn changeable<'a>(v: &View<'a>) -> Option<&'a NodeRecord> {
     let primary = v.record.primary().filter(|p| p.goal().is_writable() && v.is_heard(p.id))?;
     let open = v.is_open(primary.id) && primary.reported == primary.goal();
-    let closed = primary.reported == DemoteTimeout;
+    let closed = primary.reported == DemoteTimeout && can_keep_the_role(v, primary);
     let room = v.record.in_force.iter().count() < MOST_IN_FORCE;
     (v.record.transfer.is_none() && room && (open || closed)).then_some(primary)
 }
@@ -190,5 +192,16 @@ mod tests {
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
         assert_eq!(p.goals(), (WaitPrimary, Catchingup));
         assert!(p.record().in_force.may_acknowledge_alone());
+    }
+    #[test]
+    fn a_primary_without_its_data_opens_under_no_contract() {
+        let mut p = Pair::settled();
+        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 0;
+        p.says(A, DemoteTimeout, no_directory());
+        p.dies(B);
+        assert_eq!(p.goals(), (Primary, Secondary), "b holds every acknowledged commit, and counts on");
+        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 50;
+        p.says(B, Secondary, cut_off_standby());
+        assert_eq!(p.goals().1, PreparePromotion);
     }
 }

@@ -73,6 +73,10 @@ pub fn primary_of(standbys: &[NodeId]) -> Facts {
     Facts { directory: control(ControlState::InProduction), server: up(false, None, senders.collect()) }
 }
 
+pub fn no_directory() -> Facts {
+    Facts { directory: Directory::Absent, server: Server::Down }
+}
+
 pub fn stopped(state: ControlState) -> Facts {
     Facts { directory: control(state), server: Server::Down }
 }

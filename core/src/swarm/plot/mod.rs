@@ -79,6 +79,11 @@ impl Plot {
         }
     }
 
+    /// See `Hazard::leaves_the_lineage`.
+    pub fn leaves_the_lineage(self) -> bool {
+        self == Plot::TwoHistories
+    }
+
     pub fn destroys(self) -> bool {
         self.slots().contains(&Slot::Data)
     }
