@@ -3,7 +3,7 @@
 use crate::model::*;
 use crate::monitor::edit::apply;
 use crate::monitor::events::Log;
-use crate::monitor::rules::{ADOPT, RULES, Rule};
+use crate::monitor::rules::{END_DOUBT, RULES, Rule};
 use crate::monitor::state::{Effects, Group, Monitor};
 use crate::monitor::view::View;
 
@@ -45,7 +45,7 @@ pub fn decide(view: &View) -> Vec<Fired> {
 /// What may be decided about a group of which the monitor knows less than its nodes: who leads it, and nothing else.
 fn applicable(record: &GroupRecord) -> impl Iterator<Item = &'static Rule> {
     let in_doubt = record.in_doubt;
-    RULES.iter().filter(move |r| !in_doubt || r.number == ADOPT)
+    RULES.iter().filter(move |r| !in_doubt || END_DOUBT.contains(&r.number))
 }
 
 impl Monitor {

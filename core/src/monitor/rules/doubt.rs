@@ -1,8 +1,9 @@
 //! Who leads a group of which the monitor knows less than its nodes.
 
 use super::Verdict;
+use super::transfer::can_keep_the_role;
 use crate::model::NodeState::*;
-use crate::model::{NodeId, NodeRecord};
+use crate::model::{Durability, NodeId, NodeRecord};
 use crate::monitor::edit::Edit;
 use crate::monitor::view::View;
 
@@ -37,10 +38,44 @@ pub fn adopt(v: &View) -> Option<Verdict> {
     Some((edits, format!("{} is open and of the highest epoch: it is the primary", primary.name)))
 }
 
+/// Nobody is open. The one that led last, as far as is known, opens again if nobody can have been elected since: an
+/// election under its contract needs the seal of one of any that are enough to acknowledge, and those that speak have seen
+/// no newer epoch than it has. Where it needed nobody, all that are known must speak.
+pub fn vouched(v: &View) -> Option<Verdict> {
+    if !v.record.in_doubt || v.durability() == Durability::Async {
+        return None;
+    }
+    let known = |n: &&NodeRecord| !n.doubted && v.is_heard(n.id) && v.report(n.id).is_some_and(|r| !r.facts.is_open());
+    let heard: Vec<&NodeRecord> = v.record.nodes.values().filter(known).collect();
+    let epoch = |id: NodeId| v.report(id).map(|r| r.epoch);
+    let newest = heard.iter().map(|n| epoch(n.id)).max()?;
+    let led = |n: &&&NodeRecord| n.reported == DemoteTimeout && epoch(n.id) == newest;
+    let last = heard.iter().find(|n| led(n) && can_keep_the_role(v, n))?;
+    let contract = v.report(last.id)?.contract.as_ref()?;
+    let vouch = contract.members.iter().filter(|m| heard.iter().any(|n| n.id == **m)).count();
+    let enough = if contract.is_none() { heard.len() == v.record.nodes.len() } else { vouch >= contract.k as usize };
+    if !enough {
+        return None;
+    }
+    let mut edits = vec![Edit::Adopt(last.id), Edit::Reopen(last.id), Edit::Assign(last.id, Primary)];
+    for node in v.record.nodes.values().filter(|n| n.id != last.id) {
+        let counts = contract.members.contains(&node.id);
+        match node.goal() {
+            Secondary | Catchingup | ReportLsn => {
+                edits.push(Edit::Assign(node.id, if counts { Secondary } else { Catchingup }))
+            }
+            goal if goal.is_writable() => edits.push(Edit::Assign(node.id, Catchingup)),
+            DemoteTimeout => edits.push(Edit::Assign(node.id, Demoted)),
+            _ => {}
+        }
+    }
+    Some((edits, format!("{} led last, as enough of its members say: it opens again", last.name)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Contract, ContractId, Epoch, NodeState};
+    use crate::model::{Contract, ContractId, ControlState, Epoch, NodeState};
     use crate::monitor::rules::testing::*;
 
     /// The monitor was put back to a copy in which a is primary; since then b has taken over in epoch 5.
@@ -76,6 +111,26 @@ mod tests {
         p.tells(A, Primary, primary_with(Some(B)), |r| (r.session, r.epoch) = (2, Epoch(5)));
         assert!(!p.record().in_doubt);
         assert_eq!((p.goal(A), p.goal(B)), (Primary, Secondary));
+    }
+
+    #[test]
+    fn with_nobody_open_the_last_to_lead_opens_again_once_enough_of_its_members_say_so() {
+        let closed = |epoch_of_b: u64| {
+            let mut p = Pair::of(3, 1);
+            p.monitor_restarts();
+            let contract = Contract::any(ContractId(9), 1, [A, B].into());
+            p.tells(C, NodeState::DemoteTimeout, stopped(ControlState::InProduction), |r| {
+                (r.epoch, r.serial, r.contract) = (Epoch(5), 40, Some(contract.clone()));
+            });
+            assert!(p.record().in_doubt && !p.goal(C).is_writable(), "nobody speaks for it");
+            p.tells(B, Secondary, cut_off_standby(), |r| (r.epoch, r.serial) = (Epoch(epoch_of_b), 30));
+            p
+        };
+        let p = closed(5);
+        assert_eq!((p.goal(A), p.goal(B), p.goal(C)), (Catchingup, Secondary, Primary));
+        assert!(p.record().epoch > Epoch(5) && !p.record().in_doubt);
+        let p = closed(6);
+        assert!(p.record().in_doubt && !p.goal(C).is_writable(), "b has sealed for another since");
     }
 
     #[test]

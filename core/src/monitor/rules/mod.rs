@@ -45,15 +45,21 @@ const fn rule(number: u16, name: &'static str, says: &'static str, fire: Fire) -
 /// Number of the rule that ends a transfer; its events tell where the time went.
 pub const OPENED: u16 = 211;
 
-/// Number of the rule that ends a doubt.
-pub const ADOPT: u16 = 109;
+/// Numbers of the rules that end a doubt.
+pub const END_DOUBT: [u16; 2] = [109, 111];
 
 pub const RULES: &[Rule] = &[
     rule(
-        ADOPT,
+        109,
         "adopt",
         "the group is in doubt, and a node that is open has the highest epoch: it is the primary",
         doubt::adopt,
+    ),
+    rule(
+        111,
+        "vouched",
+        "the group is in doubt with nobody open, and enough members know of no later election: the last primary opens again",
+        doubt::vouched,
     ),
     rule(
         101,

@@ -131,6 +131,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
 
     fn report(&self) -> Report {
         let assignment = self.record.assignment.as_ref();
+        let closed = self.record.state == NodeState::DemoteTimeout;
         Report {
             node: self.record.node,
             session: self.record.session,
@@ -142,7 +143,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             serial: assignment.map_or(0, |a| a.serial),
             facts: self.facts.clone(),
             applied: self.memory.applied,
-            contract: self.record.contract.clone().filter(|_| self.record.state.is_writable()),
+            contract: self.record.contract.clone().filter(|_| self.record.state.is_writable() || closed),
             seal: self.record.seal,
             leaving: self.leaving.is_some(),
             asks: self.memory.confirmed != Some(self.record.state),
