@@ -6,22 +6,24 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 const WINDOW: Duration = Duration::from_secs(60);
-/// Rows per node in a window. A node that fails, comes back and catches up leaves about fifteen.
+/// Rows per node in a window, without any cause. A node that fails, comes back and catches up leaves about fifteen.
 const ROWS_MAX: usize = 120;
+/// Rows more per node for each fault and order in it.
+const ROWS_PER_CAUSE: usize = 15;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let nodes = trace.nodes.len().max(1);
-    let mut recent: VecDeque<Moment> = VecDeque::new();
+    let (mut rows, mut causes) = (Recent::default(), Recent::default());
     for event in &trace.events {
         match &event.kind {
             Kind::Node { .. } => {
-                recent.push_back(event.at);
-                while recent.front().is_some_and(|first| event.at.since(*first) > WINDOW) {
-                    recent.pop_front();
+                let count = rows.and(event.at);
+                if count > nodes * (ROWS_MAX + ROWS_PER_CAUSE * causes.until(event.at)) {
+                    return Err(format!("{count} events in the minute before {:.3} s", event.at.seconds()));
                 }
-                if recent.len() > nodes * ROWS_MAX {
-                    return Err(format!("{} events in the minute before {:.3} s", recent.len(), event.at.seconds()));
-                }
+            }
+            Kind::Fault { .. } => {
+                causes.and(event.at);
             }
             Kind::Configured { node, slots, .. } if slots.len() >= nodes => {
                 return Err(format!("{node} keeps {} slots in a group of {nodes}", slots.len()));
@@ -30,6 +32,24 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What came in the last minute.
+#[derive(Default)]
+struct Recent(VecDeque<Moment>);
+
+impl Recent {
+    fn and(&mut self, at: Moment) -> usize {
+        self.0.push_back(at);
+        self.until(at)
+    }
+
+    fn until(&mut self, at: Moment) -> usize {
+        while self.0.front().is_some_and(|first| at.since(*first) > WINDOW) {
+            self.0.pop_front();
+        }
+        self.0.len()
+    }
 }
 
 #[cfg(test)]
@@ -43,6 +63,12 @@ mod tests {
         let rows = |pause: u64| check(&trace((0..300).map(|i| (i * pause, node("a", Primary, Primary, 1))).collect()));
         assert_eq!(rows(1000), Ok(()));
         assert!(rows(100).unwrap_err().contains("events in the minute before"));
+        let caused = |causes: u64| {
+            let faults = (0..causes).map(|i| (i, fault(super::super::trace::Fault::Order, &[])));
+            check(&trace(faults.chain((0..200).map(|i| (100 + i, node("a", Primary, Primary, 1)))).collect()))
+        };
+        assert!(caused(5).is_err());
+        assert_eq!(caused(6), Ok(()), "many orders make many rows");
         let slots = |slots: &[&str]| Kind::Configured {
             node: "a".into(),
             id: id("a"),

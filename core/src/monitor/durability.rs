@@ -50,7 +50,7 @@ impl View<'_> {
     /// to wait for members that are missing.
     pub fn wanted_contract(&self, primary: &NodeRecord) -> Option<Wanted> {
         let latest = self.record.contract()?;
-        let members = self.countable(primary);
+        let mut members = self.countable(primary);
         let asked = self.formation.acknowledgements();
         let k = match self.durability() {
             Durability::Async => 0,
@@ -58,6 +58,10 @@ impl View<'_> {
             // With fewer standbys registered than asked for, all of them is all there can be.
             Durability::Strict => asked.min(self.registered_quorum().len() as u32),
         };
+        if (members.len() as u32) < k && self.is_left(latest) {
+            // Those that stay are to come over to it: closed, it would wait for ever, and they for it.
+            members = self.registered_quorum();
+        }
         if (members.len() as u32) < k {
             return None;
         }
@@ -69,6 +73,12 @@ impl View<'_> {
             Terms::Any(k, _) => latest.k == k && latest.members.iter().eq(members.iter()),
         };
         (!unchanged).then_some(Wanted { terms, missing })
+    }
+
+    /// Too many of its members are dropped, and never come back, for it to be met.
+    fn is_left(&self, contract: &Contract) -> bool {
+        let stays = |id: &&NodeId| self.record.nodes.get(id).is_some_and(|n| n.goal() != NodeState::Dropped);
+        (contract.members.iter().filter(stays).count() as u32) < contract.k
     }
 
     /// What a node that has just been elected enforces from the first moment on. A strict one acknowledges nothing alone,

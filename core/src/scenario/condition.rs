@@ -21,8 +21,8 @@ pub enum Condition {
     Event { text: String },
     /// Every node has reached its goal, one is primary (or single), the rest are secondary.
     Settled,
-    /// This node may be lost with all it has: the group is settled, and commits wait for a standby or the node is no
-    /// member any more.
+    /// This node may be lost with all it has: the group is settled and commits wait for a standby, or it is led and the
+    /// node is no member any more.
     Covered { node: Selector },
 }
 

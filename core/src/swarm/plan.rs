@@ -172,6 +172,9 @@ impl<'a> Times<'a> {
 
     /// Gives the time at which it is over.
     fn incident(&mut self, begins: Duration) -> Duration {
+        if self.swarm.hazards.is_empty() {
+            return begins;
+        }
         let hazard = *self.dice.pick(&self.swarm.hazards);
         let slot = hazard.slot();
         let needed = hazard.leaves_the_lineage() && self.is_taken(Slot::Data, begins);

@@ -96,7 +96,11 @@ impl Watch {
                 let Ok(name) = resolve(node) else { return false };
                 let told = self.all_events().await.unwrap_or_default();
                 let waits = told.last().is_some_and(EventRow::waits_for_standbys);
-                answered && self.settled() && (self.row(&name).is_none() || waits)
+                answered
+                    && match self.row(&name) {
+                        Some(_) => self.settled() && waits,
+                        None => self.rows.iter().any(|r| r.assigned_group_state.is_writable()),
+                    }
             }
             Condition::State { node, state } => resolve(node).is_ok_and(|name| {
                 let row = self.row(&name);

@@ -32,8 +32,12 @@ impl Sight<'_> {
             Condition::Settled => Ok(self.settled()),
             Condition::Covered { node } => {
                 let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
-                let is_member = self.observer.row(&name).is_some();
-                Ok(self.settled() && (!is_member || self.observer.waits_for_standbys()))
+                let rows = self.observer.rows();
+                let is_led = rows.iter().any(|r| r.assigned_group_state.is_writable());
+                Ok(match self.observer.row(&name) {
+                    Some(_) => self.settled() && self.observer.waits_for_standbys(),
+                    None => is_led,
+                })
             }
             Condition::State { node, state } => {
                 let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;

@@ -268,7 +268,8 @@ impl Play {
         loop {
             let rows = self.observer.rows();
             let states = rows.iter().map(|r| (r.nodename.as_str(), r.current_group_state, r.assigned_group_state));
-            if are_settled(states, &terms).is_ok() {
+            // What the last fault leads to may be yet to come.
+            if self.now().since(moved) >= AFTERMATH && are_settled(states, &terms).is_ok() {
                 return true;
             }
             if self.observer.events() != told {
