@@ -2,6 +2,7 @@
 
 mod agree;
 mod authority;
+mod bench;
 mod blind;
 mod clients;
 mod cluster;
@@ -63,6 +64,8 @@ enum Command {
     },
     /// Counts the scenario files of a directory, by the worlds they are for.
     List { dir: PathBuf },
+    /// Measures how long writes are out, case by case, beside what Postgres itself needs.
+    Bench(bench::Options),
     /// Plays one file and tells what an operator would see, then compares it with the simulated run.
     Demo {
         file: PathBuf,
@@ -111,9 +114,14 @@ pub fn main() -> ExitCode {
     // Dropped last, in a panic too.
     let _nothing_lives_on = KillAtTheEnd::All;
     let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = execute(cli.command) => outcome,
-            () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+        let reaper = Reaper::start().context("can't become the reaper of orphans")?;
+        match cli.command {
+            // Tells what it has when it is interrupted.
+            Command::Bench(options) => bench::run(&options, &reaper).await,
+            command => tokio::select! {
+                outcome = execute(command, &reaper) => outcome,
+                () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+            },
         }
     });
     match outcome {
@@ -139,14 +147,14 @@ async fn interrupted() {
 }
 
 /// Whether all is well.
-async fn execute(command: Command) -> Result<bool> {
-    let reaper = Reaper::start().context("can't become the reaper of orphans")?;
+async fn execute(command: Command, reaper: &Reaper) -> Result<bool> {
     match command {
+        Command::Bench(options) => bench::run(&options, reaper).await,
         Command::Run { files, json, timeline, jobs, html, place } => {
-            suite::run(&files, &suite::Manner { json, timeline, jobs: usize::from(jobs), html, place }, &reaper).await
+            suite::run(&files, &suite::Manner { json, timeline, jobs: usize::from(jobs), html, place }, reaper).await
         }
         Command::List { dir } => suite::list(&dir).map(|()| true),
-        Command::Demo { file, sim, place } => demo(&file, &sim, &place, &reaper).await,
+        Command::Demo { file, sim, place } => demo(&file, &sim, &place, reaper).await,
     }
 }
 

@@ -107,7 +107,7 @@ impl<'a> Play<'a> {
     }
 
     /// The monitor, the first node, then all others, until all is well.
-    async fn boot(&mut self) -> Result<()> {
+    pub async fn boot(&mut self) -> Result<()> {
         let _turn = BOOTS.acquire().await?;
         self.narrator.progress("creating the monitor");
         self.cluster.create_monitor()?;
@@ -200,7 +200,7 @@ impl<'a> Play<'a> {
     }
 
     /// What the monitor shows right after a fault may be older than the fault: whoever is open must have said so since.
-    async fn settles(&mut self, within: Duration) -> bool {
+    pub async fn settles(&mut self, within: Duration) -> bool {
         let since = Instant::now();
         while self.wait_for(&Condition::Settled, within.saturating_sub(since.elapsed())).await {
             let open = self.watch.rows().iter().filter(|row| row.current_group_state.is_writable());
