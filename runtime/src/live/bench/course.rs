@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn an_outage_is_the_longest_silence_that_the_harm_may_have_caused() {
         let acks = [0, 500, 510, 600, 640, 2000].map(|ms| Moment(ms * 1000));
-        let of = |from, until| longest(&acks, Moment(from * 1000), Moment(until * 1000));
+        let of = |from: u64, until: u64| longest(&acks, Moment(from * 1000), Moment(until * 1000));
         assert_eq!(of(505, 640), Some((acks[2], acks[3])));
         assert_eq!(of(505, 650), Some((acks[4], acks[5])));
         assert_eq!(of(2000, 2500), None);
