@@ -1,0 +1,99 @@
+//! `pgbaton-live bench`: how long writes are out, case by case, beside what Postgres itself needs.
+
+mod case;
+mod course;
+mod floor;
+mod parts;
+mod plot;
+mod report;
+mod stats;
+
+use super::interrupted;
+use super::narrate::say;
+use super::reaper::Reaper;
+use crate::postgres::find_installation;
+use anyhow::{Context, Result, anyhow};
+use case::{Case, Floor, Only, SIZES};
+use indicatif::{ProgressBar, ProgressStyle};
+use report::Report;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// How often each case is played.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// Plays this case only; may be given several times. One harm (node-killed), or one with its nodes (node-killed-3).
+    #[arg(long, value_name = "CASE", value_parser = Only::parse)]
+    only: Vec<Only>,
+    /// Writes every run as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draws all runs.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+impl Options {
+    fn cases(&self) -> Vec<Case> {
+        let named = |case: &Case| self.only.iter().any(|only| only.0.contains(case));
+        Case::all().into_iter().filter(|case| self.only.is_empty() || named(case)).collect()
+    }
+}
+
+/// Whether all medians are within their bounds and no write was lost. What was measured until an interrupt or an error
+/// is told as well.
+pub async fn run(options: &Options, reaper: &Reaper) -> Result<bool> {
+    // A place that can't be written is found before minutes of measuring.
+    let json = create(options.json.as_deref())?;
+    let svg = create(options.svg.as_deref())?;
+    let mut report = Report::new(find_installation(None)?.major, course::detection().as_secs_f64());
+    let ended = tokio::select! {
+        biased;
+        () = interrupted() => Err(anyhow!("interrupted")),
+        ended = measure(options, reaper, &mut report) => ended,
+    };
+    say(&report.text());
+    if let Some(mut file) = json {
+        writeln!(file, "{:#}", report.json()).context("the JSON can't be written")?;
+    }
+    if let Some(mut file) = svg {
+        file.write_all(plot::svg(&report).as_bytes()).context("the picture can't be written")?;
+    }
+    ended.map(|()| report.holds())
+}
+
+fn create(path: Option<&Path>) -> Result<Option<File>> {
+    path.map(|path| File::create(path).with_context(|| format!("can't write {}", path.display()))).transpose()
+}
+
+async fn measure(options: &Options, reaper: &Reaper, report: &mut Report) -> Result<()> {
+    let cases = options.cases();
+    let needs_floor = cases.iter().any(|case| case.harm.floor() != Floor::None);
+    let floor_runs = if needs_floor { options.runs } else { 0 };
+    let all = u64::from(floor_runs) + u64::from(options.runs) * u64::try_from(cases.len())?;
+    let bar = bar(all)?;
+    let done = |what: &str| {
+        bar.set_message(what.to_string());
+        bar.inc(1);
+    };
+    bar.set_message("Postgres by hand");
+    for _ in 0..floor_runs {
+        let run = floor::measure(reaper).await.context("Postgres by hand")?;
+        report.floor.push(run);
+        done("Postgres by hand");
+    }
+    for nodes in SIZES {
+        let of_size: Vec<Case> = cases.iter().copied().filter(|case| case.nodes == nodes).collect();
+        course::play(&of_size, options.runs, reaper, report, &done).await?;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn bar(length: u64) -> Result<ProgressBar> {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(length) } else { ProgressBar::hidden() };
+    Ok(bar.with_style(ProgressStyle::with_template("{elapsed} [{wide_bar}] {pos}/{len} {msg}")?))
+}
