@@ -88,6 +88,15 @@ impl LocalPostgres {
         Ok(())
     }
 
+    /// A standby has names in force that let no commit through. That its checkpointer has said so is proven here, where
+    /// nobody waits for the checkpoint, and not in a promotion, where all do. If it fails, the promotion proves it.
+    async fn be_ready_to_wait(&self, pid: i32) {
+        let known = self.names_known_for(pid).is_some_and(|known| known.waits);
+        if !known && let Err(e) = self.wait_for_names().await {
+            tracing::debug!("not ready for a promotion yet: {e}");
+        }
+    }
+
     fn names_known_for(&self, pid: i32) -> Option<InForce> {
         let known = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         known.clone().filter(|known| known.pid == pid)
@@ -151,6 +160,9 @@ impl LocalPostgres {
             self.ensure_role().await?;
         }
         self.ensure_slots(peers).await?;
+        if standby {
+            self.be_ready_to_wait(postmaster.pid).await;
+        }
         let admitted = Admitted { pid: postmaster.pid, standby, peers: peers.to_vec(), at: Instant::now() };
         *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(admitted);
         Ok(())

@@ -3,6 +3,7 @@
 mod case;
 mod course;
 mod floor;
+mod monitor;
 mod parts;
 mod plot;
 mod report;
@@ -21,7 +22,10 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// How often each case is played.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
@@ -36,6 +40,12 @@ pub struct Options {
     svg: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// Measures what one monitor can bear, with thousands of nodes that have no Postgres.
+    Monitor(monitor::Options),
+}
+
 impl Options {
     fn cases(&self) -> Vec<Case> {
         let named = |case: &Case| self.only.iter().any(|only| only.0.contains(case));
@@ -46,6 +56,9 @@ impl Options {
 /// Whether all medians are within their bounds and no write was lost. What was measured until an interrupt or an error
 /// is told as well.
 pub async fn run(options: &Options, reaper: &Reaper) -> Result<bool> {
+    if let Some(Other::Monitor(options)) = &options.other {
+        return monitor::run(options, reaper).await;
+    }
     // A place that can't be written is found before minutes of measuring.
     let json = create(options.json.as_deref())?;
     let svg = create(options.svg.as_deref())?;
