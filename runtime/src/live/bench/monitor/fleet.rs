@@ -214,8 +214,10 @@ impl Keeper {
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) -> Result<()> {
         let mut calls = FuturesUnordered::new();
         let mut pace = self.shared.pace.clone();
-        let mut beats = interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Nobody starts all nodes at the same moment.
+        let first = HEARTBEAT.mul_f64(rand::random());
+        let mut beats = interval_at(tokio::time::Instant::now() + first, HEARTBEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut news = true;
         loop {
             let flat_out = *pace.borrow_and_update() == Pace::FlatOut;
