@@ -45,8 +45,9 @@ impl LocalPostgres {
                 (known.names, known.waits) = (None, known.waits && !names.0.is_empty());
             }
         }
-        // Also when nothing has changed: who wrote it may have died before the signal.
-        if let Some(postmaster) = self.processes.postmaster(&self.config) {
+        // Also when nothing has changed: who wrote it may have died before the signal. Not when they are known to be in force.
+        let known = |pid| self.names_known_for(pid).is_some_and(|known| known.names.as_ref() == Some(&names.0));
+        if let Some(postmaster) = self.processes.postmaster(&self.config).filter(|p| !known(p.pid)) {
             postmaster.signal(Signal::SIGHUP);
         }
         Ok(())

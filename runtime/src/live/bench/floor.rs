@@ -1,5 +1,10 @@
-//! What Postgres itself needs: two bare servers with the binaries and the settings of a group, stopped and promoted by
-//! hand, seen by the same client. Its inserts wait for no standby.
+//! What Postgres itself needs: bare servers with the binaries and the settings of a group, stopped and promoted by hand,
+//! seen by the same client. Its inserts wait for nobody where there are two; with a third, which has to come over to the
+//! new primary, they wait for that one, as in a group of three.
+//!
+//! The promotion is signalled as soon as the primary has ended. One in ten or so then takes `wal_retrieve_retry_interval`
+//! (100 ms) longer: if the signal comes just when the startup process has found that nobody streams to it any more, it
+//! is slept over. Medians don't show it.
 
 use super::super::clients::{self, Clients, Target};
 use super::super::hands;
@@ -26,6 +31,7 @@ const POLL: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct FloorRun {
+    pub nodes: usize,
     /// From the fast stop's signal to the end of the primary.
     pub stop: f64,
     /// From the signal to promote until the client has found a writable server and sends.
@@ -52,31 +58,41 @@ struct Lab<'a> {
     reaper: &'a Reaper,
 }
 
-const NAMES: [&str; 2] = ["first", "second"];
+const NAMES: [&str; 3] = ["first", "second", "third"];
+const FIRST: usize = 0;
+const SECOND: usize = 1;
 
-pub async fn measure(reaper: &Reaper) -> Result<FloorRun> {
+pub async fn measure(nodes: usize, reaper: &Reaper) -> Result<FloorRun> {
     let (_temporary, base) = home()?;
     let _nothing_lives_on = KillAtTheEnd::AtHome(base.clone());
     let user = match geteuid().is_root() {
         true => User::from_name("postgres")?,
         false => None,
     };
-    let addresses = Addresses::find(NAMES.len(), None)?;
+    let addresses = Addresses::find(nodes, None)?;
     let lab = Lab { base: &base, installation: find_installation(None)?, user, addresses, reaper };
     lab.initdb().await?;
-    let mut first = lab.start(0).await?;
-    lab.clone_first().await?;
-    let mut second = lab.start(1).await?;
-    let targets: Vec<Target> = (0..NAMES.len()).map(|i| lab.target(i)).collect();
-    let targets = Arc::new(targets);
+    let mut servers = vec![lab.start(FIRST).await?];
+    for index in SECOND..nodes {
+        lab.clone_first(index).await?;
+        lab.follow(index, FIRST)?;
+        servers.push(lab.start(index).await?);
+    }
+    if nodes > 2 {
+        lab.set(SECOND, "synchronous_standby_names = 'ANY 1 (third)'")?;
+        procs::signal_all(servers[SECOND].id().as_slice(), Signal::SIGHUP);
+    }
+    let targets: Arc<Vec<Target>> = Arc::new((0..nodes).map(|i| lab.target(i)).collect());
     clients::make_table(&targets).await?;
     let ledger = Arc::new(Ledger::begin());
     let clients = Clients::inserters(&[workload()], &targets, &ledger);
     tokio::time::sleep(REST).await;
-    let run = lab.hand_over(&mut first, &second, &ledger).await;
+    let run = lab.hand_over(&mut servers, &ledger).await;
     ledger.stop();
     clients.stop().await?;
-    second.kill().await?;
+    for server in &mut servers[SECOND..] {
+        server.kill().await?;
+    }
     run
 }
 
@@ -127,19 +143,34 @@ impl Lab<'_> {
         self.tool(command).await.context("initdb")
     }
 
-    async fn clone_first(&self) -> Result<()> {
-        let source = self.addresses.server(0);
-        let mut command = self.command(1, "pg_basebackup")?;
-        command.args(["-D", "pgdata", "-U", "postgres", "--write-recovery-conf", "--checkpoint=fast"]);
+    async fn clone_first(&self, index: usize) -> Result<()> {
+        let source = self.addresses.server(FIRST);
+        let mut command = self.command(index, "pg_basebackup")?;
+        command.args(["-D", "pgdata", "-U", "postgres", "--checkpoint=fast"]);
         command.arg("-h").arg(source.ip().to_string()).arg("-p").arg(source.port().to_string());
-        self.tool(command).await.context("pg_basebackup")
+        self.tool(command).await.context("pg_basebackup")?;
+        File::create(self.config(index).pgdata.join("standby.signal"))?;
+        Ok(())
+    }
+
+    /// In force with the next start or reload.
+    fn follow(&self, index: usize, upstream: usize) -> Result<()> {
+        let source = self.addresses.server(upstream);
+        let whom =
+            format!("host={} port={} user=postgres application_name={}", source.ip(), source.port(), NAMES[index]);
+        self.set(index, &format!("primary_conninfo = '{whom}'"))
+    }
+
+    /// What is written last counts.
+    fn set(&self, index: usize, setting: &str) -> Result<()> {
+        let path = self.config(index).pgdata.join("postgresql.conf");
+        Ok(writeln!(OpenOptions::new().append(true).open(path)?, "{setting}")?)
     }
 
     /// What a keeper's server is configured with, under the operator's own file.
     async fn start(&self, index: usize) -> Result<Child> {
         let config = self.config(index);
-        let mut file = OpenOptions::new().append(true).open(config.pgdata.join("postgresql.conf"))?;
-        writeln!(file, "{}\nunix_socket_directories = ''", fixed_settings(&config))?;
+        self.set(index, &format!("{}\nunix_socket_directories = ''", fixed_settings(&config)))?;
         let log = File::create(config.log_file())?;
         let mut command = self.command(index, "postgres")?;
         command.args(["-D", "pgdata"]).stdout(log.try_clone()?).stderr(log);
@@ -153,21 +184,27 @@ impl Lab<'_> {
         Ok(child)
     }
 
-    async fn hand_over(&self, first: &mut Child, second: &Child, ledger: &Ledger) -> Result<FloorRun> {
+    async fn hand_over(&self, servers: &mut [Child], ledger: &Ledger) -> Result<FloorRun> {
+        let signal = |server: &Child, signal| procs::signal_all(server.id().as_slice(), signal);
         let began = Instant::now();
-        procs::signal_all(first.id().as_slice(), Signal::SIGINT);
-        first.wait().await?;
+        signal(&servers[FIRST], Signal::SIGINT);
+        servers[FIRST].wait().await?;
         let stopped = Instant::now();
-        File::create(self.config(1).pgdata.join("promote"))?;
-        procs::signal_all(second.id().as_slice(), Signal::SIGUSR1);
+        File::create(self.config(SECOND).pgdata.join("promote"))?;
+        signal(&servers[SECOND], Signal::SIGUSR1);
+        for (index, other) in servers.iter().enumerate().skip(SECOND + 1) {
+            self.follow(index, SECOND)?;
+            signal(other, Signal::SIGHUP);
+        }
         let (sent, acked) = loop {
-            if let Some(found) = ledger.first_acknowledged_by(NAMES[1]) {
+            if let Some(found) = ledger.first_acknowledged_by(NAMES[SECOND]) {
                 break found;
             }
             ensure!(stopped.elapsed() < WITHIN, "the bare standby takes no writes after its promotion");
             tokio::time::sleep(POLL).await;
         };
         Ok(FloorRun {
+            nodes: servers.len(),
             stop: (stopped - began).as_secs_f64(),
             promote: sent.saturating_duration_since(stopped).as_secs_f64(),
             insert: (acked - sent).as_secs_f64(),

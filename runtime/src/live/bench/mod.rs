@@ -84,22 +84,24 @@ fn create(path: Option<&Path>) -> Result<Option<File>> {
 
 async fn measure(options: &Options, reaper: &Reaper, report: &mut Report) -> Result<()> {
     let cases = options.cases();
-    let needs_floor = cases.iter().any(|case| case.harm.floor() != Floor::None);
-    let floor_runs = if needs_floor { options.runs } else { 0 };
-    let all = u64::from(floor_runs) + u64::from(options.runs) * u64::try_from(cases.len())?;
-    let bar = bar(all)?;
+    let of_size = |nodes| cases.iter().copied().filter(move |case| case.nodes == nodes);
+    let needs_floor = |nodes: &usize| of_size(*nodes).any(|case| case.harm.floor() != Floor::None);
+    let floors: Vec<usize> = SIZES.into_iter().filter(needs_floor).collect();
+    let bar = bar(u64::from(options.runs) * u64::try_from(floors.len() + cases.len())?)?;
     let done = |what: &str| {
         bar.set_message(what.to_string());
         bar.inc(1);
     };
     bar.set_message("Postgres by hand");
-    for _ in 0..floor_runs {
-        let run = floor::measure(reaper).await.context("Postgres by hand")?;
-        report.floor.push(run);
-        done("Postgres by hand");
+    for nodes in floors {
+        for _ in 0..options.runs {
+            let run = floor::measure(nodes, reaper).await.context("Postgres by hand")?;
+            report.floor.push(run);
+            done("Postgres by hand");
+        }
     }
     for nodes in SIZES {
-        let of_size: Vec<Case> = cases.iter().copied().filter(|case| case.nodes == nodes).collect();
+        let of_size: Vec<Case> = of_size(nodes).collect();
         course::play(&of_size, options.runs, reaper, report, &done).await?;
     }
     bar.finish_and_clear();

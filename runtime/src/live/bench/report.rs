@@ -1,6 +1,6 @@
 //! What was measured, judged: a table to read, JSON for machines.
 
-use super::case::{Case, Floor};
+use super::case::{Case, Floor, SIZES};
 use super::course::Run;
 use super::floor::FloorRun;
 use super::parts::Part;
@@ -53,7 +53,11 @@ impl Report {
             Floor::Promotion => FloorRun::promotion,
             Floor::None => return None,
         };
-        Spread::of(self.floor.iter().map(of)).map(|s| s.median)
+        self.floor_median(case.nodes, of)
+    }
+
+    fn floor_median(&self, nodes: usize, of: fn(&FloorRun) -> f64) -> Option<f64> {
+        Spread::of(self.floor.iter().filter(|run| run.nodes == nodes).map(of)).map(|s| s.median)
     }
 
     pub fn summaries(&self) -> Vec<Summary> {
@@ -110,15 +114,19 @@ impl Report {
     }
 
     fn floor_text(&self) -> String {
-        let median = |of: fn(&FloorRun) -> f64| Spread::of(self.floor.iter().map(of)).map(|s| s.median);
-        let parts = [median(|f| f.stop), median(|f| f.promote), median(|f| f.insert)];
-        let [Some(stop), Some(promote), Some(insert)] = parts else { return String::new() };
-        format!(
-            "PostgreSQL {} by hand, medians of {} runs: fast stop {stop:.3} s, signal to promote until the client sends \
-             {promote:.3} s, its insert {insert:.3} s\n",
-            self.postgres,
-            self.floor.len()
-        )
+        SIZES.iter().filter_map(|nodes| self.floor_text_of(*nodes)).collect()
+    }
+
+    fn floor_text_of(&self, nodes: usize) -> Option<String> {
+        let median = |of| self.floor_median(nodes, of);
+        let (stop, promote, insert) = (median(|f| f.stop)?, median(|f| f.promote)?, median(|f| f.insert)?);
+        let runs = self.floor.iter().filter(|run| run.nodes == nodes).count();
+        let awaited = if nodes > 2 { ", with the standby that it waits for," } else { "" };
+        Some(format!(
+            "PostgreSQL {} by hand, {nodes} servers, medians of {runs} runs: fast stop {stop:.3} s, signal to promote until \
+             the client sends {promote:.3} s, its insert{awaited} {insert:.3} s\n",
+            self.postgres
+        ))
     }
 
     pub fn json(&self) -> Value {
@@ -146,7 +154,8 @@ pub mod tests {
 
     pub fn sample() -> Report {
         let mut report = Report::new(15, 5.0);
-        report.floor.push(FloorRun { stop: 0.02, promote: 0.02, insert: 0.01 });
+        report.floor.push(FloorRun { nodes: 2, stop: 0.02, promote: 0.02, insert: 0.01 });
+        report.floor.push(FloorRun { nodes: 3, stop: 0.02, promote: 0.02, insert: 0.06 });
         for outage in [0.12, 0.1, 0.4] {
             let parts = vec![Part { name: "seal", seconds: outage }];
             let run = Run { outage, outage_at_return: 0.012, lost: 0, parts };
