@@ -8,7 +8,7 @@ SIM := target/release/pgbaton-sim
 # Each commit has drawn stories of its own; the command prints from which seed on.
 COMMIT = $(shell git rev-parse HEAD 2>/dev/null || echo 0000000000)
 
-.PHONY: demo test deps test-deps postgres-17 build lint live live-all chaos sweep soak hunt mutants
+.PHONY: demo test deps test-deps postgres-17 build lint live live-all bench chaos sweep soak hunt mutants
 
 # The operations note on real PostgreSQL servers, then the same file in simulation.
 demo: deps build
@@ -44,6 +44,11 @@ live: build
 # Every scenario that has a live side.
 live-all: build
 	$(LIVE) run --jobs $(LIVE_JOBS) $$(find scenarios -name '*.toml' | sort)
+
+# How long writes are out, and what one monitor can bear: docs/figures.md. A quarter of an hour on a quiet machine.
+bench: build
+	$(LIVE) bench --svg docs/outages.svg
+	$(LIVE) bench monitor
 
 # Drawn stories on real servers, each simulated as well. As root: disks of nodes are filled.
 chaos: build

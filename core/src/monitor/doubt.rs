@@ -124,7 +124,13 @@ pub fn register_again(
     let mut log = Log::new(m, wall_ms);
     let text = format!("{} {REGISTERS_AGAIN} {}, {} as it was", ask.name, again.node, again.state);
     log.changes(&group.record, &after, group, None, &text);
-    let known = Monitor { record: record.clone(), groups: Default::default(), settings: m.settings.clone(), ..*m };
+    let known = Monitor {
+        record: record.clone(),
+        groups: Default::default(),
+        homes: Default::default(),
+        settings: m.settings.clone(),
+        ..*m
+    };
     let answer = Some(registered(&known, &key, &after.nodes[&again.node]));
     Effects { record: Some(record), groups: vec![after], events: log.rows, answer }
 }

@@ -53,6 +53,8 @@ pub struct Monitor {
     pub started: Moment,
     pub record: MonitorRecord,
     pub groups: BTreeMap<GroupKey, Group>,
+    /// Which group a node is in.
+    pub(super) homes: BTreeMap<NodeId, GroupKey>,
     pub next_event: u64,
 }
 
@@ -90,8 +92,24 @@ impl Effects {
 }
 
 impl Monitor {
+    pub fn new(
+        settings: MonitorSettings,
+        started: Moment,
+        record: MonitorRecord,
+        groups: BTreeMap<GroupKey, Group>,
+        next_event: u64,
+    ) -> Monitor {
+        let nodes = groups.iter().flat_map(|(key, g)| g.record.nodes.keys().map(|id| (*id, key.clone())));
+        let homes = nodes.collect();
+        Monitor { settings, started, record, groups, homes, next_event }
+    }
+
+    pub fn key_of(&self, node: NodeId) -> Option<&GroupKey> {
+        self.homes.get(&node)
+    }
+
     pub fn group_of(&self, node: NodeId) -> Option<&Group> {
-        self.groups.values().find(|g| g.record.nodes.contains_key(&node))
+        self.groups.get(self.key_of(node)?)
     }
 
     /// Takes in what is volatile.
@@ -143,6 +161,10 @@ impl Monitor {
         }
         for record in &effects.groups {
             let group = self.groups.entry(record.key.clone()).or_insert_with(|| Group::new(record.clone(), now));
+            for id in group.record.nodes.keys().filter(|id| !record.nodes.contains_key(id)) {
+                self.homes.remove(id);
+            }
+            self.homes.extend(record.nodes.keys().map(|id| (*id, record.key.clone())));
             group.settle(now, record);
         }
         self.next_event += effects.events.len() as u64;

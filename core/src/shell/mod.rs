@@ -1,6 +1,7 @@
 //! The two loops. They are the only code of pgbaton that waits, they are generic over the ports, and
 //! both worlds run them as they are.
 
+mod agenda;
 mod commit;
 pub mod keeper;
 pub mod monitor;

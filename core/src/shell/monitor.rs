@@ -1,5 +1,6 @@
 //! The monitor's loop: takes calls one by one, stores what was decided, then answers.
 
+use super::agenda::Agenda;
 use super::commit::commit;
 use super::race::{Task, poll_list};
 use crate::model::*;
@@ -84,6 +85,7 @@ struct Shell<C, D, S> {
     held: BTreeMap<NodeId, Held>,
     watchers: Vec<Watcher>,
     probes: Vec<(NodeId, Task<'static, Probe>)>,
+    agenda: Agenda,
     timer: Option<(Moment, Task<'static, ()>)>,
     /// A decision could not be stored; it is taken anew then.
     retry_at: Option<Moment>,
@@ -118,7 +120,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         };
         let next_event = events.back().map_or(1, |e: &EventRow| e.eventid + 1);
         let is_new = record.is_none();
-        let monitor = Monitor { settings, started: now, record: record.unwrap_or_else(fresh), groups, next_event };
+        let monitor = Monitor::new(settings, now, record.unwrap_or_else(fresh), groups, next_event);
         let mut shell = Shell {
             clock,
             door,
@@ -129,9 +131,13 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
             held: BTreeMap::new(),
             watchers: Vec::new(),
             probes: Vec::new(),
+            agenda: Agenda::default(),
             timer: None,
             retry_at: None,
         };
+        for key in shell.all_groups() {
+            shell.look_ahead(&key, now);
+        }
         if is_new {
             let record = Some(shell.monitor.record.clone());
             shell.persist(&Effects { record, ..Effects::default() }).await?;
@@ -141,7 +147,6 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
 
     /// Waits for one thing to happen and deals with it.
     async fn turn(&mut self) -> Result<(), StoreError> {
-        self.start_probes();
         match self.wait().await {
             Woke::Door(DoorEvent::Call { id, message }) => self.called(id, &message).await,
             Woke::Door(DoorEvent::Hangup { id }) => self.hung_up(id).await,
@@ -187,53 +192,72 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
 
     /// When something is to be done though nobody calls.
     fn next_moment(&self) -> Option<Moment> {
-        let now = self.clock.now();
-        let groups = self.monitor.groups.values().flat_map(|g| {
-            let asked = |id| self.probes.iter().any(|(of, _)| of == id);
-            let silent = g.pulses.iter().filter(move |(id, _)| !asked(*id));
-            let probes = silent.filter_map(|(_, p)| p.next_probe(&self.monitor.settings));
-            probes.chain(self.monitor.next_deadline(g, now)).collect::<Vec<_>>()
-        });
-        let held = self.held.values().map(|h| h.until);
         let watchers = self.watchers.iter().map(|w| w.until);
-        groups.chain(held).chain(watchers).chain(self.retry_at).min()
+        self.agenda.first().into_iter().chain(watchers).chain(self.retry_at).min()
     }
 
-    fn start_probes(&mut self) {
-        let now = self.clock.now();
+    /// After a group was judged at `now`: probes that are due begin, and it is noted when it is to be judged again. A
+    /// time that has come since then is noted as well, and not forgotten.
+    fn look_ahead(&mut self, key: &GroupKey, now: Moment) {
+        self.start_probes(key, now);
+        let next = self.next_moment_of(key, now);
+        self.agenda.set(key, next);
+    }
+
+    /// The same for a group that was changed and not judged.
+    fn look_ahead_too(&mut self, key: &GroupKey, now: Moment) {
+        if let Some(next) = self.next_moment_of(key, now) {
+            self.agenda.advance(key, next);
+        }
+    }
+
+    fn next_moment_of(&self, key: &GroupKey, now: Moment) -> Option<Moment> {
+        let group = self.monitor.groups.get(key)?;
+        let asked = |id| self.probes.iter().any(|(of, _)| of == id);
+        let silent = group.pulses.iter().filter(|(id, _)| !asked(*id));
+        let probes = silent.filter_map(|(_, p)| p.next_probe(&self.monitor.settings));
+        let held = group.pulses.keys().filter_map(|id| self.held.get(id)).map(|h| h.until).filter(|at| *at > now);
+        probes.chain(self.monitor.next_deadline(group, now)).chain(held).min()
+    }
+
+    fn start_probes(&mut self, key: &GroupKey, now: Moment) {
         let Monitor { groups, settings, .. } = &mut self.monitor;
-        for group in groups.values_mut() {
-            for (id, pulse) in &mut group.pulses {
-                let running = self.probes.iter().any(|(of, _)| of == id);
-                if running || !pulse.probe_due(now, settings) {
-                    continue;
-                }
-                let Some(node) = group.record.nodes.get(id) else {
-                    continue;
-                };
-                pulse.probe_asked = Some(now);
-                let probe = self.door.probe(&node.host, node.port, settings.probe_timeout);
-                self.probes.push((*id, Box::pin(probe)));
+        let Some(group) = groups.get_mut(key) else { return };
+        for (id, pulse) in &mut group.pulses {
+            let running = self.probes.iter().any(|(of, _)| of == id);
+            if running || !pulse.probe_due(now, settings) {
+                continue;
             }
+            let Some(node) = group.record.nodes.get(id) else {
+                continue;
+            };
+            pulse.probe_asked = Some(now);
+            let probe = self.door.probe(&node.host, node.port, settings.probe_timeout);
+            self.probes.push((*id, Box::pin(probe)));
         }
     }
 
     fn key_of(&self, node: NodeId) -> Option<GroupKey> {
-        self.monitor.group_of(node).map(|g| g.record.key.clone())
+        self.monitor.key_of(node).cloned()
+    }
+
+    fn all_groups(&self) -> Vec<GroupKey> {
+        self.monitor.groups.keys().cloned().collect()
     }
 
     async fn time_passed(&mut self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.retry_at = None;
-        }
-        let keys: Vec<GroupKey> = self.monitor.groups.keys().cloned().collect();
+        let retried = self.retry_at.take_if(|at| *at <= now).is_some();
+        let keys = if retried { self.all_groups() } else { self.agenda.due(now) };
         for key in keys {
+            let nodes: Vec<NodeId> = self.monitor.groups[&key].pulses.keys().copied().collect();
             self.run(Input::Tick(key)).await?;
-        }
-        let late: Vec<NodeId> = self.held.iter().filter(|(_, h)| h.until <= now).map(|(id, _)| *id).collect();
-        for node in late {
-            self.answer_held(node);
+            let now = self.clock.now();
+            for node in nodes {
+                if self.held.get(&node).is_some_and(|h| h.until <= now) {
+                    self.answer_held(node);
+                }
+            }
         }
         let (late, waiting): (Vec<Watcher>, Vec<Watcher>) =
             std::mem::take(&mut self.watchers).into_iter().partition(|w| w.until <= now);
@@ -262,26 +286,52 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         let now = self.clock.now();
         self.monitor.note(now, &input);
         let effects = self.monitor.step(now, self.clock.wall_ms(), &input);
-        if mutant!(TellsBeforeStoring) {
-            self.monitor.settle(now, &effects);
-            self.announce(&effects);
+        let done = self.carry_out(now, &effects).await?;
+        match &input {
+            Input::Report(key, _) | Input::Hangup(key, _) | Input::Probed(key, _, _) | Input::Tick(key) => {
+                self.look_ahead(key, now);
+            }
+            // Nobody has judged the rest of the group: what is noted for it stays.
+            Input::Register(_) | Input::Command(_) => {
+                for group in &effects.groups {
+                    self.look_ahead_too(&group.key, now);
+                }
+            }
         }
-        match self.persist(&effects).await {
-            Ok(()) if mutant!(TellsBeforeStoring) => return Ok(Some(effects)),
+        Ok(done.then_some(effects))
+    }
+
+    /// False when it could not be stored.
+    async fn carry_out(&mut self, now: Moment, effects: &Effects) -> Result<bool, StoreError> {
+        if mutant!(TellsBeforeStoring) {
+            self.make_current(now, effects);
+        }
+        match self.persist(effects).await {
+            Ok(()) if mutant!(TellsBeforeStoring) => return Ok(true),
             Ok(()) => {}
             Err(StoreError::Io(why)) => {
                 tracing::error!("a decision could not be stored, it is not carried out: {why}");
                 self.retry_at = Some(now + STORE_RETRY_PAUSE);
-                return Ok(None);
+                return Ok(false);
             }
             Err(error) => return Err(error),
         }
         for event in &effects.events {
             tracing::info!(rule = event.rule_pos, node = event.nodename, "{}", event.description);
         }
-        self.monitor.settle(now, &effects);
-        self.announce(&effects);
-        Ok(Some(effects))
+        self.make_current(now, effects);
+        Ok(true)
+    }
+
+    fn make_current(&mut self, now: Moment, effects: &Effects) {
+        let before = effects.groups.iter().filter_map(|after| Some((after, self.monitor.groups.get(&after.key)?)));
+        let gone = |(after, before): (&GroupRecord, &Group)| {
+            let nodes = before.record.nodes.keys().filter(|id| !after.nodes.contains_key(id));
+            nodes.copied().collect::<Vec<_>>()
+        };
+        let gone: Vec<NodeId> = before.flat_map(gone).collect();
+        self.monitor.settle(now, effects);
+        self.announce(effects, &gone);
     }
 
     async fn persist(&mut self, effects: &Effects) -> Result<(), StoreError> {
@@ -306,7 +356,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         Ok(())
     }
 
-    fn announce(&mut self, effects: &Effects) {
+    fn announce(&mut self, effects: &Effects, gone: &[NodeId]) {
         let kept = self.monitor.settings.events_kept as usize;
         self.events.extend(effects.events.iter().cloned());
         while self.events.len() > kept {
@@ -317,9 +367,8 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
                 self.answer_held_if_stale(*id);
             }
         }
-        let gone: Vec<NodeId> = self.held.keys().copied().filter(|id| self.monitor.group_of(*id).is_none()).collect();
         for node in gone {
-            self.answer_held(node);
+            self.answer_held(*node);
         }
         if !effects.events.is_empty() {
             self.feed_watchers();
@@ -437,7 +486,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         };
         // The keeper has sent a newer report: the older one needn't wait any longer.
         self.answer_held(node);
-        if self.run(Input::Report(key, report)).await?.is_none() {
+        if self.run(Input::Report(key.clone(), report)).await?.is_none() {
             let reason = "the monitor can't write to its store".into();
             self.answer(call, &Answer::Unavailable { reason });
             return Ok(());
@@ -449,6 +498,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         } else {
             let until = self.clock.now() + self.monitor.settings.hold;
             self.held.insert(node, Held { call, until });
+            self.agenda.advance(&key, until);
         }
         Ok(())
     }

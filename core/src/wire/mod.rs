@@ -150,6 +150,7 @@ struct Version {
 
 #[derive(Deserialize)]
 struct In<T> {
+    version: u32,
     body: T,
 }
 
@@ -157,14 +158,18 @@ pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
     serde_json::to_vec(&Out { version: VERSION, body }).expect("messages are plain data")
 }
 
-/// Also the format of stored records: the version is looked at before the body is.
+/// Also the format of stored records. One of another version is named as such, whatever its body is.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     let malformed = |e: serde_json::Error| WireError::Malformed(e.to_string());
-    let Version { version } = serde_json::from_slice(bytes).map_err(malformed)?;
+    let read = serde_json::from_slice::<In<T>>(bytes);
+    let version = match &read {
+        Ok(whole) => whole.version,
+        Err(_) => serde_json::from_slice::<Version>(bytes).map_err(malformed)?.version,
+    };
     if version != VERSION {
         return Err(WireError::Version { found: version });
     }
-    Ok(serde_json::from_slice::<In<T>>(bytes).map_err(malformed)?.body)
+    Ok(read.map_err(malformed)?.body)
 }
 
 #[cfg(test)]

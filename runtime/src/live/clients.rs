@@ -40,53 +40,50 @@ pub struct Clients {
 }
 
 impl Clients {
+    /// Writers, and those who read back what was written.
     pub fn start(workloads: &[Workload], targets: &Arc<Vec<Target>>, ledger: &Arc<Ledger>) -> Clients {
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = Vec::new();
-        let mut readers = Vec::new();
-        for workload in workloads {
-            let period = Duration::from_secs_f64(f64::from(workload.clients) / workload.rate);
-            if workload.kind == WorkloadKind::StandbyReads {
-                readers.extend((0..workload.clients).map(|_| period));
-                continue;
+        let mut clients = Clients::inserters(workloads, targets, ledger);
+        if !clients.tasks.is_empty() {
+            let (targets, ledger) = (Arc::clone(targets), Arc::clone(ledger));
+            clients.add(async move { reader::run(&targets, &ledger).await });
+        }
+        for workload in workloads.iter().filter(|w| w.kind == WorkloadKind::StandbyReads) {
+            let period = period(workload);
+            for _ in 0..workload.clients {
+                let (targets, ledger) = (Arc::clone(targets), Arc::clone(ledger));
+                clients.add(async move { reader::run_on_standby(&targets, &ledger, period).await });
             }
+        }
+        clients
+    }
+
+    /// Nobody reads what they write.
+    pub fn inserters(workloads: &[Workload], targets: &Arc<Vec<Target>>, ledger: &Arc<Ledger>) -> Clients {
+        let mut clients = Clients { stop: watch::channel(false).0, tasks: Vec::new() };
+        for workload in workloads.iter().filter(|w| w.kind != WorkloadKind::StandbyReads) {
             for _ in 0..workload.clients {
                 let client = Inserter {
-                    number: u32::try_from(tasks.len()).expect("few clients"),
-                    period,
+                    number: u32::try_from(clients.tasks.len()).expect("few clients"),
+                    period: period(workload),
                     synchronous_commit: workload.synchronous_commit,
                     sticky: workload.sticky,
                     targets: Arc::clone(targets),
                     ledger: Arc::clone(ledger),
                 };
-                let mut stopped = stopped.clone();
-                tasks.push(tokio::spawn(async move {
-                    tokio::select! {
-                        () = client.run() => {}
-                        _ = stopped.wait_for(|stop| *stop) => {}
-                    }
-                }));
+                clients.add(async move { client.run().await });
             }
         }
-        if !tasks.is_empty() {
-            let (targets, ledger, mut stopped) = (Arc::clone(targets), Arc::clone(ledger), stopped);
-            tasks.push(tokio::spawn(async move {
-                tokio::select! {
-                    () = reader::run(&targets, &ledger) => {}
-                    _ = stopped.wait_for(|stop| *stop) => {}
-                }
-            }));
-        }
-        for period in readers {
-            let (targets, ledger, mut stopped) = (Arc::clone(targets), Arc::clone(ledger), stop.subscribe());
-            tasks.push(tokio::spawn(async move {
-                tokio::select! {
-                    () = reader::run_on_standby(&targets, &ledger, period) => {}
-                    _ = stopped.wait_for(|stop| *stop) => {}
-                }
-            }));
-        }
-        Clients { stop, tasks }
+        clients
+    }
+
+    fn add(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut stopped = self.stop.subscribe();
+        self.tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                () = work => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+            }
+        }));
     }
 
     /// A write under way when this is called was sent and not answered, which nobody counts on.
@@ -97,6 +94,10 @@ impl Clients {
         }
         Ok(())
     }
+}
+
+fn period(workload: &Workload) -> Duration {
+    Duration::from_secs_f64(f64::from(workload.clients) / workload.rate)
 }
 
 struct Inserter {

@@ -106,6 +106,20 @@ impl Ledger {
         acked.map(|(at, _)| self.moment(*at)).collect()
     }
 
+    /// Ids of all writes that were acknowledged without a warning.
+    pub fn promised(&self) -> BTreeSet<u64> {
+        let writes = self.writes();
+        let promised = writes.iter().filter(|(_, w)| matches!(w.outcome, Outcome::Acked { warning: false, .. }));
+        promised.map(|(_, write)| write.id).collect()
+    }
+
+    /// When the first write that this node has acknowledged was sent, and when that was known.
+    pub fn first_acknowledged_by(&self, node: &str) -> Option<(Instant, Instant)> {
+        let writes = self.writes();
+        let by_node = |w: &Write| matches!(&w.outcome, Outcome::Acked { node: by, .. } if by == node);
+        writes.iter().find(|(_, write)| by_node(write)).map(|(at, write)| (write.sent, *at))
+    }
+
     /// The clients are told to end.
     pub fn stop(&self) {
         let _the_first_counts = self.stopped.set(Instant::now());

@@ -2,6 +2,7 @@
 
 mod agree;
 mod authority;
+mod bench;
 mod blind;
 mod chaos;
 mod clients;
@@ -68,6 +69,8 @@ enum Command {
     Chaos(chaos::Chaos),
     /// Counts the scenario files of a directory, by the worlds they are for.
     List { dir: PathBuf },
+    /// Measures how long writes are out, case by case, beside what Postgres itself needs.
+    Bench(bench::Options),
     /// Plays one file and tells what an operator would see, then compares it with the simulated run.
     Demo {
         file: PathBuf,
@@ -115,8 +118,8 @@ pub fn main() -> ExitCode {
     };
     // Dropped last, in a panic too.
     let _nothing_lives_on = KillAtTheEnd::All;
-    // Chaos has something to say even then.
-    let sums_up = matches!(cli.command, Command::Chaos(_));
+    // These have something to say even then.
+    let sums_up = matches!(cli.command, Command::Chaos(_) | Command::Bench(_));
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = execute(cli.command) => outcome,
@@ -149,6 +152,7 @@ async fn interrupted() {
 async fn execute(command: Command) -> Result<bool> {
     let reaper = Reaper::start().context("can't become the reaper of orphans")?;
     match command {
+        Command::Bench(options) => bench::run(&options, &reaper).await,
         Command::Run { files, json, timeline, jobs, html, place } => {
             suite::run(&files, &suite::Manner { json, timeline, jobs: usize::from(jobs), html, place }, &reaper).await
         }

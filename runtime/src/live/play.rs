@@ -110,7 +110,7 @@ impl<'a> Play<'a> {
     }
 
     /// The monitor, the first node, then all others, until all is well.
-    async fn boot(&mut self) -> Result<()> {
+    pub async fn boot(&mut self) -> Result<()> {
         let _turn = BOOTS.acquire().await?;
         self.narrator.progress("creating the monitor");
         self.cluster.create_monitor()?;
@@ -249,7 +249,7 @@ impl<'a> Play<'a> {
     }
 
     /// What the monitor shows right after a fault may be older than the fault: whoever is open must have said so since.
-    async fn settles(&mut self, within: Duration) -> bool {
+    pub async fn settles(&mut self, within: Duration) -> bool {
         let since = Instant::now();
         while self.wait_for(&Condition::Settled, within.saturating_sub(since.elapsed())).await {
             if !self.is_news_missing(since, &Terms::default()) {

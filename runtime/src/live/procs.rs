@@ -5,6 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proc {
@@ -61,6 +62,19 @@ pub fn descendants() -> Vec<u32> {
     all.iter().filter(|p| !p.zombie && found.contains(&p.pid)).map(|p| p.pid).collect()
 }
 
+/// Processor time of all threads of a process, counted in ticks of which there are so many in a second.
+pub fn cpu_time(pid: u32, ticks_per_second: u64) -> Option<Duration> {
+    let ticks = parse_ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+    Some(Duration::from_micros(ticks * 1_000_000 / ticks_per_second))
+}
+
+/// The 14th and the 15th field: in user mode and in the kernel.
+fn parse_ticks(stat: &str) -> Option<u64> {
+    let (_, tail) = stat.rsplit_once(')')?;
+    let mut fields = tail.split_whitespace().skip(11).map(str::parse::<u64>);
+    Some(fields.next()?.ok()? + fields.next()?.ok()?)
+}
+
 /// A process that has gone meanwhile is as good as one that got the signal.
 pub fn signal_all(pids: &[u32], signal: Signal) {
     for pid in pids.iter().filter_map(|pid| i32::try_from(*pid).ok()) {
@@ -84,6 +98,12 @@ mod tests {
         let expected = Proc { pid: 7, parent: 3, group: 7, zombie: true };
         assert_eq!(parse("7 (postgres: a) b (c) Z 3 7 7 0 -1"), Some(expected));
         assert_eq!(parse("nonsense"), None);
+    }
+
+    #[test]
+    fn the_time_of_a_process_is_its_own_and_the_kernels() {
+        assert_eq!(parse_ticks("7 (a) b) S 3 7 7 0 -1 4194560 1 2 3 4 150 25 9 9 20 0"), Some(175));
+        assert_eq!(parse_ticks("7 (a) S 3"), None);
     }
 
     #[test]

@@ -45,8 +45,9 @@ impl LocalPostgres {
                 (known.names, known.waits) = (None, known.waits && !names.0.is_empty());
             }
         }
-        // Also when nothing has changed: who wrote it may have died before the signal.
-        if let Some(postmaster) = self.processes.postmaster(&self.config) {
+        // Also when nothing has changed: who wrote it may have died before the signal. Not when they are known to be in force.
+        let known = |pid| self.names_known_for(pid).is_some_and(|known| known.names.as_ref() == Some(&names.0));
+        if let Some(postmaster) = self.processes.postmaster(&self.config).filter(|p| !known(p.pid)) {
             postmaster.signal(Signal::SIGHUP);
         }
         Ok(())
@@ -86,6 +87,15 @@ impl LocalPostgres {
         let proven = InForce { pid: postmaster.pid, waits: !wanted.is_empty(), names: Some(wanted) };
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(proven);
         Ok(())
+    }
+
+    /// A standby has names in force that let no commit through. That its checkpointer has said so is proven here, where
+    /// nobody waits for the checkpoint, and not in a promotion, where all do. If it fails, the promotion proves it.
+    async fn be_ready_to_wait(&self, pid: i32) {
+        let known = self.names_known_for(pid).is_some_and(|known| known.waits);
+        if !known && let Err(e) = self.wait_for_names().await {
+            tracing::debug!("not ready for a promotion yet: {e}");
+        }
     }
 
     fn names_known_for(&self, pid: i32) -> Option<InForce> {
@@ -151,6 +161,9 @@ impl LocalPostgres {
             self.ensure_role().await?;
         }
         self.ensure_slots(peers).await?;
+        if standby {
+            self.be_ready_to_wait(postmaster.pid).await;
+        }
         let admitted = Admitted { pid: postmaster.pid, standby, peers: peers.to_vec(), at: Instant::now() };
         *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(admitted);
         Ok(())

@@ -77,7 +77,8 @@ fn includes(config: &PostgresConfig) -> String {
     block
 }
 
-fn fixed(config: &PostgresConfig) -> String {
+/// What every server of a group is configured with.
+pub fn fixed(config: &PostgresConfig) -> String {
     let mut text = String::from("# Written by pgbaton at every start; put your own settings into postgresql.conf.\n");
     let settings = [
         ("port", config.port.to_string()),

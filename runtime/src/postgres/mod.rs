@@ -26,7 +26,7 @@ mod tool;
 mod wal;
 mod watch;
 
-pub use conf::{REPLICATION_ROLE, names_on_disk, upstream_on_disk};
+pub use conf::{REPLICATION_ROLE, fixed as fixed_settings, names_on_disk, upstream_on_disk};
 pub use control::{control_file, history_file, parse_history};
 pub use install::{InstallError, Installation, find_installation};
 pub use watch::{DirWatch, ProcessWatch};

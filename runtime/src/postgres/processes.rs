@@ -227,7 +227,7 @@ pub async fn end_tools(dir: &Path) -> Result<(), PgError> {
     Ok(())
 }
 
-fn is_server_process(pid: i32, pgdata: &Path) -> bool {
+pub fn is_server_process(pid: i32, pgdata: &Path) -> bool {
     let named = fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim().starts_with("postgres"));
     named && is_live(pid) && works_in(pid, pgdata)
 }

@@ -1,10 +1,11 @@
 //! A standby: whom it follows, when it certainly follows nobody any more, and how it becomes a primary.
 
-use super::processes::Postmaster;
+use super::processes::is_server_process;
 use super::sql::SqlError;
 use super::watch::DirWatch;
 use super::{LocalPostgres, conf, files, numbers, replication};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pgbaton_core::model::{Lsn, NodeId, Position, Timeline, Upstream};
 use pgbaton_core::ports::PgError;
 use std::collections::BTreeSet;
@@ -51,21 +52,29 @@ impl LocalPostgres {
     /// a next record in the archive, in pg_wal and by streaming, and it goes through this circle only when
     /// everything read before is replayed. (Before it takes connections a server reads some segments twice; so it is
     /// asked for its role first.) The receive position is no help there: it is unknown after a restart,
-    /// and it may end inside a record. Each reload wakes the startup process from its pause between circles.
+    /// and it may end inside a record. Each reload wakes the startup process from its pause between circles. It alone is
+    /// told: a reload of all processes, six times in a row, is work that a promotion waits for.
     pub(super) async fn seal_wal(&self) -> Result<Position, PgError> {
         let postmaster = self.running("seal")?;
         if !conf::follows_nobody(&self.config) {
             return Err(PgError::Retry("seal: the node still follows an upstream".into()));
         }
-        let sealed = self.while_alive("seal", &postmaster, self.seal_running(&postmaster)).await;
+        let startup = self.while_alive("seal", &postmaster, self.startup_process()).await?;
+        let sealed = self.while_alive("seal", &postmaster, self.seal_running(startup)).await;
         // Without this the startup process would go on to run the command every 100 ms.
         files::remove(&self.seal_conf())?;
-        postmaster.signal(Signal::SIGHUP);
+        self.reload_one(startup);
         sealed
     }
 
-    async fn seal_running(&self, postmaster: &Postmaster) -> Result<Position, PgError> {
-        self.check_in_recovery().await?;
+    /// Of one process, which reads the files itself.
+    fn reload_one(&self, pid: i32) {
+        if is_server_process(pid, &self.config.pgdata) {
+            let _ended_meanwhile = kill(Pid::from_raw(pid), Signal::SIGHUP);
+        }
+    }
+
+    async fn seal_running(&self, startup: i32) -> Result<Position, PgError> {
         // A restore_command of somebody else would be asked instead of ours, and go on to bring WAL after the seal.
         conf::take_the_last_word(&self.config)?;
         // Somebody may have paused it, or holds it back; what is sealed must be replayed.
@@ -79,7 +88,7 @@ impl LocalPostgres {
         let setting = format!("restore_command = {}\n", conf::value(&noting_command(&notes)));
         files::write_whole(self.config.run_as.as_ref(), &self.seal_conf(), &setting)
             .map_err(|e| files::failed("write", &self.seal_conf(), &e))?;
-        postmaster.signal(Signal::SIGHUP);
+        self.reload_one(startup);
         let mut seen = 0;
         loop {
             let text = fs::read_to_string(&notes).unwrap_or_default();
@@ -88,7 +97,7 @@ impl LocalPostgres {
             }
             if text.len() > seen {
                 seen = text.len();
-                postmaster.signal(Signal::SIGHUP);
+                self.reload_one(startup);
             }
             match tokio::time::timeout(SUSPICION, watch.changed()).await {
                 Ok(changed) => changed.map_err(|e| files::failed("watch", &dir, &e))?,
@@ -129,13 +138,12 @@ impl LocalPostgres {
         }
     }
 
-    async fn check_in_recovery(&self) -> Result<(), PgError> {
-        const QUERY: &str = "SELECT pg_is_in_recovery()::int";
+    /// There is one as long as the server is in recovery.
+    async fn startup_process(&self) -> Result<i32, PgError> {
+        const QUERY: &str = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup' AND pg_is_in_recovery()";
         let rows = self.working.query(QUERY, PATIENCE).await.map_err(|e| e.during("seal"))?;
-        match rows.first().and_then(|row| row.get(0)) {
-            Some("1") => Ok(()),
-            _ => Err(PgError::Retry("seal: the server is not in recovery".into())),
-        }
+        let pid = rows.first().and_then(|row| row.get(0)?.parse().ok());
+        pid.ok_or_else(|| PgError::Retry("seal: the server is not in recovery".into()))
     }
 
     /// A receiver that was launched just before its end was decided finds that out by itself and exits.

@@ -136,13 +136,8 @@ impl Pair {
                 FormationSettings { number_sync_standbys: number, ..FormationSettings::default() },
             )]),
         };
-        let monitor = Monitor {
-            settings: MonitorSettings::default(),
-            started: Moment::ZERO,
-            record: record_of_monitor,
-            groups: BTreeMap::from([(key(), Group::new(record, Moment::ZERO))]),
-            next_event: 1,
-        };
+        let groups = BTreeMap::from([(key(), Group::new(record, Moment::ZERO))]);
+        let monitor = Monitor::new(MonitorSettings::default(), Moment::ZERO, record_of_monitor, groups, 1);
         let mut pair = Pair { monitor, now: Moment::ZERO, seq: 0 };
         let standbys: Vec<NodeId> = (2..=count).map(NodeId).collect();
         pair.says(A, NodeState::Primary, primary_of(&standbys));
