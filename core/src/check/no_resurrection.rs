@@ -6,6 +6,7 @@
 use super::reach::Reach;
 use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
+use super::unfenced::Unfenced;
 use crate::model::Timeline;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut tree = Tree::default();
     let mut rogues = Rogues::default();
     let mut reach = Reach::default();
+    let mut unfenced = Unfenced::default();
     for event in &trace.events {
+        unfenced.follow(event);
         rogues.follow(&event.kind);
         reach.follow(&event.kind);
         let (node, from) = match &event.kind {
@@ -46,7 +49,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 }
                 (node, *parent)
             }
-            Kind::Acked { node, warning: false, .. } if !rogues.has(node) => {
+            Kind::Acked { node, warning: false, .. } if !rogues.has(node) && !unfenced.has(node, event.at) => {
                 tree.uses(node);
                 match tree.on.get(node.as_str()) {
                     Some(tli) if tree.mute.contains(node.as_str()) => (node, *tli),
@@ -55,7 +58,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             }
             _ => continue,
         };
-        if tree.left.contains(&from) && !rogues.has(node) {
+        if tree.left.contains(&from) && !rogues.has(node) && !unfenced.has(node, event.at) {
             let at = event.at.seconds();
             return Err(format!("{node} goes on at {at:.3} s from timeline {from}, which the group has left behind"));
         }
