@@ -26,7 +26,7 @@ struct Excuses<'a> {
     nodes: BTreeMap<&'a str, Touched<'a>>,
     /// An order, or something that happened to no node in particular.
     anyone: Option<Moment>,
-    /// Those that vote or are being promoted, as the monitor has told them.
+    /// Those that vote, are being promoted or hold the role, as the monitor has told them.
     chosen: BTreeSet<&'a str>,
     /// A primary under a lease needs its keeper and the monitor; for others neither's death is a reason.
     leased: bool,
@@ -104,7 +104,7 @@ impl<'a> Excuses<'a> {
     /// What befell it before it was chosen didn't keep it from being so.
     fn choose(&mut self, node: &'a str, goal: NodeState) {
         let votes = goal.is_being_promoted() || goal == NodeState::ReportLsn;
-        if !votes && !goal.is_writable() {
+        if !votes && !goal.belongs_to_primary() {
             self.chosen.remove(node);
         } else if self.chosen.insert(node)
             && let Some(touched) = self.nodes.get_mut(node)
@@ -219,5 +219,17 @@ mod tests {
         };
         assert_eq!(moves(6), Ok(()));
         assert!(moves(4).is_err(), "it was chosen in spite of that");
+    }
+
+    #[test]
+    fn who_is_given_its_role_back_is_in_as_bad_a_way_as_before() {
+        let run = trace(vec![
+            (0, node("a", Primary, Primary, 1)),
+            (1, fault(Fault::Service, &["a"])),
+            (2, node("a", Primary, Draining, 2)),
+            (3, node("a", Draining, Primary, 3)),
+            (9, node("b", StopReplication, WaitPrimary, 4)),
+        ]);
+        assert_eq!(check(&run), Ok(()));
     }
 }

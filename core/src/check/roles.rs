@@ -35,8 +35,18 @@ impl<'a> Role<'a> {
             (self.holder, self.in_doubt) = (None, true);
         }
         let Kind::Node { node, goal, epoch, rule, description, .. } = kind else { return None };
+        if description.contains(REGISTERS_AGAIN) {
+            return None;
+        }
+        if self.in_doubt && *rule == Some(ADOPT) {
+            // The one it has found is named by this row or by the next of its own.
+            self.holder = None;
+        }
         self.in_doubt &= rule.is_none();
-        if description.contains(REGISTERS_AGAIN) || !goal.is_writable() || self.holder == Some(node.as_str()) {
+        if self.holder.is_none() && !self.in_doubt && goal.belongs_to_primary() {
+            (self.holder, self.since) = (Some(node.as_str()), Some(at));
+        }
+        if !goal.is_writable() || self.holder == Some(node.as_str()) {
             return None;
         }
         let before = self.holder.replace(node).zip(self.since.replace(at));
@@ -80,6 +90,11 @@ mod tests {
         let then = |kind| moves(believed().into_iter().chain([kind]).collect());
         assert_eq!(then(by_rule(ADOPT, node("a", Primary, Primary, 5))), 0, "it was open");
         assert_eq!(then(by_rule(OPEN, node("a", StopReplication, WaitPrimary, 5))), 1);
+        let away = by_rule(ADOPT, node("b", Primary, Catchingup, 5));
+        let found = vec![node("b", Primary, Primary, 4), away, by_rule(401, node("a", Primary, Primary, 5))];
+        assert_eq!(moves(found), 0, "the event of a doubt's end names only who is not the primary");
+        let lost = by_rule(215, node("a", Primary, Draining, 2));
+        assert_eq!(moves(vec![lost, by_rule(OPEN, node("b", StopReplication, WaitPrimary, 2))]), 1);
         assert_eq!(moves(vec![by_rule(217, node("a", Primary, Primary, 1)), node("b", Primary, Primary, 4)]), 1);
     }
 
