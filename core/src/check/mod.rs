@@ -3,6 +3,7 @@
 mod bounded;
 mod complete_candidate;
 mod configuration;
+mod contract_at_the_end;
 mod contracts;
 mod convergence;
 mod degraded_first;
@@ -101,6 +102,11 @@ const CHECKERS: &[Checker] = &[
     checker("the promoted node is complete", &[Wal, Keepers], complete_candidate::check),
     checker("WAL comes from members only", &[Wal], wal_of_members::check),
     checker("configuration agrees", &[Configuration, Ends], configuration::check),
+    checker(
+        "a primary at rest waits for its standbys",
+        &[Contracts, Configuration, Ends, Orders],
+        contract_at_the_end::check,
+    ),
     checker("one database per group", &[Keepers, Configuration], identity::check),
     checker("destruction is earned", &[Wal], earned_destruction::check),
     checker("what a rewind takes away is kept", &[Wal], wal_kept_aside::check),
