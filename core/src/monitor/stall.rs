@@ -1,6 +1,7 @@
 //! What a group waits for when it doesn't go on: one sentence, which begins with the kind of the wait.
 
 use crate::model::*;
+use crate::monitor::rules::lease_is_over;
 use crate::monitor::view::View;
 
 /// What the monitor says while it is in doubt.
@@ -37,6 +38,13 @@ impl View<'_> {
         let candidate = transfer.candidate.and_then(|id| self.record.nodes.get(&id));
         if candidate.is_some_and(|c| self.awaits_proof(transfer, c)) {
             return Some(self.missing_votes(transfer.old));
+        }
+        if let Some(old) = self.record.nodes.get(&transfer.old)
+            && candidate.is_some_and(|c| c.settled_in(NodeState::StopReplication))
+            && transfer.waiver.is_some()
+            && !lease_is_over(self, old)
+        {
+            return Some(format!("waits for nodes: {} may acknowledge commits until its lease has ended", old.name));
         }
         let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();
         electing.then(|| match self.election_could_succeed(transfer.old) {

@@ -14,6 +14,7 @@ use pgbaton_core::shell::keeper::load;
 use pgbaton_core::shell::{KeeperExit, KeeperPorts, StopRequest, ensure_registered, run_keeper};
 use pgbaton_core::wire::Register;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub const POSTGRES_PORT: u16 = 5432;
@@ -23,19 +24,35 @@ pub const POSTGRES_PORT: u16 = 5432;
 pub(super) struct Process {
     handle: Handle,
     id: ProcessId,
+    kills: Arc<AtomicU64>,
 }
 
 impl Process {
     pub(super) fn new(name: &str) -> Process {
         let handle = Handle::current();
         let id = handle.create_node().name(name).build().id();
-        Process { handle, id }
+        Process { handle, id, kills: Arc::default() }
     }
 
     /// Always both: a restart alone leaves the old tasks half alive, and nothing runs on a killed one.
     pub(super) fn kill(&self) {
+        self.kills.fetch_add(1, Ordering::Relaxed);
         self.handle.kill(self.id);
         self.handle.restart(self.id);
+    }
+
+    fn kills(&self) -> u64 {
+        self.kills.load(Ordering::Relaxed)
+    }
+
+    /// A service manager starts it again after seconds, unless somebody has put an end to it meanwhile.
+    pub(super) async fn dies_for_a_while(&self, fate: &Fate, kill: impl FnOnce(), start: impl FnOnce()) {
+        kill();
+        let kills = self.kills();
+        fate.sleep(fate.draw_ms(1000..10_000)).await;
+        if self.kills() == kills {
+            start();
+        }
     }
 
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -192,6 +209,11 @@ impl NodeMachine {
             ask: self.ask.clone(),
         };
         self.process.spawn(keeper.run(ports));
+    }
+
+    /// It dies at a fault point.
+    pub async fn keeper_dies(&self) {
+        self.process.dies_for_a_while(&self.fate, || self.kill_keeper(), || self.start_keeper()).await;
     }
 
     pub fn kill_keeper(&self) {

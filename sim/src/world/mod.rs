@@ -80,26 +80,21 @@ impl World {
         world
     }
 
-    /// Processes that die at a fault point are started again after seconds, as a service manager does.
+    /// Processes die at fault points.
     fn bury(&self) {
         for node in self.nodes.iter().cloned() {
-            let fate = self.fate.clone();
             self.spawn(OBSERVER, async move {
                 for deaths in 0.. {
                     node.death.past(deaths).await;
-                    node.kill_keeper();
-                    fate.sleep(fate.draw_ms(1000..10_000)).await;
-                    node.start_keeper();
+                    node.keeper_dies().await;
                 }
             });
         }
-        let (monitor, fate) = (self.monitor.clone(), self.fate.clone());
+        let monitor = self.monitor.clone();
         self.spawn(OBSERVER, async move {
             for deaths in 0.. {
                 monitor.death.past(deaths).await;
-                monitor.kill();
-                fate.sleep(fate.draw_ms(1000..10_000)).await;
-                monitor.start();
+                monitor.dies().await;
             }
         });
     }

@@ -67,6 +67,11 @@ impl MonitorMachine {
         });
     }
 
+    /// It dies at a fault point.
+    pub async fn dies(&self) {
+        self.process.dies_for_a_while(self.net.fate(), || self.kill(), || self.start()).await;
+    }
+
     pub fn kill(&self) {
         self.disk.detach();
         self.process.kill();

@@ -57,18 +57,34 @@ fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
         return None;
     }
     let pulse = v.pulse(old.id)?;
+    let known = pulse.facts().and_then(Facts::position).or(old.position)?.lsn;
+    let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
+    let best = held.map(|r| r.position.lsn).max()?;
+    let lost = known.bytes_past(best);
+    let bounded = lease_is_over(v, old) && lost <= v.settings.async_loss_bytes;
+    bounded.then(|| format!("of what is known {lost} bytes are not on them"))
+}
+
+/// A handover that has become a failover was begun without a waiver, and no votes will prove anything.
+pub fn waive(v: &View) -> Option<Verdict> {
+    let transfer = v.record.transfer.as_ref().filter(|t| t.kind == TransferKind::Failover && t.waiver.is_none())?;
+    let old = v.record.nodes.get(&transfer.old).filter(|old| !v.election_could_succeed(old.id))?;
+    let loss = bounded_loss(v, old)?;
+    Some((vec![Edit::Waive(Waiver::Policy)], format!("{} isn't waited for any more: {loss}", old.name)))
+}
+
+/// The old primary of an asynchronous group acknowledges nothing any more: it has closed, or its time is up by its own
+/// clock. Whoever consents to lose commits has not asked for two primaries.
+pub fn lease_is_over(v: &View, old: &NodeRecord) -> bool {
+    let leased = v.durability() == Durability::Async && v.record.in_force.may_acknowledge_alone();
+    let Some(pulse) = v.pulse(old.id).filter(|_| leased) else { return true };
     let lease = v.settings.async_lease;
     // Clocks of two machines drift apart by less than a tenth.
     let ended = v.now.since(pulse.heard.unwrap_or(pulse.known_since)) >= lease + lease / 10;
     // It can't open on what isn't there.
     let gone = pulse.facts().is_some_and(|f| f.server == Server::Down && f.control().is_none());
     let closed = pulse.died() || gone || matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout;
-    let known = pulse.facts().and_then(Facts::position).or(old.position)?.lsn;
-    let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
-    let best = held.map(|r| r.position.lsn).max()?;
-    let lost = known.bytes_past(best);
-    let bounded = (ended || closed || mutant!(LeaseNotAwaited)) && lost <= v.settings.async_loss_bytes;
-    bounded.then(|| format!("of what is known {lost} bytes are not on them"))
+    ended || closed || mutant!(LeaseNotAwaited)
 }
 
 /// The votes prove a winner.
@@ -146,6 +162,7 @@ mod tests {
     use super::*;
     use crate::model::{ControlState, NodeState};
     use crate::monitor::rules::testing::*;
+    use crate::ports::Probe;
     use crate::wire::Answer;
     use std::time::Duration;
 
@@ -294,6 +311,36 @@ mod tests {
             p.says(other, Secondary, standby());
             p.dies(winner);
             assert!(p.goal(other).is_being_promoted(), "held {held}: {:?}", p.record().in_force);
+        }
+    }
+
+    #[test]
+    fn a_handover_of_an_async_group_whose_old_primary_goes_silent_waits_for_its_lease() {
+        for consents in [false, true] {
+            let mut p = trio();
+            p.set_durability(Durability::Async);
+            let id = p.record_mut().new_contract_id();
+            p.record_mut().in_force = crate::model::InForce::only(crate::model::Contract::none(id));
+            p.says(A, Primary, primary_of(&[B, C]));
+            assert!(matches!(p.ordered_failover(Some("b"), false), Answer::Accepted { .. }));
+            let lease = p.monitor.settings.async_lease;
+            let mut waited = Duration::ZERO;
+            while [B, C].iter().all(|n| p.goal(*n) != WaitPrimary) && waited < lease * 3 {
+                if consents && p.goal(B) == ReportLsn {
+                    // Who consents to lose commits has not asked for two primaries.
+                    p.ordered_failover(None, true);
+                }
+                for node in [B, C] {
+                    match p.goal(node) {
+                        goal @ (ReportLsn | StopReplication) => p.vows(node, goal, 1000),
+                        goal => drop(p.says(node, goal, cut_off_standby())),
+                    }
+                }
+                p.probed(A, Probe::Silent);
+                p.passes(Duration::from_millis(500));
+                waited += Duration::from_millis(500);
+            }
+            assert!(lease <= waited && waited < lease * 3 / 2, "consents: {consents}, {waited:?}");
         }
     }
 

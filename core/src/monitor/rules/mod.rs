@@ -13,7 +13,7 @@ mod standbys;
 pub mod testing;
 mod transfer;
 
-pub use election::call_votes;
+pub use election::{call_votes, lease_is_over};
 pub use transfer::{LAST_RECORD, answered_for, begin as begin_transfer, can_keep_the_role, give_back};
 
 use crate::monitor::edit::Edit;
@@ -92,6 +92,12 @@ pub const RULES: &[Rule] = &[
         "return_of_the_old",
         "no election can be won, and the old primary is back: it keeps the role",
         election::return_of_the_old,
+    ),
+    rule(
+        229,
+        "waive",
+        "a handover of an async group has become a failover, and the old lease has ended: policy answers for the rest",
+        election::waive,
     ),
     rule(
         203,

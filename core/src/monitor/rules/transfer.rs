@@ -2,6 +2,7 @@
 //! drains first. How a node is chosen among several is `election`.
 
 use super::Verdict;
+use super::election::lease_is_over;
 use crate::model::NodeState::*;
 use crate::model::{Afterwards, ControlState, Lsn, NodeRecord, NodeState, Server, Transfer, TransferKind, Waiver};
 use crate::monitor::edit::{Edit, Terms};
@@ -113,8 +114,8 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
     if has_last_record || (!awaits_last_record && v.proves(position.lsn)) {
         return Some(format!("{name} holds every acknowledged commit, up to {}", position.lsn));
     }
-    let waiver = transfer.waiver.filter(|_| !awaits_last_record)?;
     let old = v.record.nodes.get(&transfer.old)?;
+    let waiver = transfer.waiver.filter(|_| !awaits_last_record && lease_is_over(v, old))?;
     let until = v.report(old.id).and_then(|r| r.facts.position()).or(old.position);
     let until = until.map_or("an unknown point".to_string(), |p| format!("{} and beyond", p.lsn));
     let by = answered_for(waiver);

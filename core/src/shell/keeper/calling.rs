@@ -172,6 +172,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                     self.pause_calls(now);
                     return;
                 }
+                self.told = true;
                 self.heard = self.heard.max(call.sent);
                 self.memory.closing_alone = false;
                 if call.state == state {

@@ -155,6 +155,8 @@ struct Keeper<'a, C, L, S, P> {
     calls: Vec<(CallKey, Call<'a>)>,
     seq: u64,
     answered: u64,
+    /// An assignment was taken in this life of the process: what is stored is no old word any more.
+    told: bool,
     outbox: calling::Outbox,
     /// When the last call was sent that the monitor answered.
     heard: Moment,
@@ -200,6 +202,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             calls: Vec::new(),
             seq: 0,
             answered: 0,
+            told: false,
             outbox: calling::Outbox::new(now),
             heard,
             seen: now,
@@ -341,7 +344,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         if !self.blind()
             && self.step.is_none()
             && self.plan.is_empty()
-            && fence::closed_by_crash(&self.record, &self.facts, self.answered > 0)
+            && fence::closed_by_crash(&self.record, &self.facts, self.told)
         {
             tracing::warn!("Postgres went down: it stays closed until the monitor has decided");
             self.enter(NodeState::DemoteTimeout).await;
