@@ -11,7 +11,6 @@ use crate::model::Moment;
 use crate::monitor::doubt::REGISTERS_AGAIN;
 use std::collections::BTreeSet;
 
-#[derive(Default)]
 struct World<'a> {
     open: BTreeSet<&'a str>,
     /// Open, and denied by a sealed set once: its members have gone on to newer epochs since. Until it is told to open.
@@ -21,7 +20,12 @@ struct World<'a> {
 }
 
 pub fn check(trace: &Trace) -> Result<(), String> {
-    let mut world = World::default();
+    let mut world = World {
+        open: BTreeSet::new(),
+        fenced: BTreeSet::new(),
+        reach: Reach::default(),
+        unfenced: Unfenced::of(trace),
+    };
     let mut rogues = Rogues::default();
     for event in &trace.events {
         rogues.follow(&event.kind);

@@ -23,7 +23,7 @@ pub struct GivenUp<'a> {
 impl<'a> GivenUp<'a> {
     pub fn of(trace: &'a Trace) -> GivenUp<'a> {
         let chooses = |kind: &Kind| matches!(kind, Kind::Told { order, answer: Answered::Accepted } if order.starts_with("AcceptTimeline"));
-        let mut unfenced = Unfenced::default();
+        let mut unfenced = Unfenced::of(trace);
         let mut late = BTreeSet::new();
         for event in &trace.events {
             unfenced.follow(event);

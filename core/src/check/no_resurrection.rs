@@ -31,7 +31,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut tree = Tree::default();
     let mut rogues = Rogues::default();
     let mut reach = Reach::default();
-    let mut unfenced = Unfenced::default();
+    let mut unfenced = Unfenced::of(trace);
     let mut role = Role::default();
     let mut answered_for = None;
     for event in &trace.events {

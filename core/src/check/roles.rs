@@ -22,7 +22,7 @@ pub struct Promotion<'a> {
 #[derive(Debug, Default)]
 pub struct Role<'a> {
     pub holder: Option<&'a str>,
-    since: Option<Moment>,
+    pub since: Option<Moment>,
     /// The monitor has got another store and has decided nothing since: what it tells is what that one knew, and what
     /// nodes bring along.
     in_doubt: bool,
