@@ -28,8 +28,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 (voter.seal, voter.epoch) = (*seal, Some(*epoch));
             }
             Kind::Branched { node, parent, fork, .. } => {
-                let proven = latest.as_ref().filter(|s| s.moved.to == node && !s.orderly && !s.consented);
-                let Some(succession) = proven else { continue };
+                let proven = latest.as_ref().filter(|s| s.moved.to == node && !s.is_given_up());
+                let Some(succession) = proven.filter(|s| !s.has_last_record(Some(*fork))) else { continue };
                 let end = Position { tli: *parent, lsn: *fork };
                 let epoch = voters.get(node.as_str()).and_then(|v| v.epoch);
                 let within =
@@ -77,5 +77,20 @@ mod tests {
         assert_eq!(election("any 1 of (2, 3)", 120), Ok(()));
         assert!(election("any 1 of (2, 3)", 100).unwrap_err().contains("may have acknowledged more"));
         assert_eq!(election("any 2 of (2, 3)", 100), Ok(()), "b has all that was acknowledged");
+    }
+
+    #[test]
+    fn after_an_orderly_stop_the_candidate_branches_off_past_the_last_record() {
+        let handed = |end| {
+            check(&trace(vec![
+                (0, under("a", Primary, Primary, 1, "any 1 of (2, 3)")),
+                (1, drained("a", 2, "any 1 of (2, 3)", 100)),
+                (2, stored("b", 2, StopReplication, Some(120))),
+                (3, under("b", StopReplication, WaitPrimary, 2, "none")),
+                (4, branched("b", 2, 1, end)),
+            ]))
+        };
+        assert_eq!(handed(120), Ok(()));
+        assert!(handed(100).unwrap_err().contains("may have acknowledged more"));
     }
 }

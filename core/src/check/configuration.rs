@@ -1,18 +1,23 @@
-//! S9: when the group has settled, the configuration of every server agrees with it.
+//! S9: the configuration of every server that has come to rest agrees with the group, whatever the others are about.
 
 use super::trace::{Kind, Trace};
 use crate::model::{NodeId, NodeState};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn check(trace: &Trace) -> Result<(), String> {
-    let mut ended: BTreeMap<&str, NodeState> = BTreeMap::new();
+    let mut members: BTreeSet<&str> = BTreeSet::new();
+    let mut at_rest: BTreeMap<&str, NodeState> = BTreeMap::new();
     let mut ids: BTreeMap<&str, NodeId> = BTreeMap::new();
     let mut configured = Vec::new();
     for event in &trace.events {
         match &event.kind {
-            Kind::Ended { reported, goal, .. } if reported != goal => return Ok(()),
-            Kind::Ended { node, reported, .. } => {
-                ended.insert(node, *reported);
+            Kind::Ended { node, reported, goal, runs, .. } => {
+                if *goal != NodeState::Dropped {
+                    members.insert(node);
+                }
+                if reported == goal && *runs {
+                    at_rest.insert(node, *reported);
+                }
             }
             Kind::Node { node, id, .. } => {
                 ids.insert(node, *id);
@@ -25,11 +30,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     }
     // One that has lost its directory is a member all the same.
     ids.extend(configured.iter().map(|(node, id, ..)| (*node, *id)));
-    let members: BTreeSet<NodeId> =
-        ids.iter().filter(|(node, _)| ended.contains_key(*node)).map(|(_, id)| *id).collect();
-    let primary = ended.iter().find(|(_, state)| state.is_writable()).map(|(name, _)| *name);
+    let members: BTreeSet<NodeId> = ids.iter().filter(|(node, _)| members.contains(*node)).map(|(_, id)| *id).collect();
+    let primary = at_rest.iter().find(|(_, state)| state.is_writable()).map(|(name, _)| *name);
     for (node, id, names, slots, follows) in configured {
-        let Some(state) = ended.get(node) else { continue };
+        let Some(state) = at_rest.get(node) else { continue };
         let others: BTreeSet<NodeId> = members.iter().copied().filter(|m| *m != id).collect();
         if let Some(unknown) = slots.iter().find(|s| !others.contains(s)) {
             return Err(format!("{node} keeps a slot for node {unknown}, which is no other member"));
@@ -90,6 +94,26 @@ mod tests {
         assert!(end(a(), configured("b", &[], &["c"], Some("a"))).unwrap_err().contains("slot for node 3"));
         assert!(end(a(), configured("b", &[], &[], Some("c"))).unwrap_err().contains("b follows c"));
         assert!(end(a(), configured("b", &[], &[], None)).unwrap_err().contains("b follows nobody"));
+    }
+
+    #[test]
+    fn a_node_that_is_on_its_way_excuses_itself_and_nobody_else() {
+        let end = |slots: &[&str], third: Kind| {
+            check(&trace(vec![
+                (0, ended("a", Primary, Primary)),
+                (0, ended("b", Secondary, Secondary)),
+                (0, third),
+                (0, configured("a", &["b"], slots, None)),
+                (0, configured("b", &[], &["a"], Some("a"))),
+                (0, configured("c", &[], &["d"], Some("b"))),
+            ]))
+        };
+        let on_its_way = || ended("c", Catchingup, Secondary);
+        assert_eq!(end(&["b", "c"], on_its_way()), Ok(()));
+        assert!(end(&["c"], on_its_way()).unwrap_err().contains("a keeps no slot for node 2"));
+        assert!(end(&["b"], on_its_way()).unwrap_err().contains("no slot for node 3"), "c is a member");
+        assert_eq!(end(&["b"], ended("c", Secondary, Dropped)), Ok(()));
+        assert!(end(&["b", "c"], ended("c", Secondary, Secondary)).unwrap_err().contains("slot for node 4"));
     }
 
     #[test]

@@ -5,16 +5,18 @@ use super::contracts::{self, Terms};
 use super::rogues::Rogues;
 use super::roles::is_reset;
 use super::trace::{Kind, Trace};
+use crate::model::Epoch;
 use std::collections::BTreeMap;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut enforced: BTreeMap<&str, Terms> = BTreeMap::new();
     let (mut holder, mut recorded) = (None, "");
+    let (mut stored, mut past) = (Epoch::ZERO, Epoch::ZERO);
     let mut rogues = Rogues::default();
     for event in &trace.events {
-        // Another store learns what is in force from the primary.
+        // Another store learns what is in force from the primary, and says so in a newer epoch.
         if is_reset(&event.kind) {
-            return Ok(());
+            (holder, past) = (None, stored);
         }
         rogues.follow(&event.kind);
         match &event.kind {
@@ -24,7 +26,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             Kind::Closed { node } => {
                 enforced.remove(node.as_str());
             }
-            Kind::Node { node, goal, in_force, .. } => {
+            Kind::Stored { epoch, .. } => {
+                stored = stored.max(*epoch);
+                continue;
+            }
+            Kind::Node { node, goal, in_force, epoch, .. } if *epoch > past => {
                 recorded = in_force;
                 match goal.is_writable() {
                     true => holder = Some(node.as_str()),
@@ -84,7 +90,12 @@ mod tests {
         assert_eq!(early(vec![(2, names("a", 1, &["b"])), (3, shrunk())]), Ok(()));
         assert_eq!(early(vec![(2, closed("a")), (3, shrunk())]), Ok(()));
         assert_eq!(early(vec![(2, under("b", Primary, Primary, 2, "none"))]), Ok(()), "a is the old one now");
-        assert_eq!(early(vec![(2, fault(Fault::MonitorStore, &[])), (3, shrunk())]), Ok(()));
+        let reset = |epoch| {
+            let row = under("a", Primary, Primary, epoch, "any 1 of (2)");
+            early(vec![(2, stored("a", 4, Primary, None)), (2, fault(Fault::MonitorStore, &[])), (3, row)])
+        };
+        assert_eq!(reset(4), Ok(()), "what it once knew");
+        assert!(reset(5).is_err(), "by then it has been told");
         assert_eq!(early(vec![(2, fault(Fault::Rogue, &["b"])), (3, names("b", 0, &[]))]), Ok(()));
     }
 }

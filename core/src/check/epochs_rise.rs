@@ -1,11 +1,12 @@
 //! S3: the epoch never falls, on the monitor or in what a keeper stores; it rises whenever the role moves; and nobody
-//! is promoted before its keeper has stored the epoch in which it was told to open.
+//! is promoted but by a keeper that has stored the order to open, in an epoch in which the monitor gave it.
 
+use super::rogues::Rogues;
 use super::roles::is_reset;
 use super::trace::{Fault, Kind, Trace};
-use crate::model::Epoch;
+use crate::model::{Epoch, NodeState};
 use crate::monitor::doubt::REGISTERS_AGAIN;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub fn monitor(trace: &Trace) -> Result<(), String> {
     let mut log = Log::new(Epoch::ZERO);
@@ -61,35 +62,36 @@ impl<'a> Log<'a> {
 }
 
 pub fn keepers(trace: &Trace) -> Result<(), String> {
-    let mut stored: BTreeMap<&str, Epoch> = BTreeMap::new();
-    let mut granted: BTreeMap<&str, Epoch> = BTreeMap::new();
+    let mut stored: BTreeMap<&str, (Epoch, Option<NodeState>)> = BTreeMap::new();
+    // An order that was taken back since was an order all the same: its keeper may not have heard of it yet.
+    let mut granted: BTreeSet<(&str, Epoch)> = BTreeSet::new();
+    let mut rogues = Rogues::default();
     for event in &trace.events {
+        rogues.follow(&event.kind);
+        let at = event.at.seconds();
         match &event.kind {
-            Kind::Stored { node, epoch, .. } => {
-                if let Some(before) = stored.insert(node, *epoch).filter(|before| before > epoch) {
-                    let at = event.at.seconds();
+            Kind::Stored { node, epoch, goal, .. } => {
+                if let Some((before, _)) = stored.insert(node, (*epoch, *goal)).filter(|(before, _)| before > epoch) {
                     return Err(format!("{node} stored epoch {epoch} at {at:.3} s, after epoch {before}"));
                 }
             }
             Kind::Node { node, goal, epoch, .. } if goal.is_writable() => {
-                granted.entry(node).or_insert(*epoch);
-            }
-            Kind::Node { node, .. } => {
-                granted.remove(node.as_str());
+                granted.insert((node, *epoch));
             }
             Kind::Fault { fault: Fault::Disk, nodes } => nodes.iter().for_each(|node| {
                 stored.remove(node.as_str());
             }),
-            Kind::Branched { node, .. } => {
-                let (stored, granted) = (stored.get(node.as_str()), granted.get(node.as_str()));
-                if stored < granted {
-                    let shown = |e: Option<&Epoch>| e.map_or("none".into(), Epoch::to_string);
+            Kind::Branched { node, .. } if !rogues.has(node) => {
+                let Some((epoch, Some(goal))) = stored.get(node.as_str()) else {
+                    return Err(format!("{node} was promoted at {at:.3} s with no order on its disk"));
+                };
+                if !goal.is_writable() {
                     return Err(format!(
-                        "{node} was promoted at {:.3} s with epoch {} on its disk, told in epoch {}",
-                        event.at.seconds(),
-                        shown(stored),
-                        shown(granted)
+                        "{node} was promoted at {at:.3} s, and is to be {goal} by what is on its disk"
                     ));
+                }
+                if !granted.contains(&(node.as_str(), *epoch)) {
+                    return Err(format!("{node} was promoted at {at:.3} s in epoch {epoch}, as it was never told"));
                 }
             }
             _ => {}
@@ -138,10 +140,27 @@ mod tests {
         let start =
             || vec![(0, stored("b", 2, StopReplication, None)), (1, node("b", StopReplication, WaitPrimary, 3))];
         let then = |more: Vec<_>| keepers(&trace(start().into_iter().chain(more).collect()));
-        assert_eq!(then(vec![(2, stored("b", 3, WaitPrimary, None)), (3, branched("b", 2, 1, 100))]), Ok(()));
-        assert!(
-            then(vec![(3, branched("b", 2, 1, 100))]).unwrap_err().contains("epoch 2 on its disk, told in epoch 3")
-        );
+        let promoted = || (9, branched("b", 2, 1, 100));
+        let obeys = || (2, stored("b", 3, WaitPrimary, None));
+        assert_eq!(then(vec![obeys(), promoted()]), Ok(()));
+        assert!(then(vec![promoted()]).unwrap_err().contains("is to be stop_replication by what is on its disk"));
         assert!(then(vec![(2, stored("b", 1, Secondary, None))]).unwrap_err().contains("after epoch 2"));
+        let revoked = (3, node("b", StopReplication, ReportLsn, 4));
+        assert_eq!(then(vec![obeys(), revoked.clone(), promoted()]), Ok(()), "it has not heard of that");
+        assert!(then(vec![obeys(), revoked, (4, stored("b", 4, ReportLsn, None)), promoted()]).is_err());
+    }
+
+    #[test]
+    fn a_promotion_that_nobody_granted_is_found() {
+        let promoted =
+            |before: Vec<_>| keepers(&trace(before.into_iter().chain([(9, branched("b", 2, 1, 100))]).collect()));
+        let told = || (0, node("b", StopReplication, WaitPrimary, 3));
+        assert!(promoted(vec![told()]).unwrap_err().contains("no order on its disk"));
+        assert!(promoted(vec![(1, stored("b", 3, WaitPrimary, None))]).unwrap_err().contains("never told"));
+        let older = promoted(vec![told(), (1, stored("b", 4, WaitPrimary, None))]);
+        assert!(older.unwrap_err().contains("in epoch 4, as it was never told"));
+        let lost = (2, fault(Fault::Disk, &["b"]));
+        assert!(promoted(vec![told(), (1, stored("b", 3, WaitPrimary, None)), lost]).is_err());
+        assert_eq!(promoted(vec![(0, fault(Fault::Rogue, &["b"]))]), Ok(()), "by hand");
     }
 }

@@ -1,29 +1,44 @@
 //! S13: before a server opens, every other that is open can gather no acknowledgement any more: too few of those
 //! its backends wait for are neither sealed nor the new one itself. One that itself can gather none harms nobody: its
-//! members had vouched for it while it was closed, and have gone to another since. At the end one server is open at most.
+//! members had vouched for it while it was closed, and have gone to another since. One that is told to open again is as
+//! dangerous as any; one that nobody could fence was answered for. At the end no server is open that has come to rest as another's standby, and one at most besides.
 
 use super::reach::Reach;
 use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
+use super::unfenced::Unfenced;
+use crate::model::Moment;
+use crate::monitor::doubt::REGISTERS_AGAIN;
 use std::collections::BTreeSet;
 
-#[derive(Default)]
 struct World<'a> {
     open: BTreeSet<&'a str>,
-    /// Open, and denied by a sealed set once: its members have gone on to newer epochs since.
+    /// Open, and denied by a sealed set once: its members have gone on to newer epochs since. Until it is told to open.
     fenced: BTreeSet<&'a str>,
     reach: Reach<'a>,
+    unfenced: Unfenced<'a>,
 }
 
 pub fn check(trace: &Trace) -> Result<(), String> {
-    let mut world = World::default();
+    let mut world = World {
+        open: BTreeSet::new(),
+        fenced: BTreeSet::new(),
+        reach: Reach::default(),
+        unfenced: Unfenced::of(trace),
+    };
     let mut rogues = Rogues::default();
     for event in &trace.events {
         rogues.follow(&event.kind);
         world.reach.follow(&event.kind);
+        world.unfenced.follow(event);
         match &event.kind {
             Kind::Closed { node } => {
                 world.open.remove(node.as_str());
+                world.fenced.remove(node.as_str());
+            }
+            Kind::Node { node, goal, description, .. }
+                if goal.is_writable() && !description.contains(REGISTERS_AGAIN) =>
+            {
                 world.fenced.remove(node.as_str());
             }
             // Nobody could fence it, nor wait for it.
@@ -37,7 +52,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 world.fenced.insert(node);
             }
             Kind::Opened { node, .. } => {
-                if let Some(other) = world.could_acknowledge_beside(node) {
+                if let Some(other) = world.could_acknowledge_beside(node, event.at) {
                     let at = event.at.seconds();
                     return Err(format!("{node} opened at {at:.3} s while {other} could acknowledge writes"));
                 }
@@ -47,20 +62,33 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             _ => {}
         }
     }
-    let settled =
-        trace.events.iter().all(|e| !matches!(&e.kind, Kind::Ended { reported, goal, .. } if reported != goal));
-    match settled && world.open.len() > 1 {
-        true => Err(format!("at the end {:?} are all open", world.open)),
-        false => Ok(()),
-    }
+    world.ends(trace)
 }
 
 impl World<'_> {
-    fn could_acknowledge_beside(&self, node: &str) -> Option<&str> {
+    fn could_acknowledge_beside(&self, node: &str, at: Moment) -> Option<&str> {
         let could = |other: &&&str| {
-            **other != node && !self.fenced.contains(**other) && self.reach.can_acknowledge(other, &[node])
+            let is_fenced = self.fenced.contains(**other) || self.unfenced.has(other, at);
+            **other != node && !is_fenced && self.reach.can_acknowledge(other, &[node])
         };
         self.open.iter().find(could).copied()
+    }
+
+    /// One that is on its way, or whose keeper is down, may be open until it gets there.
+    fn ends(&self, trace: &Trace) -> Result<(), String> {
+        let mut at_rest = self.open.clone();
+        for event in &trace.events {
+            let Kind::Ended { node, reported, goal, runs, .. } = &event.kind else { continue };
+            if reported != goal || !runs {
+                at_rest.remove(node.as_str());
+            } else if !goal.is_writable() && at_rest.contains(node.as_str()) {
+                return Err(format!("at the end {node} is open, and {goal}"));
+            }
+        }
+        match at_rest.len() > 1 {
+            true => Err(format!("at the end {at_rest:?} are all open")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -99,6 +127,25 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_denied_once_is_judged_again_when_it_is_told_to_open() {
+        let handed = |back: Vec<(u64, Kind)>| {
+            let start = vec![
+                (0, node("a", Primary, Primary, 1)),
+                (0, node("b", Secondary, Secondary, 1)),
+                (0, node("c", Secondary, Secondary, 1)),
+                (1, names("a", 1, &["b"])),
+                (1, opened("a", 1)),
+                (2, opened("b", 2)),
+                (3, closed("b")),
+            ];
+            check(&trace(start.into_iter().chain(back).chain([(8, opened("c", 3)), (9, closed("a"))]).collect()))
+        };
+        assert_eq!(handed(vec![]), Ok(()), "b has said no to it");
+        assert!(handed(vec![(4, node("a", Primary, Primary, 3))]).unwrap_err().contains("c opened"));
+        assert!(handed(vec![(4, node("a", Primary, Demoted, 3))]).is_ok());
+    }
+
+    #[test]
     fn two_open_servers_at_the_end_are_found() {
         let both = vec![
             (0, node("b", Secondary, Secondary, 1)),
@@ -106,6 +153,15 @@ mod tests {
             (1, opened("a", 1)),
             (2, opened("b", 2)),
         ];
-        assert!(check(&trace(both)).unwrap_err().contains("are all open"));
+        assert!(check(&trace(both.clone())).unwrap_err().contains("are all open"));
+        let ends = |reported, goal, runs| {
+            let a = Kind::Ended { node: "a".into(), reported, goal, pending: None, runs };
+            let others = [(9, ended("b", Primary, Primary)), (9, ended("c", Catchingup, Secondary))];
+            check(&trace(both.iter().cloned().chain(others).chain([(9, a)]).collect()))
+        };
+        assert!(ends(Primary, Primary, true).unwrap_err().contains("are all open"), "whatever c does");
+        assert!(ends(Secondary, Secondary, true).unwrap_err().contains("a is open, and secondary"));
+        assert_eq!(ends(Primary, Demoted, true), Ok(()), "it is about to close");
+        assert_eq!(ends(Secondary, Secondary, false), Ok(()), "nobody is there to close it");
     }
 }

@@ -1,5 +1,5 @@
 //! S12: nodes move along the edges of the shared table only, and every goal has a way along them from where its
-//! node is.
+//! node is. A keeper begins to write by nobody's leave but the monitor's.
 
 use super::roles::is_reset;
 use super::trace::{Fault, Kind, Sense, Trace};
@@ -25,8 +25,12 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             });
         }
         // Its own record tells each of its moves; the monitor misses some when it dies, or the keeper.
-        if let Kind::Stored { node, state, .. } = &event.kind {
+        if let Kind::Stored { node, state, goal, .. } = &event.kind {
             let from = walked.insert(node, *state).unwrap_or(*state);
+            if state.is_writable() && !from.is_writable() && goal.is_none_or(|goal| !goal.is_writable()) {
+                let at = event.at.seconds();
+                return Err(format!("the keeper of {node} made it {state} at {at:.3} s, as it was not told"));
+            }
             // A store that was lost begins anew.
             if from != *state && *state != NodeState::Init && !from.may_become(*state) {
                 return Err(format!("the keeper of {node} went from {from} to {state} at {:.3} s", event.at.seconds()));
@@ -60,6 +64,7 @@ mod tests {
     use super::super::testing::*;
     use super::super::trace::Fault;
     use super::*;
+    use crate::model::Epoch;
     use crate::model::NodeState::*;
 
     #[test]
@@ -82,6 +87,16 @@ mod tests {
         let untold = vec![step(PreparePromotion), step(StopReplication), told(StopReplication)];
         assert_eq!(went(untold), Ok(()), "it died before it told of the first");
         assert!(went(vec![step(WaitPrimary)]).unwrap_err().contains("a went from report_lsn to wait_primary"));
+        let itself = Kind::Stored {
+            node: "a".into(),
+            epoch: Epoch(1),
+            state: WaitPrimary,
+            goal: Some(StopReplication),
+            seal: None,
+            system_id: None,
+        };
+        let by_itself = went(vec![step(PreparePromotion), step(StopReplication), itself]);
+        assert!(by_itself.unwrap_err().contains("wait_primary at 0.000 s, as it was not told"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod bounded;
 mod complete_candidate;
 mod configuration;
+mod contract_at_the_end;
 mod contracts;
 mod convergence;
 mod degraded_first;
@@ -10,6 +11,7 @@ mod earned_destruction;
 mod enforced_is_recorded;
 mod epochs_rise;
 mod fence_first;
+mod given_up;
 mod identity;
 mod legal_edges;
 pub mod long_fork;
@@ -38,6 +40,7 @@ mod succession;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod trace;
+mod unfenced;
 mod wal_kept_aside;
 mod wal_of_members;
 
@@ -75,41 +78,40 @@ struct Checker {
     name: &'static str,
     /// What the world must have seen.
     needs: &'static [Sense],
-    /// A promise that a formation which prefers to lose commits doesn't make, and that an operator may give up.
-    promise: bool,
     check: fn(&Trace) -> Result<(), String>,
 }
 
 const fn checker(name: &'static str, needs: &'static [Sense], check: fn(&Trace) -> Result<(), String>) -> Checker {
-    Checker { name, needs, promise: false, check }
-}
-
-const fn promise(name: &'static str, needs: &'static [Sense], check: fn(&Trace) -> Result<(), String>) -> Checker {
-    Checker { name, needs, promise: true, check }
+    Checker { name, needs, check }
 }
 
 use Sense::*;
 
 const CHECKERS: &[Checker] = &[
-    promise("no acknowledged write is lost", &[], no_lost_write::check),
+    checker("no acknowledged write is lost", &[], no_lost_write::check),
     checker("nobody works alone before it is recorded", &[Servers, Contracts], degraded_first::check),
     checker("what a primary enforces is on record", &[Servers, Contracts], enforced_is_recorded::check),
-    promise("no write that was read is lost", &[Reads], no_lost_read::check),
+    checker("no write that was read is lost", &[Reads], no_lost_read::check),
     checker("at most one node acknowledges writes", &[], one_primary::check),
     checker("epochs only rise", &[], epochs_rise::monitor),
     checker("keepers store an epoch before they act", &[Keepers, Wal], epochs_rise::keepers),
     checker("one history per timeline", &[Wal, Keepers], one_history::check),
-    promise("no fork is resurrected", &[Wal, Servers, Keepers], no_resurrection::check),
-    promise("quorums meet", &[Contracts, Orders], quorums_meet::check),
+    checker("no fork is resurrected", &[Wal, Servers, Keepers], no_resurrection::check),
+    checker("quorums meet", &[Contracts, Keepers], quorums_meet::check),
     checker("a sealed vote stands", &[Wal, Keepers], sealed_votes::check),
-    promise("the promoted node is complete", &[Wal, Keepers], complete_candidate::check),
+    checker("the promoted node is complete", &[Wal, Keepers], complete_candidate::check),
     checker("WAL comes from members only", &[Wal], wal_of_members::check),
     checker("configuration agrees", &[Configuration, Ends], configuration::check),
+    checker(
+        "a primary at rest waits for its standbys",
+        &[Contracts, Configuration, Ends, Orders],
+        contract_at_the_end::check,
+    ),
     checker("one database per group", &[Keepers, Configuration], identity::check),
-    promise("destruction is earned", &[Wal], earned_destruction::check),
+    checker("destruction is earned", &[Wal], earned_destruction::check),
     checker("what a rewind takes away is kept", &[Wal], wal_kept_aside::check),
     checker("every move is legal", &[], legal_edges::check),
-    promise("the old primary is fenced first", &[Servers, Keepers], fence_first::check),
+    checker("the old primary is fenced first", &[Servers, Keepers], fence_first::check),
     checker("what is kept and repeated is bounded", &[Configuration], bounded::check),
     checker("a primary returns", &[Ends], primary_returns::check),
     checker("the group settles", &[Ends], convergence::check),
@@ -142,18 +144,9 @@ impl Checker {
         }
         match (self.check)(trace) {
             Ok(()) => Verdict { name, broken: None, not_judged: None },
-            Err(how) if self.promise && given_up(trace) => {
-                Verdict { name, broken: None, not_judged: Some(format!("the promise was given up: {how}")) }
-            }
             Err(how) => Verdict { name, broken: Some(how), not_judged: None },
         }
     }
-}
-
-/// By the formation's policy, or by an order.
-fn given_up(trace: &Trace) -> bool {
-    let consent = |kind: &Kind| matches!(kind, Kind::Asked { order } if order.contains(CONSENT));
-    trace.terms.may_lose || trace.events.iter().any(|e| consent(&e.kind))
 }
 
 #[cfg(test)]
@@ -163,14 +156,11 @@ mod tests {
     use crate::model::NodeState;
 
     #[test]
-    fn a_blind_world_gets_no_verdict_and_an_async_formation_no_blame() {
+    fn a_blind_world_gets_no_verdict() {
         let of = |trace: &Trace, name: &str| judge(trace).into_iter().find(|v| v.name == name).unwrap();
         let mut run = trace(vec![(0, opened("a", 1)), (1, acked(1, "a", 0)), (9, found(&[]))]);
         assert_eq!(of(&run, "a sealed vote stands").word(), "not judged: this world doesn't see wal and keepers");
         assert!(of(&run, "no acknowledged write is lost").broken.is_some());
-        run.terms.may_lose = true;
-        let verdict = of(&run, "no acknowledged write is lost");
-        assert!(verdict.broken.is_none() && verdict.not_judged.unwrap().contains("1 of 1 lost"));
         run.sees = [Wal, Keepers].into();
         assert_eq!(of(&run, "a sealed vote stands").word(), "holds");
     }

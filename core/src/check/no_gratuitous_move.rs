@@ -2,34 +2,47 @@
 
 use super::roles::Role;
 use super::trace::{Fault, Kind, Trace};
-use std::collections::BTreeMap;
+use crate::model::{Moment, NodeState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+const MONITOR: &str = "monitor";
+/// What names nobody, an order above all, is a reason for so long.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// What has happened to a node.
-#[derive(Default, Clone, Copy)]
-struct Touched {
-    /// Since it took the role, or it still lasts.
+#[derive(Default, Clone)]
+struct Touched<'a> {
+    /// Since it was chosen for the role, or it still lasts.
     hit: bool,
-    /// Frozen or cut off until it is mended.
+    /// Frozen, cut off, or hampered in another way until it is mended.
     lasts: bool,
+    /// The machines to which it has no link.
+    cut_from: BTreeSet<&'a str>,
 }
 
 #[derive(Default)]
 struct Excuses<'a> {
-    nodes: BTreeMap<&'a str, Touched>,
-    /// An order, or a fault of an unknown kind, that no move has used yet.
-    anyone: bool,
+    nodes: BTreeMap<&'a str, Touched<'a>>,
+    /// An order, or something that happened to no node in particular.
+    anyone: Option<Moment>,
+    /// Those that vote, are being promoted or hold the role, as the monitor has told them.
+    chosen: BTreeSet<&'a str>,
+    /// A primary under a lease needs its keeper and the monitor; for others neither's death is a reason.
+    leased: bool,
 }
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut role = Role::default();
-    let mut excuses = Excuses::default();
+    let mut excuses = Excuses { leased: trace.terms.may_lose, ..Excuses::default() };
     for event in &trace.events {
-        if let Kind::Fault { fault, nodes } = &event.kind {
-            excuses.note(*fault, nodes, trace.terms.may_lose);
+        match &event.kind {
+            Kind::Fault { fault, nodes } => excuses.note(event.at, *fault, nodes),
+            Kind::Node { node, goal, .. } => excuses.choose(node, *goal),
+            _ => {}
         }
         let Some(moved) = role.follow(event.at, &event.kind) else { continue };
-        let excused = std::mem::take(&mut excuses.anyone) || excuses.nodes.get(moved.from).is_some_and(|t| t.hit);
-        if !excused {
+        if !excuses.has(event.at, moved.from) {
             return Err(format!(
                 "the role moved from {} to {} at {:.3} s, and nothing had happened to {}",
                 moved.from,
@@ -38,45 +51,72 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 moved.from
             ));
         }
-        if let Some(new) = excuses.nodes.get_mut(moved.to) {
-            new.hit = new.lasts;
-        }
     }
     Ok(())
 }
 
 impl<'a> Excuses<'a> {
-    /// A primary under a lease needs its keeper and the monitor; for others neither's death is a reason.
-    fn note(&mut self, fault: Fault, nodes: &'a [String], leased: bool) {
+    fn note(&mut self, at: Moment, fault: Fault, nodes: &'a [String]) {
+        let names_monitor = nodes.is_empty() || nodes.iter().any(|n| n == MONITOR);
         match fault {
-            Fault::Monitor | Fault::MonitorStore => self.anyone |= leased,
-            Fault::Keeper if !leased => {}
-            Fault::Order | Fault::Rogue | Fault::Other => self.anyone = true,
-            Fault::Mend if nodes.is_empty() => self.nodes.values_mut().for_each(|t| t.lasts = false),
+            Fault::Monitor | Fault::MonitorStore if !self.leased => {}
+            Fault::Keeper if !self.leased => {}
+            Fault::Monitor | Fault::MonitorStore | Fault::Order => self.anyone = Some(at),
+            Fault::Rogue | Fault::Other if nodes.is_empty() => self.anyone = Some(at),
             Fault::Mend => {
-                for node in nodes {
-                    self.nodes.entry(node).or_default().lasts = false;
-                }
+                // A monitor that is heard again decides what it could not.
+                self.anyone = if self.leased && names_monitor { Some(at) } else { self.anyone };
+                self.mend(nodes);
             }
-            Fault::Postgres
-            | Fault::Machine
-            | Fault::Disk
-            | Fault::Service
-            | Fault::Pause
-            | Fault::Link
-            | Fault::Keeper => {
-                let lasts = matches!(fault, Fault::Pause | Fault::Link);
-                // A cut between a node and the monitor alone is the monitor's trouble.
-                if !leased && fault == Fault::Link && nodes.iter().any(|n| n == "monitor") {
-                    return;
-                }
-                for node in nodes {
-                    let touched = self.nodes.entry(node).or_default();
-                    touched.hit = true;
-                    touched.lasts |= lasts;
-                }
+            Fault::Link => self.cut(nodes),
+            _ => nodes.iter().for_each(|node| self.hit(node, matches!(fault, Fault::Pause | Fault::Other))),
+        }
+    }
+
+    fn hit(&mut self, node: &'a str, lasts: bool) {
+        let touched = self.nodes.entry(node).or_default();
+        touched.hit = true;
+        touched.lasts |= lasts;
+    }
+
+    /// A node that the monitor hears is not gone because another doesn't; nor is one that only the monitor doesn't hear,
+    /// but for its lease.
+    fn cut(&mut self, nodes: &'a [String]) {
+        let [one, other] = nodes else { return nodes.iter().for_each(|node| self.hit(node, true)) };
+        for (node, from) in [(one, other), (other, one)] {
+            let touched = self.nodes.entry(node).or_default();
+            touched.cut_from.insert(from);
+            let off = touched.cut_from.contains(MONITOR) && (self.leased || touched.cut_from.len() > 1);
+            if off {
+                self.hit(node, true);
             }
         }
+    }
+
+    fn mend(&mut self, nodes: &'a [String]) {
+        let mended = |node: &str| nodes.is_empty() || nodes.iter().any(|n| n == node);
+        for (node, touched) in &mut self.nodes {
+            touched.lasts &= !mended(node);
+            touched.cut_from.retain(|from| !mended(node) && !mended(from));
+        }
+    }
+
+    /// What befell it before it was chosen didn't keep it from being so.
+    fn choose(&mut self, node: &'a str, goal: NodeState) {
+        let votes = goal.is_being_promoted() || goal == NodeState::ReportLsn;
+        if !votes && !goal.belongs_to_primary() {
+            self.chosen.remove(node);
+        } else if self.chosen.insert(node)
+            && let Some(touched) = self.nodes.get_mut(node)
+        {
+            touched.hit = touched.lasts;
+        }
+    }
+
+    fn has(&self, at: Moment, node: &str) -> bool {
+        let of = |node: &str| self.nodes.get(node).is_some_and(|t| t.hit);
+        let lately = self.anyone.is_some_and(|then| at.since(then) <= RECENT);
+        lately || of(node) || (self.leased && self.nodes.get(MONITOR).is_some_and(|t| t.lasts))
     }
 }
 
@@ -101,13 +141,51 @@ mod tests {
             vec![fault(Fault::Keeper, &["a"])],
             vec![fault(Fault::Machine, &["b"]), fault(Fault::Mend, &["b"])],
             vec![fault(Fault::Link, &["a", "monitor"])],
+            vec![fault(Fault::Link, &["a", "b"])],
+            vec![fault(Fault::Other, &["b"])],
+            vec![fault(Fault::Rogue, &["b"])],
+            vec![fault(Fault::Link, &["a", "monitor"]), fault(Fault::Mend, &[]), fault(Fault::Link, &["a", "b"])],
         ] {
             assert!(after(harmless).unwrap_err().contains("nothing had happened to a"));
         }
-        for grave in [Fault::Postgres, Fault::Machine, Fault::Service, Fault::Pause, Fault::Link] {
+        for grave in
+            [Fault::Postgres, Fault::Machine, Fault::Service, Fault::Pause, Fault::Link, Fault::Other, Fault::Rogue]
+        {
             assert_eq!(after(vec![fault(grave, &["a"])]), Ok(()), "{grave:?}");
         }
         assert_eq!(after(vec![fault(Fault::Order, &[])]), Ok(()));
+        let alone = vec![fault(Fault::Link, &["a", "b"]), fault(Fault::Link, &["a", "monitor"])];
+        assert_eq!(after(alone), Ok(()), "nobody hears it");
+    }
+
+    #[test]
+    fn an_order_and_what_befell_nobody_are_a_reason_for_a_minute() {
+        for of_anyone in [fault(Fault::Order, &[]), fault(Fault::Other, &[])] {
+            let moves = |at| {
+                check(&trace(vec![
+                    (0, node("a", Primary, Primary, 1)),
+                    (1000, of_anyone.clone()),
+                    (at, node("b", StopReplication, WaitPrimary, 2)),
+                ]))
+            };
+            assert_eq!(moves(61_000), Ok(()));
+            assert!(moves(61_001).is_err());
+        }
+    }
+
+    #[test]
+    fn under_a_lease_a_monitor_that_is_away_is_a_reason() {
+        let moves = |may_lose, more: Vec<(u64, Kind)>| {
+            let moved = (90_000, node("b", StopReplication, WaitPrimary, 2));
+            let begin = [(0, node("a", Primary, Primary, 1)), (1, fault(Fault::Link, &["monitor"]))];
+            let mut trace = trace(begin.into_iter().chain(more).chain([moved]).collect());
+            trace.terms.may_lose = may_lose;
+            check(&trace)
+        };
+        assert_eq!(moves(true, vec![]), Ok(()));
+        assert_eq!(moves(true, vec![(40_000, fault(Fault::Mend, &[]))]), Ok(()), "it decides when it is back");
+        assert!(moves(true, vec![(20_000, fault(Fault::Mend, &[]))]).is_err());
+        assert!(moves(false, vec![]).is_err());
     }
 
     #[test]
@@ -123,5 +201,35 @@ mod tests {
         };
         assert_eq!(moves(Fault::Link), Ok(()));
         assert!(moves(Fault::Machine).is_err());
+    }
+
+    #[test]
+    fn what_befalls_a_node_that_is_just_being_promoted_counts() {
+        let moves = |stopped| {
+            let mut trace = trace(vec![
+                (0, node("a", Primary, Primary, 1)),
+                (2, fault(Fault::Machine, &["a"])),
+                (5, node("b", StopReplication, StopReplication, 2)),
+                (7, node("b", StopReplication, WaitPrimary, 2)),
+                (8, node("a", StopReplication, WaitPrimary, 3)),
+                (stopped, fault(Fault::Service, &["b"])),
+            ]);
+            trace.sort();
+            check(&trace)
+        };
+        assert_eq!(moves(6), Ok(()));
+        assert!(moves(4).is_err(), "it was chosen in spite of that");
+    }
+
+    #[test]
+    fn who_is_given_its_role_back_is_in_as_bad_a_way_as_before() {
+        let run = trace(vec![
+            (0, node("a", Primary, Primary, 1)),
+            (1, fault(Fault::Service, &["a"])),
+            (2, node("a", Primary, Draining, 2)),
+            (3, node("a", Draining, Primary, 3)),
+            (9, node("b", StopReplication, WaitPrimary, 4)),
+        ]);
+        assert_eq!(check(&run), Ok(()));
     }
 }

@@ -2,6 +2,7 @@
 //! says with a warning, was shown on no promise, nor was one whose session somebody ended while it waited; nor one that an
 //! old primary shows while it is being closed, which ends all waits, after the role has moved on.
 
+use super::given_up::GivenUp;
 use super::roles::Role;
 use super::trace::{Kind, Trace};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut cancelled = BTreeSet::new();
     let mut freed = Vec::new();
     let mut found = Vec::new();
+    let given_up = GivenUp::of(trace);
     let mut role = Role::default();
     for event in &trace.events {
         role.follow(event.at, &event.kind);
@@ -33,7 +35,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         }
     }
     let missing = |id: &u64| !cancelled.contains(id) && found.iter().any(|ids| !ids.contains(id));
-    match read.iter().find(|(id, _)| missing(id)) {
+    match read.iter().find(|(id, (node, at))| missing(id) && !given_up.has(**id, node, *at)) {
         None => Ok(()),
         Some((id, (node, at))) => {
             Err(format!("write {id} was read on {node} at {:.3} s and is gone at the end", at.seconds()))
@@ -45,6 +47,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::model::NodeState::*;
+    use crate::model::Waiver;
 
     #[test]
     fn what_was_read_and_is_gone_is_found() {
@@ -64,5 +68,23 @@ mod tests {
         let run = |sent| check(&trace(vec![(2, freed.clone()), (3, broke(sent)), (4, read.clone()), (9, found(&[]))]));
         assert_eq!(run(1_000), Ok(()));
         assert!(run(2_500).is_err(), "it was sent after that");
+    }
+
+    #[test]
+    fn what_the_old_primary_showed_may_be_given_up() {
+        let run = |read_on: &str, waiver| {
+            let read = Kind::Read { node: read_on.into(), ids: [2].into() };
+            let mut trace = trace(vec![
+                (0, node("a", Primary, Primary, 1)),
+                (10, given_up("b", 2, waiver)),
+                (if read_on == "a" { 5 } else { 15 }, read),
+                (99, found(&[])),
+            ]);
+            trace.sort();
+            check(&trace)
+        };
+        assert_eq!(run("a", Some(Waiver::Policy)), Ok(()));
+        assert!(run("a", None).is_err());
+        assert!(run("b", Some(Waiver::Policy)).is_err(), "the new one showed it");
     }
 }

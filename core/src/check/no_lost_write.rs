@@ -1,17 +1,49 @@
-//! S1: a write that was acknowledged without a warning is there at the end. Writes whose fate the client
-//! doesn't know may be there or not.
+//! S1: a write that was acknowledged without a warning is there from the next promotion on, as far as it is read, and at
+//! the end. Writes whose fate the client doesn't know may be there or not.
 
+use super::given_up::GivenUp;
+use super::rogues::Rogues;
+use super::roles::Role;
 use super::stall;
 use super::trace::{Kind, Trace};
-use std::collections::BTreeMap;
+use crate::model::Moment;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A reader waits for its answer no longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy)]
+struct Ack<'a> {
+    node: &'a str,
+    sent: Moment,
+    at: Moment,
+}
+
+type Acks<'a> = BTreeMap<u64, Ack<'a>>;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
-    let mut acked = BTreeMap::new();
+    let given_up = GivenUp::of(trace);
+    let mut acked = Acks::new();
     let (mut found, mut began) = (Vec::new(), false);
+    let mut role = Role::default();
+    let mut rogues = Rogues::default();
     for event in &trace.events {
+        role.follow(event.at, &event.kind);
+        rogues.follow(&event.kind);
         match &event.kind {
-            Kind::Acked { id, node, warning: false, .. } => {
-                acked.insert(*id, (node, event.at));
+            Kind::Acked { id, node, sent, warning: false, .. } => {
+                acked.insert(*id, Ack { node, sent: *sent, at: event.at });
+            }
+            Kind::Read { node, ids } if role.holder == Some(node) && !rogues.has(node) => {
+                let gone = missing_from(ids, &acked, event.at).find(|(id, ack)| !given_up.has(*id, ack.node, ack.at));
+                if let Some((id, ack)) = gone {
+                    let (read, was) = (event.at.seconds(), ack.at.seconds());
+                    let by = ack.node;
+                    return Err(format!(
+                        "{node} showed no write {id} at {read:.3} s, acknowledged by {by} at {was:.3} s"
+                    ));
+                }
             }
             Kind::Found { ids, .. } => found.push(ids),
             Kind::ClientsBegan => began = true,
@@ -29,8 +61,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         return Err("no primary could be read at the end".into());
     }
     // Whoever is open at the end must have them all.
-    let lost: Vec<_> = acked.iter().filter(|(id, _)| found.iter().any(|ids| !ids.contains(id))).collect();
-    let Some((id, (node, at))) = lost.first() else {
+    let is_lost =
+        |id: u64, ack: &Ack| found.iter().any(|ids| !ids.contains(&id)) && !given_up.has(id, ack.node, ack.at);
+    let lost: Vec<_> = acked.iter().filter(|(id, ack)| is_lost(**id, ack)).collect();
+    let Some((id, Ack { node, at, .. })) = lost.first() else {
         return Ok(());
     };
     Err(format!(
@@ -41,10 +75,20 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     ))
 }
 
+/// Writes that should have been in this read: one that is in it was acknowledged before they began, so they come after
+/// it, and the read shows all from some place on.
+fn missing_from<'a>(ids: &'a BTreeSet<u64>, acked: &'a Acks, read: Moment) -> impl Iterator<Item = (u64, Ack<'a>)> {
+    let oldest = ids.iter().filter_map(|id| acked.get(id)).map(|ack| ack.at).min();
+    let must_show = move |ack: &Ack| oldest.is_some_and(|oldest| ack.sent > oldest) && ack.at + PATIENCE < read;
+    acked.iter().map(|(id, ack)| (*id, *ack)).filter(move |(id, ack)| must_show(ack) && !ids.contains(id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::model::NodeState::*;
+    use crate::model::Waiver;
 
     #[test]
     fn a_missing_write_is_a_loss_and_an_unacknowledged_one_is_not() {
@@ -57,5 +101,28 @@ mod tests {
             "one has it not"
         );
         assert!(check(&trace(vec![(0, Kind::ClientsBegan)])).is_err(), "clients that were never served");
+    }
+
+    #[test]
+    fn a_write_that_the_next_primary_does_not_show_is_lost_before_the_end() {
+        let read = |by: &str, ids: &[u64]| Kind::Read { node: by.into(), ids: ids.iter().copied().collect() };
+        let shows = |by: &str, waiver, ids: &[u64], at| {
+            let run = vec![
+                (0, node("a", Primary, Primary, 1)),
+                (100, acked(1, "a", 90)),
+                (120, acked(2, "a", 110)),
+                (200, given_up("b", 2, waiver)),
+                (at, read(by, ids)),
+                (9000, found(&[1, 2, 3])),
+            ];
+            check(&trace(run))
+        };
+        assert_eq!(shows("b", None, &[1, 2, 3], 2200), Ok(()));
+        let lost = shows("b", None, &[1, 3], 2200);
+        assert_eq!(lost, Err("b showed no write 2 at 2.200 s, acknowledged by a at 0.120 s".into()));
+        assert_eq!(shows("b", None, &[1, 3], 2100), Ok(()), "it may have been read before that");
+        assert_eq!(shows("b", None, &[2, 3], 2200), Ok(()), "only the latest are shown");
+        assert_eq!(shows("a", None, &[1], 2200), Ok(()), "the old primary is judged at its end");
+        assert_eq!(shows("b", Some(Waiver::Policy), &[1, 3], 2200), Ok(()), "given up");
     }
 }

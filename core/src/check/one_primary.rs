@@ -3,12 +3,8 @@
 
 use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
+use super::unfenced::Frozen;
 use crate::model::Moment;
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-/// What a machine that was frozen may do before its keeper has looked at the clock, where commits wait for nobody.
-const WAKES: Duration = Duration::from_secs(1);
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut holder: Option<&str> = None;
@@ -45,32 +41,6 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Machines that stood still, by the steps that did it, and when they went on.
-#[derive(Default)]
-struct Frozen<'a> {
-    still: BTreeSet<&'a str>,
-    woke: BTreeMap<&'a str, Moment>,
-}
-
-impl<'a> Frozen<'a> {
-    fn follow(&mut self, at: Moment, kind: &'a Kind) {
-        let Kind::Step { text } = kind else { return };
-        match text.split_once(' ') {
-            Some(("pause" | "suspend", node)) => {
-                self.still.insert(node);
-            }
-            Some(("resume", node)) if self.still.remove(node) => {
-                self.woke.insert(node, at);
-            }
-            _ => {}
-        }
-    }
-
-    fn has_just_woken(&self, node: &str, at: Moment) -> bool {
-        self.woke.get(node).is_some_and(|woke| at.since(*woke) <= WAKES)
-    }
 }
 
 #[cfg(test)]

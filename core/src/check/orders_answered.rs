@@ -1,5 +1,5 @@
 //! L6: every order is answered in time, by success or by a stated refusal. Only a monitor that was killed or cut
-//! off may owe an answer.
+//! off may owe an answer, until it has given one again.
 
 use super::trace::{Answered, Fault, Kind, Trace};
 use crate::model::Moment;
@@ -9,19 +9,20 @@ use std::time::Duration;
 const BOUND: Duration = Duration::from_secs(15);
 
 pub fn check(trace: &Trace) -> Result<(), String> {
-    let mut open: BTreeMap<&str, Moment> = BTreeMap::new();
+    // When each was asked, and whether the monitor could be reached then.
+    let mut open: BTreeMap<&str, (Moment, bool)> = BTreeMap::new();
     // A process may die at a point in the code.
-    let mut reachable = !trace.terms.fault_points;
+    let mut cut_off = trace.terms.fault_points.then_some(Moment::ZERO);
     for event in &trace.events {
         match &event.kind {
             Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore | Fault::Link | Fault::Other, .. } => {
-                reachable = false
+                cut_off = Some(event.at)
             }
             Kind::Asked { order } => {
-                open.insert(order, event.at);
+                open.insert(order, (event.at, cut_off.is_none()));
             }
             Kind::Told { order, answer } => {
-                let Some(asked) = open.remove(order.as_str()) else {
+                let Some((asked, was_reachable)) = open.remove(order.as_str()) else {
                     return Err(format!("\"{order}\" was answered and not asked"));
                 };
                 if event.at.since(asked) > BOUND {
@@ -31,8 +32,13 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                     Answered::Refused { why } if why.trim().is_empty() => {
                         return Err(format!("\"{order}\" was refused without a reason"));
                     }
-                    Answered::Lost { why } if reachable => return Err(format!("\"{order}\" got no answer: {why}")),
-                    _ => {}
+                    Answered::Lost { why } if was_reachable && cut_off.is_none() => {
+                        return Err(format!("\"{order}\" got no answer: {why}"));
+                    }
+                    Answered::Lost { .. } => {}
+                    Answered::Accepted | Answered::Refused { .. } => {
+                        cut_off = cut_off.filter(|since| trace.terms.fault_points || asked <= *since);
+                    }
                 }
             }
             _ => {}
@@ -61,6 +67,12 @@ mod tests {
         assert!(check(&trace(vec![asked(), told(16_000, Answered::Accepted)])).is_err());
         assert!(check(&trace(vec![asked()])).is_err());
         assert!(check(&trace(vec![asked(), told(10, lost())])).is_err());
-        assert_eq!(check(&trace(vec![(0, fault(Fault::Monitor, &[])), asked(), told(10, lost())])), Ok(()));
+        let away =
+            |more: Vec<(u64, Kind)>| check(&trace([(0, fault(Fault::Monitor, &[]))].into_iter().chain(more).collect()));
+        assert_eq!(away(vec![asked(), told(10, lost())]), Ok(()));
+        let again = || [(20, asked().1), told(30, lost())];
+        let then = |first| away([(1, asked().1), told(10, first)].into_iter().chain(again()).collect());
+        assert_eq!(then(lost()), Ok(()));
+        assert!(then(Answered::Accepted).is_err(), "it is back");
     }
 }

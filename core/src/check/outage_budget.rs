@@ -39,9 +39,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     for gap in gaps(trace, QUIET) {
         let until = faults.partition_point(|(at, _)| *at < gap.to);
         let from = faults.partition_point(|(at, _)| *at < gap.from);
-        // Its own faults, and the last before: the effect of that one may have taken a while.
-        let costs: Duration =
-            faults[from.saturating_sub(1)..until].iter().map(|(_, f)| budget(*f, trace.terms.may_lose)).sum();
+        let cost = |fault: &(Moment, Fault)| budget(fault.1, trace.terms.may_lose);
+        // Its own faults, and the last before: the effect of that one may have taken a while, within its budget.
+        let before = faults[..from].last().filter(|fault| fault.0 + cost(fault) >= gap.from);
+        let costs: Duration = before.into_iter().chain(&faults[from..until]).map(cost).sum();
         let allowed = (QUIET + costs).max(trace.terms.outage.unwrap_or_default());
         if gap.length() > allowed {
             return Err(format!(
@@ -76,5 +77,17 @@ mod tests {
         assert!(out(6100, &[Fault::Postgres], None).unwrap_err().contains("out for 6.100 s"));
         assert_eq!(out(9000, &[Fault::Postgres, Fault::Mend], None), Ok(()));
         assert_eq!(out(9000, &[Fault::Postgres], Some(10)), Ok(()));
+    }
+
+    #[test]
+    fn a_fault_long_before_buys_nothing() {
+        let struck = |at: u64| {
+            let acks = (0..=70).map(|i| i * 100).chain([11_000]).map(|at| (at, acked(at, "a", at)));
+            let mut trace = trace([(at, fault(Fault::Postgres, &["a"]))].into_iter().chain(acks).collect());
+            trace.sort();
+            check(&trace)
+        };
+        assert_eq!(struck(2000), Ok(()));
+        assert!(struck(1999).unwrap_err().contains("out for 4.000 s from 7.000 s on, 1 s are allowed"));
     }
 }

@@ -1,13 +1,15 @@
 //! S6: whoever is promoted was chosen by a sealed set that meets every set able to acknowledge a commit, under
-//! every contract that may have been in force; unless the old primary had stopped in order, and none was left.
+//! every contract that may have been in force; unless the old primary had stopped in order, and its last record is there,
+//! or somebody answers for what may be missing.
 
-use super::succession::Successions;
+use super::succession::{Succession, Successions};
 use super::trace::Trace;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut successions = Successions::default();
     for event in &trace.events {
-        let Some(next) = successions.follow(event)?.filter(|s| !s.orderly && !s.consented) else { continue };
+        let judged = |s: &Succession| !(s.is_given_up() || s.has_last_record(s.held));
+        let Some(next) = successions.follow(event)?.filter(judged) else { continue };
         if let Some(contract) = next.contracts.iter().find(|c| c.can_acknowledge_without(&next.sealed)) {
             return Err(format!(
                 "{} took over from {} at {:.3} s while {} of {:?} could still acknowledge without {:?}",
@@ -25,11 +27,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::CONSENT;
     use super::super::testing::*;
-    use super::super::trace::Kind;
     use super::*;
     use crate::model::NodeState::*;
+    use crate::model::Waiver;
 
     fn elected(in_force: &str, old: crate::model::NodeState, sealed: &[&str]) -> Result<(), String> {
         let mut events = vec![(0, under("a", Primary, Primary, 1, in_force)), (4, under("a", old, old, 2, in_force))];
@@ -67,14 +68,33 @@ mod tests {
     }
 
     #[test]
-    fn an_orderly_stop_needs_no_quorum_and_an_operator_may_give_commits_up() {
-        assert_eq!(elected("any 1 of (2, 3)", Draining, &["b"]), Ok(()));
-        let order = Kind::Asked { order: format!("failover, {CONSENT}") };
-        let events = vec![
-            (0, under("a", Primary, Primary, 1, "none")),
-            (1, order),
-            (6, under("b", ReportLsn, WaitPrimary, 2, "none")),
-        ];
-        assert_eq!(check(&trace(events)), Ok(()));
+    fn an_orderly_stop_needs_no_quorum_but_the_last_record() {
+        let handed = |stops: bool, held: u64| {
+            let in_force = "any 1 of (2, 3)";
+            let mut events = vec![
+                (0, under("a", Primary, Primary, 1, in_force)),
+                (1, under("a", Draining, Draining, 2, in_force)),
+                (3, stored("b", 2, StopReplication, Some(held))),
+                (4, under("b", StopReplication, WaitPrimary, 2, "none")),
+            ];
+            events.extend(stops.then(|| (2, drained("a", 2, in_force, 100))));
+            let mut trace = trace(events);
+            trace.sort();
+            check(&trace)
+        };
+        assert_eq!(handed(true, 120), Ok(()));
+        assert!(handed(true, 100).is_err(), "it lacks the record that begins there");
+        assert!(handed(false, 120).is_err(), "that it was told to drain is no proof");
+    }
+
+    #[test]
+    fn only_the_promotion_that_somebody_answers_for_needs_no_quorum() {
+        let moved = |more: Vec<_>| {
+            let begin = vec![(0, node("a", Primary, Primary, 1)), (1, given_up("b", 2, Some(Waiver::Operator)))];
+            check(&trace(begin.into_iter().chain(more).collect()))
+        };
+        assert_eq!(moved(vec![]), Ok(()));
+        assert_eq!(moved(vec![(2, given_up("a", 3, Some(Waiver::Policy)))]), Ok(()));
+        assert!(moved(vec![(2, given_up("a", 3, None))]).is_err());
     }
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 
 /// The step by which somebody restarts a server; the node follows.
 const RESTART: &str = "restart by hand the server of ";
+/// A step that made no sense at its moment, and why.
+const PASSED_OVER: &str = "passed over";
 
 #[derive(Debug, Default)]
 pub struct Rogues<'a> {
@@ -14,13 +16,18 @@ pub struct Rogues<'a> {
     told: BTreeSet<&'a str>,
     /// Is about to close and open again by the same hand.
     restarted: BTreeSet<String>,
+    open: BTreeSet<&'a str>,
+    /// By the latest step, which may turn out to have come to nothing.
+    newest: Vec<&'a str>,
 }
 
 impl<'a> Rogues<'a> {
     pub fn follow(&mut self, kind: &'a Kind) {
         match kind {
             Kind::Fault { fault: Fault::Rogue, nodes } => {
-                self.nodes.extend(nodes.iter().map(String::as_str).filter(|node| !self.told.contains(node)));
+                let news = |node: &&str| !self.told.contains(node) && !self.nodes.contains(node);
+                self.newest = nodes.iter().map(String::as_str).filter(news).collect();
+                self.nodes.extend(&self.newest);
             }
             Kind::Node { node, goal, .. } if goal.is_writable() => {
                 self.told.insert(node);
@@ -29,15 +36,31 @@ impl<'a> Rogues<'a> {
             Kind::Node { node, .. } => {
                 self.told.remove(node.as_str());
             }
-            Kind::Step { text } => {
-                self.restarted.extend(text.strip_prefix(RESTART).map(str::to_string));
+            Kind::Step { text } => self.step(text),
+            Kind::Opened { node, .. } => {
+                self.open.insert(node);
             }
-            Kind::Closed { node } if self.restarted.remove(node) => {}
-            Kind::Closed { node } => {
+            // A hand that starts a standby has made no primary.
+            Kind::Received { node, .. } if !self.open.contains(node.as_str()) => {
                 self.nodes.remove(node.as_str());
+            }
+            Kind::Closed { node } => {
+                self.open.remove(node.as_str());
+                if !self.restarted.remove(node) {
+                    self.nodes.remove(node.as_str());
+                }
             }
             _ => {}
         }
+    }
+
+    fn step(&mut self, text: &str) {
+        let newest = std::mem::take(&mut self.newest);
+        if text.starts_with(PASSED_OVER) {
+            newest.iter().for_each(|node| _ = self.nodes.remove(node));
+            self.restarted.retain(|node| !text.contains(&format!("{RESTART}{node}")));
+        }
+        self.restarted.extend(text.strip_prefix(RESTART).map(str::to_string));
     }
 
     /// Whether the monitor wants this server open.
@@ -70,5 +93,29 @@ mod tests {
         assert!(rogue(&[hand(), opened("b", 2), again(), closed("b"), opened("b", 2)]));
         assert!(!rogue(&[hand(), node("b", StopReplication, WaitPrimary, 2)]));
         assert!(!rogue(&[node("b", Primary, Primary, 1), hand()]));
+    }
+
+    #[test]
+    fn a_hand_that_did_nothing_leaves_no_rogue() {
+        let rogue = |kinds: &[Kind]| {
+            let mut rogues = Rogues::default();
+            kinds.iter().for_each(|kind| rogues.follow(kind));
+            rogues.has("b")
+        };
+        let hand = || fault(Fault::Rogue, &["b"]);
+        let step = |text: &str| Kind::Step { text: text.into() };
+        let in_vain = || step("passed over: start by hand the server of b: it runs already");
+        assert!(!rogue(&[hand(), in_vain()]));
+        assert!(
+            rogue(&[hand(), opened("b", 2), step("start by hand the server of b"), hand(), in_vain()]),
+            "the first"
+        );
+        assert!(rogue(&[hand(), step("kill the keeper of a"), in_vain()]), "another step");
+        let receives = || Kind::Received { node: "b".into(), from: "a".into() };
+        assert!(!rogue(&[hand(), receives()]));
+        assert!(rogue(&[hand(), opened("b", 2), receives()]));
+        let again = || step(&format!("{RESTART}b"));
+        let not_again = step(&format!("passed over: {RESTART}b: it is down"));
+        assert!(!rogue(&[hand(), opened("b", 2), again(), not_again, closed("b")]));
     }
 }

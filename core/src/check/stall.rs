@@ -1,7 +1,9 @@
 //! L7: a group that doesn't settle says why, in one of the ways the monitor knows, and the world agrees with it.
 
 use super::convergence::settled;
-use super::trace::{Fault, Kind, Trace};
+use super::trace::{Answered, Fault, Kind, Trace};
+use crate::model::NodeState;
+use crate::monitor::stall::{NO_PRIORITY, OLDER};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn check(trace: &Trace) -> Result<(), String> {
@@ -35,13 +37,15 @@ pub fn reason(trace: &Trace) -> Result<&str, String> {
 struct Facts<'a> {
     /// Members at the end, and whether their keeper runs, isn't frozen and has its data, as far as is known.
     runs: BTreeMap<&'a str, bool>,
-    /// Something was broken that only a person may have to mend.
-    broken: bool,
+    /// The monitor was given another store.
+    knows_less: bool,
+    /// Somebody has wanted a node that never leads.
+    priority_zero: bool,
 }
 
 impl<'a> Facts<'a> {
     fn of(trace: &'a Trace) -> Facts<'a> {
-        let mut facts = Facts { runs: BTreeMap::new(), broken: false };
+        let mut facts = Facts { runs: BTreeMap::new(), knows_less: false, priority_zero: trace.terms.priority_zero };
         let mut frozen: BTreeSet<&str> = BTreeSet::new();
         let mut hurt: BTreeSet<&str> = BTreeSet::new();
         for event in &trace.events {
@@ -51,11 +55,20 @@ impl<'a> Facts<'a> {
                     frozen.remove(n.as_str());
                 }),
                 Kind::Fault { fault, nodes } => {
-                    facts.broken |= !matches!(fault, Fault::Monitor | Fault::Order);
+                    facts.knows_less |= *fault == Fault::MonitorStore;
                     // What a drawn story breaks it has mended, but for a history that a hand has made.
                     if *fault == Fault::Rogue || (*fault == Fault::Other && !trace.terms.drawn) {
                         hurt.extend(nodes.iter().map(String::as_str));
                     }
+                }
+                Kind::Told { order, answer: Answered::Accepted } => {
+                    facts.priority_zero |= order.contains("candidate_priority: Some(0)");
+                }
+                // The group has it again.
+                Kind::Node { node, reported, goal, .. }
+                    if reported == goal && matches!(goal, NodeState::Secondary | NodeState::Primary) =>
+                {
+                    hurt.remove(node.as_str());
                 }
                 Kind::Ended { node, runs, .. } => {
                     let name = node.as_str();
@@ -64,7 +77,6 @@ impl<'a> Facts<'a> {
                 _ => {}
             }
         }
-        facts.broken |= !frozen.is_empty();
         facts
     }
 
@@ -73,8 +85,9 @@ impl<'a> Facts<'a> {
         let named: Vec<&str> = words(what).filter(|w| self.runs.contains_key(w)).collect();
         let is_down = |node: &&str| !self.runs[*node];
         match kind {
-            "waits for the operator" if self.broken => Ok(()),
-            "waits for the operator" => Err("nothing was broken".into()),
+            "waits for the operator" if what.starts_with(OLDER) && self.knows_less => Ok(()),
+            "waits for the operator" if what.starts_with(NO_PRIORITY) && self.priority_zero => Ok(()),
+            "waits for the operator" => Err("nothing was done that only an operator could mend".into()),
             // Of those that are missing one may be enough.
             "waits for nodes" if named.iter().any(is_down) => Ok(()),
             "waits for nodes" if named.is_empty() && self.runs.keys().any(is_down) => Ok(()),
@@ -121,13 +134,27 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_is_waited_for_only_after_something_broke_and_the_frozen_count_as_down() {
-        let operator = Some("waits for the operator: lineages differ");
-        assert!(ends(operator, true, vec![(1, fault(Fault::Monitor, &[]))]).is_err());
-        assert_eq!(ends(operator, true, vec![(1, fault(Fault::Machine, &["a"]))]), Ok(()));
-        let frozen = || vec![(1, fault(Fault::Pause, &["a"]))];
-        assert_eq!(ends(Some("waits for nodes: a"), true, frozen()), Ok(()));
-        let back = [(2, fault(Fault::Mend, &["a"]))];
-        assert!(ends(Some("waits for nodes: a"), true, frozen().into_iter().chain(back).collect()).is_err());
+    fn an_operator_is_waited_for_only_where_something_needs_one() {
+        let older = Some("waits for the operator: what the monitor knows is older than what they report");
+        assert!(ends(older, true, vec![(1, fault(Fault::Machine, &["a"]))]).is_err());
+        assert_eq!(ends(older, true, vec![(1, fault(Fault::MonitorStore, &[]))]), Ok(()));
+        let nobody = Some("waits for the operator: every candidate priority is 0; perform promotion chooses one");
+        assert!(ends(nobody, true, vec![(1, fault(Fault::MonitorStore, &[]))]).is_err());
+        let order = "SetNode { change: NodeChange { candidate_priority: Some(0) } }";
+        let told = |answer| vec![(1, Kind::Told { order: order.into(), answer })];
+        assert_eq!(ends(nobody, true, told(Answered::Accepted)), Ok(()));
+        assert!(ends(nobody, true, told(Answered::Refused { why: "no".into() })).is_err());
+        assert!(ends(Some("waits for the operator: lineages differ"), true, told(Answered::Accepted)).is_err());
+    }
+
+    #[test]
+    fn the_frozen_and_the_hurt_count_as_down_until_they_are_back() {
+        let waits = |more| ends(Some("waits for nodes: a"), true, more);
+        let frozen = || (1, fault(Fault::Pause, &["a"]));
+        assert_eq!(waits(vec![frozen()]), Ok(()));
+        assert!(waits(vec![frozen(), (2, fault(Fault::Mend, &["a"]))]).is_err());
+        let hurt = || (1, fault(Fault::Rogue, &["a"]));
+        assert_eq!(waits(vec![hurt(), (2, node("a", Catchingup, Secondary, 1))]), Ok(()));
+        assert!(waits(vec![hurt(), (2, node("a", Secondary, Secondary, 1))]).is_err());
     }
 }

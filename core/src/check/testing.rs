@@ -1,7 +1,8 @@
 //! Short traces for the tests of the checkers.
 
 use super::trace::{Fault, Kind, Trace};
-use crate::model::{Epoch, Lsn, Moment, NodeId, NodeState, Position, Seal, Timeline};
+use crate::model::{Epoch, Lsn, Moment, NodeId, NodeState, Position, Seal, Timeline, Waiver};
+use crate::monitor::rules::{DRAINED, LAST_RECORD, OPEN, answered_for};
 
 pub fn trace(events: Vec<(u64, Kind)>) -> Trace {
     let mut trace = Trace { nodes: vec!["a".into(), "b".into()], ..Trace::default() };
@@ -32,6 +33,33 @@ pub fn under(name: &str, reported: NodeState, goal: NodeState, epoch: u64, in_fo
         rule: None,
         description: String::new(),
     }
+}
+
+/// The same row, told by a rule.
+pub fn by_rule(number: u16, mut row: Kind) -> Kind {
+    if let Kind::Node { rule, .. } = &mut row {
+        *rule = Some(number);
+    }
+    row
+}
+
+fn saying(text: String, mut row: Kind) -> Kind {
+    if let Kind::Node { description, .. } = &mut row {
+        *description = text;
+    }
+    row
+}
+
+/// This node is told to open, and somebody answers for what it may lack.
+pub fn given_up(name: &str, epoch: u64, waiver: Option<Waiver>) -> Kind {
+    let row = by_rule(OPEN, node(name, NodeState::StopReplication, NodeState::WaitPrimary, epoch));
+    saying(waiver.map_or("", answered_for).into(), row)
+}
+
+/// The old primary has stopped in order.
+pub fn drained(name: &str, epoch: u64, in_force: &str, lsn: u64) -> Kind {
+    let row = by_rule(DRAINED, under(name, NodeState::Draining, NodeState::DemoteTimeout, epoch, in_force));
+    saying(format!("{name} has stopped in order, {LAST_RECORD}{}", Lsn(lsn)), row)
 }
 
 pub fn opened(name: &str, tli: u32) -> Kind {

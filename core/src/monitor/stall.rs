@@ -4,19 +4,19 @@ use crate::model::*;
 use crate::monitor::rules::lease_is_over;
 use crate::monitor::view::View;
 
+/// What the monitor says while it is in doubt.
+pub const OLDER: &str = "what the monitor knows is older than what they report";
+/// What it says when nobody may lead.
+pub const NO_PRIORITY: &str = "every candidate priority is 0";
+
 impl View<'_> {
     /// Why nobody holds the role, or why the holder's commits don't go through; `None` when neither is so.
     pub fn stall(&self) -> Option<String> {
         if self.record.in_doubt && self.record.nodes.keys().all(|id| self.is_heard(*id) && !self.is_open(*id)) {
-            return Some(
-                "waits for the operator: what the monitor knows is older than what they report, and none of them is open"
-                    .into(),
-            );
+            return Some(format!("waits for the operator: {OLDER}, and none of them is open"));
         }
         if self.record.in_doubt {
-            return Some(
-                "waits for nodes: what the monitor knows is older than what they report; the primary tells".into(),
-            );
+            return Some(format!("waits for nodes: {OLDER}; the primary tells"));
         }
         let primary = self.record.primary()?;
         match &self.record.transfer {
@@ -48,7 +48,7 @@ impl View<'_> {
         }
         let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();
         electing.then(|| match self.election_could_succeed(transfer.old) {
-            true if self.leaders(transfer.old, transfer.preferred) == 0 => NO_LEADER.to_string(),
+            true if self.leaders(transfer.old, transfer.preferred) == 0 => no_leader(),
             true => "the votes of an election are being sealed".to_string(),
             false => self.missing_votes(transfer.old),
         })
@@ -62,7 +62,7 @@ impl View<'_> {
         if !self.election_could_succeed(primary.id) {
             return format!("{}; {lost}", self.missing_votes(primary.id));
         }
-        if self.leaders(primary.id, None) == 0 { format!("{NO_LEADER}; {lost}") } else { lost }
+        if self.leaders(primary.id, None) == 0 { format!("{}; {lost}", no_leader()) } else { lost }
     }
 
     /// How many voters could lead if they won.
@@ -107,4 +107,6 @@ impl View<'_> {
     }
 }
 
-const NO_LEADER: &str = "waits for the operator: every candidate priority is 0; perform promotion chooses one";
+fn no_leader() -> String {
+    format!("waits for the operator: {NO_PRIORITY}; perform promotion chooses one")
+}

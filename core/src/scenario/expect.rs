@@ -56,7 +56,7 @@ pub fn promotions(trace: &Trace) -> u32 {
 
 /// What the checkers need to know of the scenario.
 pub fn terms(scenario: &Scenario) -> Terms {
-    let core = &scenario.finally.core;
+    let (cluster, core) = (&scenario.cluster, &scenario.finally.core);
     Terms {
         may_lose: scenario.cluster.settings.durability() == Durability::Async,
         stalled: scenario.finally.stalled.clone(),
@@ -66,5 +66,6 @@ pub fn terms(scenario: &Scenario) -> Terms {
         alone: core.iter().filter(|name| scenario.cluster.options(name).replication_quorum).count() < 2
             && core.len() < scenario.cluster.nodes.len(),
         fault_points: !scenario.fault_points.is_empty(),
+        priority_zero: cluster.nodes.iter().any(|name| cluster.options(name).candidate_priority == 0),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// The promise whose judge knows whether a loss was allowed.
+/// Its judge knows whether a loss was allowed.
 const NO_LOSS: &str = "no acknowledged write is lost";
 
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Tally {
         self.strikes(&outcome.trace);
         self.moves += roles::promotions(&outcome.trace).len();
         self.acknowledged += outcome.counts.acknowledged;
-        let allowed = outcome.verdicts.iter().any(|v| v.name == NO_LOSS && v.not_judged.is_some());
+        let allowed = outcome.verdicts.iter().all(|v| v.name != NO_LOSS || v.broken.is_none());
         let lost = outcome.counts.lost.unwrap_or_default();
         *(if allowed { &mut self.given_up } else { &mut self.lost }) += lost;
         for outage in &outcome.outages {
@@ -128,12 +128,12 @@ impl Tally {
 mod tests {
     use super::super::outcome::Outcome;
     use super::*;
-    use pgbaton_core::model::Moment;
+    use pgbaton_core::model::{Epoch, Moment, NodeId, NodeState, Waiver};
+    use pgbaton_core::monitor::rules;
     use pgbaton_core::swarm::{Manner, plan};
 
-    fn played(policy: Option<&str>, events: Vec<Kind>) -> Played {
+    fn played(events: Vec<Kind>) -> Played {
         let mut trace = Trace::default();
-        trace.terms.may_lose = policy == Some("async");
         for (kind, at) in events.into_iter().zip(1..) {
             trace.push(Moment(at * 1_000_000), kind);
         }
@@ -164,12 +164,24 @@ mod tests {
             ]
         };
         let mut tally = Tally::default();
-        tally.add(&played(None, story()), 1);
+        tally.add(&played(story()), 1);
         assert_eq!((tally.faults, tally.orders, tally.lost, tally.given_up), (1, 1, 1, 0));
-        tally.add(&played(Some("async"), story()), 0);
+        let row = |node: &str, rule, text: &str| Kind::Node {
+            node: node.into(),
+            id: NodeId(1),
+            reported: NodeState::Primary,
+            goal: NodeState::Primary,
+            epoch: Epoch(1),
+            in_force: "none".into(),
+            rule,
+            description: text.into(),
+        };
+        let by_policy = row("b", Some(rules::OPEN), rules::answered_for(Waiver::Policy));
+        let moves = story().into_iter().chain([by_policy]);
+        tally.add(&played([row("a", None, "")].into_iter().chain(moves).collect()), 0);
         assert_eq!((tally.plans, tally.lost, tally.given_up, tally.violations), (2, 1, 1, 1));
         let text = tally.text(Duration::from_secs(9));
-        assert!(text.contains("2 plans, 2 faults, 0 moves of the role, 2 acknowledged writes, 1 lost, 1 violations"));
+        assert!(text.contains("2 plans, 2 faults, 1 moves of the role, 2 acknowledged writes, 1 lost, 1 violations"));
         assert!(text.contains("1 more writes were given up") && text.contains("the same roles: 2 times"), "{text}");
     }
 }

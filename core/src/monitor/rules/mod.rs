@@ -14,7 +14,7 @@ pub mod testing;
 mod transfer;
 
 pub use election::{call_votes, lease_is_over};
-pub use transfer::{begin as begin_transfer, can_keep_the_role, give_back};
+pub use transfer::{LAST_RECORD, answered_for, begin as begin_transfer, can_keep_the_role, give_back};
 
 use crate::monitor::edit::Edit;
 use crate::monitor::view::View;
@@ -41,6 +41,12 @@ type Fire = fn(&View) -> Option<Verdict>;
 const fn rule(number: u16, name: &'static str, says: &'static str, fire: Fire) -> Rule {
     Rule { number, name, says, fire }
 }
+
+/// Number of the rule by which a handover is drained.
+pub const DRAINED: u16 = 205;
+
+/// Number of the rule by which another node is told to open.
+pub const OPEN: u16 = 209;
 
 /// Number of the rule that ends a transfer; its events tell where the time went.
 pub const OPENED: u16 = 211;
@@ -106,14 +112,14 @@ pub const RULES: &[Rule] = &[
         transfer::old_primary_died,
     ),
     rule(
-        205,
+        DRAINED,
         "drained",
         "the old primary has stopped in order: the candidate is sealed once it holds the last record",
         transfer::drained,
     ),
     rule(207, "seal", "after a failure the candidate is ready: it stops receiving", transfer::seal),
     rule(
-        209,
+        OPEN,
         "open",
         "the candidate is sealed and holds every acknowledged commit, or somebody answers for the rest: it opens",
         transfer::open,

@@ -10,6 +10,17 @@ use crate::monitor::health::Life;
 use crate::monitor::view::View;
 use crate::mutant;
 
+/// What the event says of an old primary that has stopped in order, before the place of its last record.
+pub const LAST_RECORD: &str = "its last record is at ";
+
+/// What the event of an opening says when somebody has answered for what may be missing.
+pub fn answered_for(waiver: Waiver) -> &'static str {
+    match waiver {
+        Waiver::Operator => "by the operator's consent",
+        Waiver::Policy => "as the formation is async",
+    }
+}
+
 /// The edits that start moving the role from `old` to `candidate`.
 pub fn begin(old: &NodeRecord, candidate: &NodeRecord, transfer: Transfer) -> Vec<Edit> {
     // One that has closed by itself has nothing to drain.
@@ -64,7 +75,7 @@ pub fn drained(v: &View) -> Option<Verdict> {
     if transfer.afterwards != Afterwards::Maintenance {
         edits.push(Edit::Assign(old.id, DemoteTimeout));
     }
-    Some((edits, format!("{} has stopped in order, its last record is at {lsn}", old.name)))
+    Some((edits, format!("{} has stopped in order, {LAST_RECORD}{lsn}", old.name)))
 }
 
 /// A planned handover whose old primary died, hangs, or stopped in disorder: go on as after a failure. If it had
@@ -107,10 +118,7 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
     let waiver = transfer.waiver.filter(|_| !awaits_last_record && lease_is_over(v, old))?;
     let until = v.report(old.id).and_then(|r| r.facts.position()).or(old.position);
     let until = until.map_or("an unknown point".to_string(), |p| format!("{} and beyond", p.lsn));
-    let by = match waiver {
-        Waiver::Operator => "by the operator's consent",
-        Waiver::Policy => "as the formation is async",
-    };
+    let by = answered_for(waiver);
     let given_up = format!("{by} what {} may have acknowledged from {} to {until} is given up", old.name, position.lsn);
     Some(format!("{name} holds WAL up to {}; {given_up}", position.lsn))
 }

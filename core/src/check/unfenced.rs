@@ -1,0 +1,125 @@
+//! Servers that nobody could fence before another opened, as somebody has answered for: by an operator's consent the old
+//! primary, until it has heard of it. In an async formation, whoever answers, only one that was frozen, until it has looked
+//! at its clock: its lease is waited for.
+
+use super::roles::Role;
+use super::trace::{Event, Kind, Trace};
+use crate::model::{Epoch, Moment, Waiver};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What a machine that was frozen may do before its keeper has looked at the clock, where commits wait for nobody.
+const WAKES: Duration = Duration::from_secs(1);
+
+pub struct Unfenced<'a> {
+    leased: bool,
+    role: Role<'a>,
+    frozen: Frozen<'a>,
+    /// Old primaries that somebody has answered for: whether only their lease was waited for, and the epoch in which
+    /// they were replaced.
+    left: BTreeMap<&'a str, (bool, Epoch)>,
+}
+
+impl<'a> Unfenced<'a> {
+    pub fn of(trace: &Trace) -> Unfenced<'a> {
+        Unfenced {
+            leased: trace.terms.may_lose,
+            role: Role::default(),
+            frozen: Frozen::default(),
+            left: BTreeMap::new(),
+        }
+    }
+
+    pub fn follow(&mut self, event: &'a Event) {
+        self.frozen.follow(event.at, &event.kind);
+        if let Some(moved) = self.role.follow(event.at, &event.kind) {
+            self.left.remove(moved.to);
+            let had_a_lease = |waiver| self.leased || waiver == Waiver::Policy;
+            self.left.extend(moved.waiver.map(|waiver| (moved.from, (had_a_lease(waiver), moved.epoch))));
+        }
+        match &event.kind {
+            Kind::Closed { node } => {
+                self.left.remove(node.as_str());
+            }
+            Kind::Stored { node, epoch, .. } if self.left.get(node.as_str()).is_some_and(|left| left.1 <= *epoch) => {
+                self.left.remove(node.as_str());
+            }
+            _ => {}
+        }
+    }
+
+    pub fn has(&self, node: &str, at: Moment) -> bool {
+        let was_frozen = || self.frozen.is_still(node) || self.frozen.has_just_woken(node, at);
+        self.left.get(node).is_some_and(|(had_a_lease, _)| !had_a_lease || was_frozen())
+    }
+}
+
+/// Machines that stood still, by the steps that did it, and when they went on.
+#[derive(Default)]
+pub struct Frozen<'a> {
+    still: BTreeSet<&'a str>,
+    woke: BTreeMap<&'a str, Moment>,
+}
+
+impl<'a> Frozen<'a> {
+    pub fn follow(&mut self, at: Moment, kind: &'a Kind) {
+        let Kind::Step { text } = kind else { return };
+        match text.split_once(' ') {
+            Some(("pause" | "suspend", node)) => {
+                self.still.insert(node);
+            }
+            Some(("resume", node)) if self.still.remove(node) => {
+                self.woke.insert(node, at);
+            }
+            _ => {}
+        }
+    }
+
+    fn is_still(&self, node: &str) -> bool {
+        self.still.contains(node)
+    }
+
+    pub fn has_just_woken(&self, node: &str, at: Moment) -> bool {
+        self.woke.get(node).is_some_and(|woke| at.since(*woke) <= WAKES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::model::NodeState::*;
+
+    fn has(leased: bool, waiver: Option<Waiver>, more: Vec<(u64, Kind)>, at: u64) -> bool {
+        let step = |text: &str| Kind::Step { text: text.into() };
+        let begin = [(0, node("a", Primary, Primary, 1)), (1, step("suspend a")), (2, given_up("b", 2, waiver))];
+        let mut trace = trace(begin.into_iter().chain(more).collect());
+        trace.terms.may_lose = leased;
+        let mut unfenced = Unfenced::of(&trace);
+        trace.events.iter().for_each(|event| unfenced.follow(event));
+        unfenced.has("a", Moment(at * 1000))
+    }
+
+    #[test]
+    fn whom_an_operator_gave_up_is_beyond_reach_until_it_closes_or_has_heard() {
+        let consents = Some(Waiver::Operator);
+        let of = |more: Vec<Kind>| has(false, consents, more.into_iter().map(|kind| (3, kind)).collect(), 9000);
+        assert!(of(vec![]));
+        assert!(of(vec![stored("a", 1, Primary, None)]));
+        assert!(!of(vec![stored("a", 2, Demoted, None)]));
+        assert!(!of(vec![closed("a")]));
+        assert!(!of(vec![given_up("a", 3, None)]));
+        assert!(!has(false, None, vec![], 9000), "nobody answers for it");
+    }
+
+    #[test]
+    fn under_a_lease_it_is_beyond_reach_while_it_is_frozen_and_a_second_longer() {
+        let wakes = || vec![(5, Kind::Step { text: "resume a".into() })];
+        for waiver in [Waiver::Policy, Waiver::Operator].map(Some) {
+            assert!(has(true, waiver, vec![], 9000));
+            assert!(has(true, waiver, wakes(), 1005));
+            assert!(!has(true, waiver, wakes(), 1006));
+        }
+        assert!(!has(true, None, vec![], 9000));
+    }
+}
