@@ -3,7 +3,7 @@
 use super::trace::{Fault, Kind, Trace};
 use crate::model::{Epoch, Moment, Waiver};
 use crate::monitor::doubt::REGISTERS_AGAIN;
-use crate::monitor::rules::{ADOPT, OPEN, answered_for};
+use crate::monitor::rules::{END_DOUBT, OPEN, answered_for};
 
 /// Another node than before was told to open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,8 @@ impl<'a> Role<'a> {
         if description.contains(REGISTERS_AGAIN) {
             return None;
         }
-        if self.in_doubt && *rule == Some(ADOPT) {
+        let ends_doubt = rule.is_some_and(|number| END_DOUBT.contains(&number));
+        if self.in_doubt && ends_doubt {
             // The one it has found is named by this row or by the next of its own.
             self.holder = None;
         }
@@ -51,7 +52,7 @@ impl<'a> Role<'a> {
         }
         let before = self.holder.replace(node).zip(self.since.replace(at));
         // Who is found open in a doubt was promoted before.
-        let (from, since) = before.filter(|_| !self.in_doubt && *rule != Some(ADOPT))?;
+        let (from, since) = before.filter(|_| !self.in_doubt && !ends_doubt)?;
         Some(Promotion { at, from, since, to: node, epoch: *epoch, waiver: waiver(*rule, description) })
     }
 }
@@ -88,9 +89,9 @@ mod tests {
         let believed = || vec![node("a", Primary, Primary, 1), node("b", Primary, Primary, 4)];
         assert_eq!(moves(believed()), 0);
         let then = |kind| moves(believed().into_iter().chain([kind]).collect());
-        assert_eq!(then(by_rule(ADOPT, node("a", Primary, Primary, 5))), 0, "it was open");
+        assert_eq!(then(by_rule(END_DOUBT[0], node("a", Primary, Primary, 5))), 0, "it was open");
         assert_eq!(then(by_rule(OPEN, node("a", StopReplication, WaitPrimary, 5))), 1);
-        let away = by_rule(ADOPT, node("b", Primary, Catchingup, 5));
+        let away = by_rule(END_DOUBT[0], node("b", Primary, Catchingup, 5));
         let found = vec![node("b", Primary, Primary, 4), away, by_rule(401, node("a", Primary, Primary, 5))];
         assert_eq!(moves(found), 0, "the event of a doubt's end names only who is not the primary");
         let lost = by_rule(215, node("a", Primary, Draining, 2));
