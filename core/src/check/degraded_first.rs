@@ -24,7 +24,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             }
             Kind::Names { node, k, .. } => {
                 alone.insert(node, *k == 0);
-                if rogues.has(node) {
+                if rogues.has(node) || unfenced.has(node, event.at) {
                     continue;
                 }
                 node

@@ -3,21 +3,23 @@
 
 use super::contracts::{self, Terms};
 use super::rogues::Rogues;
-use super::roles::is_reset;
+use super::roles::{Role, is_reset};
 use super::trace::{Kind, Trace};
 use crate::model::Epoch;
 use std::collections::BTreeMap;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut enforced: BTreeMap<&str, Terms> = BTreeMap::new();
-    let (mut holder, mut recorded) = (None, "");
+    let mut role = Role::default();
+    let mut recorded: Option<&str> = None;
     let (mut stored, mut past) = (Epoch::ZERO, Epoch::ZERO);
     let mut rogues = Rogues::default();
     for event in &trace.events {
         // Another store learns what is in force from the primary, and says so in a newer epoch.
         if is_reset(&event.kind) {
-            (holder, past) = (None, stored);
+            (recorded, past) = (None, stored);
         }
+        role.follow(event.at, &event.kind);
         rogues.follow(&event.kind);
         match &event.kind {
             Kind::Names { node, k, of } => {
@@ -30,16 +32,13 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 stored = stored.max(*epoch);
                 continue;
             }
-            Kind::Node { node, goal, in_force, epoch, .. } if *epoch > past => {
-                recorded = in_force;
-                match goal.is_writable() {
-                    true => holder = Some(node.as_str()),
-                    false => holder = holder.filter(|h| *h != node.as_str()),
-                }
-            }
+            Kind::Node { in_force, epoch, .. } if *epoch > past => recorded = Some(in_force),
             _ => continue,
         }
-        let Some((node, terms)) = holder.and_then(|h| Some((h, enforced.get(h)?))) else { continue };
+        let (Some(recorded), Some(node)) = (recorded, role.holder.filter(|holder| rogues.is_told(holder))) else {
+            continue;
+        };
+        let Some(terms) = enforced.get(node) else { continue };
         if !rogues.has(node) && !contracts::read(recorded)?.iter().any(|c| c.covers(terms)) {
             let at = event.at.seconds();
             let Terms { k, members } = terms;

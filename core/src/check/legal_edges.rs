@@ -31,8 +31,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 let at = event.at.seconds();
                 return Err(format!("the keeper of {node} made it {state} at {at:.3} s, as it was not told"));
             }
-            // A store that was lost begins anew.
-            if from != *state && *state != NodeState::Init && !from.may_become(*state) {
+            if from != *state && !from.may_become(*state) {
                 return Err(format!("the keeper of {node} went from {from} to {state} at {:.3} s", event.at.seconds()));
             }
         }

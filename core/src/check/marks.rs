@@ -6,6 +6,7 @@ use super::trace::{Answered, Fault, Kind, Trace};
 use super::{CONSENT, convergence};
 use crate::model::NodeState::{self, *};
 use crate::model::Timeline;
+use crate::scenario::words;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub struct Mark {
@@ -116,12 +117,12 @@ fn closed_by_itself(trace: &Trace) -> bool {
 
 fn opened_without_the_monitor(trace: &Trace) -> bool {
     let mut away = false;
+    let killed = [words::KILL_MONITOR.to_string(), format!("{} monitor", words::CUT_POWER)];
+    let started = [words::START_MONITOR, words::RESTORE_MONITOR, words::REPLACE_MONITOR];
     trace.events.iter().any(|e| {
         match &e.kind {
-            Kind::Step { text } if text.contains("kill the monitor") || text.contains("power of monitor") => {
-                away = true
-            }
-            Kind::Step { text } if text.contains("the monitor") => away = false,
+            Kind::Step { text } if killed.contains(text) => away = true,
+            Kind::Step { text } if started.contains(&text.as_str()) => away = false,
             _ => {}
         }
         away && matches!(&e.kind, Kind::Opened { .. })

@@ -1,14 +1,16 @@
 //! S1c: what a client has read on a primary is there at the end. A write whose wait was cancelled, which Postgres
-//! says with a warning, was shown on no promise, nor was one whose session somebody ended while it waited; nor one that an
-//! old primary shows while it is being closed, which ends all waits, after the role has moved on.
+//! says with a warning, was shown on no promise, nor was one of a session that waits for nobody, or that somebody ended
+//! while it waited; nor one that an old primary shows while it is being closed, which ends all waits, after the role has
+//! moved on.
 
 use super::given_up::GivenUp;
 use super::roles::Role;
 use super::trace::{Kind, Trace};
+use crate::scenario::words;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a hand does to commits that wait, by the first words of the step.
-const FREES: [&str; 2] = ["cancel the waiting", "terminate the waiting"];
+/// What a hand does to commits that wait.
+const FREES: [&str; 2] = [words::CANCEL_WAITERS, words::TERMINATE_WAITERS];
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut read = BTreeMap::new();
@@ -27,7 +29,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 cancelled.insert(*id);
             }
             Kind::Step { text } if FREES.iter().any(|words| text.starts_with(words)) => freed.push(event.at),
-            Kind::NotAcked { id, sent, .. } if freed.iter().any(|at| sent <= at) => {
+            Kind::NotAcked { id, sent, unpromised, .. } if *unpromised || freed.iter().any(|at| sent <= at) => {
                 cancelled.insert(*id);
             }
             Kind::Found { ids, .. } => found.push(ids),
@@ -64,10 +66,14 @@ mod tests {
     fn a_commit_whose_session_was_ended_while_it_waited_was_shown_on_no_promise() {
         let read = Kind::Read { node: "a".into(), ids: [2].into() };
         let freed = Kind::Step { text: "terminate the waiting commits of a".into() };
-        let broke = |sent| Kind::NotAcked { client: 0, id: 2, known_failed: false, sent: crate::model::Moment(sent) };
-        let run = |sent| check(&trace(vec![(2, freed.clone()), (3, broke(sent)), (4, read.clone()), (9, found(&[]))]));
-        assert_eq!(run(1_000), Ok(()));
-        assert!(run(2_500).is_err(), "it was sent after that");
+        let broke = |sent, unpromised| {
+            let sent = crate::model::Moment(sent);
+            Kind::NotAcked { client: 0, id: 2, known_failed: false, unpromised, sent }
+        };
+        let run = |broke| check(&trace(vec![(2, freed.clone()), (3, broke), (4, read.clone()), (9, found(&[]))]));
+        assert_eq!(run(broke(1_000, false)), Ok(()));
+        assert!(run(broke(2_500, false)).is_err(), "it was sent after that");
+        assert_eq!(run(broke(2_500, true)), Ok(()), "its session waits for nobody");
     }
 
     #[test]

@@ -2,26 +2,29 @@
 //! was told to open is seen open, or has acknowledged its first write, no other acknowledges one that was sent after it.
 
 use super::rogues::Rogues;
+use super::roles::Role;
 use super::trace::{Kind, Trace};
 use super::unfenced::Frozen;
 use crate::model::Moment;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
-    let mut holder: Option<&str> = None;
+    let mut role = Role::default();
     let mut first_ack: Option<Moment> = None;
     let mut rogues = Rogues::default();
     let mut frozen = Frozen::default();
     for event in &trace.events {
+        let before = role.holder;
+        role.follow(event.at, &event.kind);
+        if role.holder != before {
+            first_ack = None;
+        }
+        let holder = role.holder;
         rogues.follow(&event.kind);
         frozen.follow(event.at, &event.kind);
         match &event.kind {
             // Where commits wait for nobody, nothing keeps one that a hand has opened from acknowledging.
             Kind::Acked { node, .. } if trace.terms.may_lose && rogues.has(node) => {}
             Kind::Acked { node, .. } if trace.terms.may_lose && frozen.has_just_woken(node, event.at) => {}
-            Kind::Node { node, goal, .. } if goal.is_writable() && holder != Some(node.as_str()) => {
-                holder = Some(node);
-                first_ack = None;
-            }
             Kind::Acked { node, warning: false, .. } | Kind::Opened { node, .. } if holder == Some(node.as_str()) => {
                 first_ack.get_or_insert(event.at);
             }

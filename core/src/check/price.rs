@@ -7,7 +7,7 @@ use super::outage_budget::{QUIET, budget};
 use super::roles::Role;
 use super::trace::{Fault, Kind, Terms, Trace};
 use crate::model::{Durability, KeeperSettings, Moment, MonitorSettings, NodeState};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, words};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -71,24 +71,32 @@ struct Struck {
     alone: bool,
 }
 
-/// Verbs that are over as soon as they are done, by the first words of what is told of them.
-const ONCE: [&str; 13] = [
-    "kill the postmaster",
-    "crash a backend",
-    "move the wall clock",
-    "cut and mend links",
-    "let the next death",
-    "promote by hand",
-    "start by hand",
-    "cancel the waiting",
-    "terminate the waiting",
-    "lose the data directory",
-    "stop by hand",
-    "restart by hand",
-    "save the monitor",
+/// Verbs that are over as soon as they are done.
+const ONCE: [&str; 14] = [
+    words::KILL_POSTGRES,
+    words::CRASH_BACKEND,
+    words::CLOCK_STEP,
+    words::SWIZZLE,
+    words::TEAR_STORE,
+    words::ROGUE_PROMOTE,
+    words::ROGUE_START,
+    words::CANCEL_WAITERS,
+    words::TERMINATE_WAITERS,
+    words::LOSE_DIRECTORY,
+    words::SMART_STOP,
+    words::STOP_BY_HAND,
+    words::RESTART_BY_HAND,
+    words::SAVE_MONITOR,
 ];
 /// Verbs that end what another has begun, besides those that count as mends.
-const ENDS: [&str; 5] = ["free ", "thaw ", "mend ", "start the monitor", "restore the monitor"];
+const ENDS: [&str; 6] = [
+    words::FREE_ARCHIVER,
+    words::FREE_DISK,
+    words::CONTINUE_BACKEND,
+    words::MEND_CONFIG,
+    words::START_MONITOR,
+    words::RESTORE_MONITOR,
+];
 
 #[derive(Default)]
 struct Course<'a> {

@@ -15,15 +15,15 @@ pub struct Reach<'a> {
 
 impl<'a> Reach<'a> {
     pub fn follow(&mut self, kind: &'a Kind) {
+        if let Some((node, seal)) = kind.promise() {
+            match seal {
+                Some(_) => self.sealed.insert(node),
+                None => self.sealed.remove(node),
+            };
+        }
         match kind {
             Kind::Node { node, id, .. } => {
                 self.ids.insert(node, *id);
-            }
-            Kind::Stored { node, seal, epoch, .. } => {
-                match seal.is_some_and(|s| s.epoch == *epoch) {
-                    true => self.sealed.insert(node),
-                    false => self.sealed.remove(node.as_str()),
-                };
             }
             Kind::Names { node, k, of } => {
                 self.names.insert(node, Terms { k: *k, members: of.clone() });

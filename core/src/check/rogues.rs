@@ -2,12 +2,8 @@
 //! does until it closes is not the group's doing; what clients were told by it is judged all the same.
 
 use super::trace::{Fault, Kind};
+use crate::scenario::words::{PASSED_OVER, RESTART_BY_HAND};
 use std::collections::BTreeSet;
-
-/// The step by which somebody restarts a server; the node follows.
-const RESTART: &str = "restart by hand the server of ";
-/// A step that made no sense at its moment, and why.
-const PASSED_OVER: &str = "passed over";
 
 #[derive(Debug, Default)]
 pub struct Rogues<'a> {
@@ -15,7 +11,7 @@ pub struct Rogues<'a> {
     /// Told to be open: a hand that starts one of these does no more than its keeper would.
     told: BTreeSet<&'a str>,
     /// Is about to close and open again by the same hand.
-    restarted: BTreeSet<String>,
+    restarted: BTreeSet<&'a str>,
     open: BTreeSet<&'a str>,
     /// By the latest step, which may turn out to have come to nothing.
     newest: Vec<&'a str>,
@@ -46,7 +42,7 @@ impl<'a> Rogues<'a> {
             }
             Kind::Closed { node } => {
                 self.open.remove(node.as_str());
-                if !self.restarted.remove(node) {
+                if !self.restarted.remove(node.as_str()) {
                     self.nodes.remove(node.as_str());
                 }
             }
@@ -54,13 +50,13 @@ impl<'a> Rogues<'a> {
         }
     }
 
-    fn step(&mut self, text: &str) {
+    fn step(&mut self, text: &'a str) {
         let newest = std::mem::take(&mut self.newest);
         if text.starts_with(PASSED_OVER) {
             newest.iter().for_each(|node| _ = self.nodes.remove(node));
-            self.restarted.retain(|node| !text.contains(&format!("{RESTART}{node}")));
+            self.restarted.retain(|node| !text.contains(&format!("{RESTART_BY_HAND} {node}")));
         }
-        self.restarted.extend(text.strip_prefix(RESTART).map(str::to_string));
+        self.restarted.extend(text.strip_prefix(RESTART_BY_HAND).map(str::trim_start));
     }
 
     /// Whether the monitor wants this server open.
@@ -89,7 +85,7 @@ mod tests {
         let hand = || fault(Fault::Rogue, &["b"]);
         assert!(rogue(&[node("b", Secondary, Secondary, 1), hand(), opened("b", 2)]));
         assert!(!rogue(&[hand(), opened("b", 2), closed("b")]));
-        let again = || Kind::Step { text: format!("{RESTART}b") };
+        let again = || Kind::Step { text: format!("{RESTART_BY_HAND} b") };
         assert!(rogue(&[hand(), opened("b", 2), again(), closed("b"), opened("b", 2)]));
         assert!(!rogue(&[hand(), node("b", StopReplication, WaitPrimary, 2)]));
         assert!(!rogue(&[node("b", Primary, Primary, 1), hand()]));
@@ -114,8 +110,8 @@ mod tests {
         let receives = || Kind::Received { node: "b".into(), from: "a".into() };
         assert!(!rogue(&[hand(), receives()]));
         assert!(rogue(&[hand(), opened("b", 2), receives()]));
-        let again = || step(&format!("{RESTART}b"));
-        let not_again = step(&format!("passed over: {RESTART}b: it is down"));
+        let again = || step(&format!("{RESTART_BY_HAND} b"));
+        let not_again = step(&format!("passed over: {RESTART_BY_HAND} b: it is down"));
         assert!(!rogue(&[hand(), opened("b", 2), again(), not_again, closed("b")]));
     }
 }

@@ -16,9 +16,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut keepers: BTreeMap<&str, Keeper> = BTreeMap::new();
     for event in &trace.events {
         match &event.kind {
-            Kind::Stored { node, epoch, goal, seal, .. } => {
+            Kind::Stored { node, epoch, goal, .. } => {
                 let keeper = keepers.entry(node).or_default();
-                keeper.sealed = seal.map(|s| s.epoch).filter(|e| e == epoch);
+                keeper.sealed = event.kind.promise().and_then(|(_, seal)| seal).map(|seal| seal.epoch);
                 if goal.is_some_and(|g| g.is_writable()) {
                     keeper.writes = Some(*epoch);
                 }

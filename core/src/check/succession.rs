@@ -50,10 +50,10 @@ impl<'a> Successions<'a> {
     /// The promotion that this event is, if it is one.
     pub fn follow(&mut self, event: &'a Event) -> Result<Option<Succession<'a>>, String> {
         let moved = self.role.follow(event.at, &event.kind);
-        if let Kind::Stored { node, seal, epoch, .. } = &event.kind {
-            match seal.filter(|s| s.epoch == *epoch) {
+        if let Some((node, seal)) = event.kind.promise() {
+            match seal {
                 Some(seal) => self.promised.insert(node, (seal.epoch, seal.position.lsn)),
-                None => self.promised.remove(node.as_str()),
+                None => self.promised.remove(node),
             };
         }
         let Kind::Node { node, id, reported, goal, epoch, in_force, rule, description } = &event.kind else {

@@ -218,6 +218,9 @@ pub enum Kind {
         client: u32,
         id: u64,
         known_failed: bool,
+        /// Its session forgoes the wait for standbys: it may be shown and lost.
+        #[serde(default)]
+        unpromised: bool,
         sent: Moment,
     },
     /// The latest writes a client saw when it read them back from a node that took its session for writes.
@@ -265,6 +268,14 @@ pub enum Kind {
         /// Whom `primary_conninfo` names.
         follows: Option<String>,
     },
+}
+
+impl Kind {
+    /// Whose record this is, and the promise of it that holds in its epoch.
+    pub fn promise(&self) -> Option<(&str, Option<Seal>)> {
+        let Kind::Stored { node, epoch, seal, .. } = self else { return None };
+        Some((node, seal.filter(|seal| seal.epoch == *epoch)))
+    }
 }
 
 impl Trace {

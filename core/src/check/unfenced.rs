@@ -3,8 +3,9 @@
 //! at its clock: its lease is waited for.
 
 use super::roles::Role;
-use super::trace::{Event, Kind, Trace};
+use super::trace::{Event, Fault, Kind, Trace};
 use crate::model::{Epoch, Moment, Waiver};
+use crate::scenario::words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ impl<'a> Unfenced<'a> {
     }
 }
 
-/// Machines that stood still, by the steps that did it, and when they went on.
+/// Machines that stood still, and when they went on, by the step that woke them: another mend wakes nobody.
 #[derive(Default)]
 pub struct Frozen<'a> {
     still: BTreeSet<&'a str>,
@@ -63,14 +64,13 @@ pub struct Frozen<'a> {
 
 impl<'a> Frozen<'a> {
     pub fn follow(&mut self, at: Moment, kind: &'a Kind) {
-        let Kind::Step { text } = kind else { return };
-        match text.split_once(' ') {
-            Some(("pause" | "suspend", node)) => {
-                self.still.insert(node);
-            }
-            Some(("resume", node)) if self.still.remove(node) => {
-                self.woke.insert(node, at);
-            }
+        match kind {
+            Kind::Fault { fault: Fault::Pause, nodes } => self.still.extend(nodes.iter().map(String::as_str)),
+            Kind::Step { text } => match text.split_once(' ') {
+                Some((words::SUSPEND, node)) => _ = self.still.insert(node),
+                Some((words::RESUME, node)) if self.still.remove(node) => _ = self.woke.insert(node, at),
+                _ => {}
+            },
             _ => {}
         }
     }
@@ -119,6 +119,9 @@ mod tests {
             assert!(has(true, waiver, vec![], 9000));
             assert!(has(true, waiver, wakes(), 1005));
             assert!(!has(true, waiver, wakes(), 1006));
+            let paused =
+                vec![wakes(), vec![(6, fault(Fault::Pause, &["a"])), (7, fault(Fault::Mend, &["a"]))]].concat();
+            assert!(has(true, waiver, paused, 9000), "once more");
         }
         assert!(!has(true, None, vec![], 9000));
     }

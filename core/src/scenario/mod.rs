@@ -13,6 +13,7 @@ pub mod resolve;
 pub mod size;
 pub mod timeline;
 pub mod verb;
+pub mod words;
 pub mod write;
 
 pub use condition::Condition;

@@ -26,7 +26,7 @@ fn one_of_each() -> Trace {
         Kind::Healed,
         Kind::ClientsBegan,
         acked(1, "a", 0),
-        Kind::NotAcked { client: 1, id: 2, known_failed: true, sent: Moment(0) },
+        Kind::NotAcked { client: 1, id: 2, known_failed: true, unpromised: false, sent: Moment(0) },
         Kind::Read { node: "a".into(), ids: [1].into() },
         Kind::ClientsStopped,
         Kind::StandbyRead { node: "b".into(), ids: [1].into() },

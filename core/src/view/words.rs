@@ -126,7 +126,7 @@ impl<'a> Words<'a> {
                 let warned = if *warning { ", with a warning" } else { "" };
                 format!("acknowledged write {id} to client {client}, sent {:.3}{warned}", sent.seconds())
             }
-            Kind::NotAcked { client, id, known_failed, sent } => {
+            Kind::NotAcked { client, id, known_failed, sent, .. } => {
                 let how = if *known_failed { "was refused" } else { "knows nothing of" };
                 format!("client {client} {how} write {id}, sent {:.3}", sent.seconds())
             }

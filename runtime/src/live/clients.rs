@@ -140,14 +140,15 @@ impl Inserter {
         let (key, client) = (id.cast_signed(), self.number.cast_signed());
         let patience = if self.sticky { Duration::MAX } else { WRITE_PATIENCE };
         let answer = timeout(patience, session.client.execute(insert, &[&key, &client])).await;
+        let unpromised = self.synchronous_commit.forgoes_standbys();
         let outcome = match &answer {
             Ok(Ok(_)) => Outcome::Acked {
                 node: session.node.clone(),
                 // No promise either way.
-                warning: session.warned.load(Ordering::SeqCst) || self.synchronous_commit.forgoes_standbys(),
+                warning: session.warned.load(Ordering::SeqCst) || unpromised,
             },
-            Ok(Err(e)) => Outcome::NotAcked { known_failed: surely_failed(e) },
-            Err(_) => Outcome::NotAcked { known_failed: false },
+            Ok(Err(e)) => Outcome::NotAcked { known_failed: surely_failed(e), unpromised },
+            Err(_) => Outcome::NotAcked { known_failed: false, unpromised },
         };
         self.ledger.note(Write { client: self.number, id, sent: sent.into_std(), outcome });
         matches!(answer, Ok(Ok(_))) || self.sticky && !session.client.is_closed()

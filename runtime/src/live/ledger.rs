@@ -17,7 +17,7 @@ pub struct Write {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Acked { node: String, warning: bool },
-    NotAcked { known_failed: bool },
+    NotAcked { known_failed: bool, unpromised: bool },
 }
 
 #[derive(Debug)]
@@ -167,7 +167,9 @@ impl Ledger {
                 Outcome::Acked { node, warning } => {
                     Kind::Acked { client, id, node: node.clone(), sent, warning: *warning }
                 }
-                Outcome::NotAcked { known_failed } => Kind::NotAcked { client, id, known_failed: *known_failed, sent },
+                Outcome::NotAcked { known_failed, unpromised } => {
+                    Kind::NotAcked { client, id, known_failed: *known_failed, unpromised: *unpromised, sent }
+                }
             };
             trace.push(self.moment(*at), kind);
         }

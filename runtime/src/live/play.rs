@@ -12,6 +12,7 @@ use super::{blind, configured, hands, verbs};
 use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Event, Kind, Sense, Terms, Trace, are_settled, is_unsettled};
 use pgbaton_core::model::{Epoch, FormationSettings, Moment, NodeId};
+use pgbaton_core::scenario::words::PASSED_OVER;
 use pgbaton_core::scenario::{Cast, Condition, Finally, Scenario, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, EventRow, FormationChange, Request};
 use std::sync::Arc;
@@ -211,7 +212,7 @@ impl<'a> Play<'a> {
     }
 
     fn pass_over(&mut self, what: &str) {
-        self.note(Kind::Step { text: format!("passed over: {what}") });
+        self.note(Kind::Step { text: format!("{PASSED_OVER}: {what}") });
     }
 
     async fn converge(&mut self) {

@@ -5,6 +5,7 @@ use comfy_table::Table;
 use pgbaton_core::check::price::{self, Price};
 use pgbaton_core::check::{Fault, Kind, Trace, roles};
 use pgbaton_core::scenario::ends::Agreement;
+use pgbaton_core::scenario::words::PASSED_OVER;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -64,7 +65,7 @@ impl Tally {
             trace.events.iter().filter(|e| matches!(e.kind, Kind::Fault { .. } | Kind::Step { .. })).peekable();
         while let Some(event) = done.next() {
             let Kind::Fault { fault, .. } = &event.kind else { continue };
-            let passed = |kind: &Kind| matches!(kind, Kind::Step { text } if text.starts_with("passed over"));
+            let passed = |kind: &Kind| matches!(kind, Kind::Step { text } if text.starts_with(PASSED_OVER));
             match fault {
                 _ if done.peek().is_some_and(|next| passed(&next.kind)) => {}
                 Fault::Mend => {}

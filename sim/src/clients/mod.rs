@@ -223,6 +223,7 @@ impl Client {
                     client,
                     id,
                     known_failed: matches!(outcome, Outcome::Refused),
+                    unpromised: self.commit.forgoes_standbys(),
                     sent,
                 });
                 self.sticky && matches!(outcome, Outcome::Refused)

@@ -4,6 +4,7 @@
 use crate::world::points::{Effect, Harm, Trap};
 use crate::world::{CLIENTS, Fate, MONITOR, NodeMachine, OBSERVER, World};
 use pgbaton_core::check::{Fault, Kind};
+use pgbaton_core::scenario::words;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +93,11 @@ impl Blow {
             (_, Some(node)) => node.start_keeper(),
         }
         let fault = if self.host == MONITOR { Fault::Monitor } else { Fault::Mend };
-        world.chronicle.note(Kind::Step { text: format!("the {} of {} is over", self.harm.name(), self.host) });
+        let text = match self.harm {
+            Harm::Pause => format!("{} {}", words::RESUME, self.host),
+            harm => format!("the {} of {} is over", harm.name(), self.host),
+        };
+        world.chronicle.note(Kind::Step { text });
         world.chronicle.note(Kind::Fault { fault, nodes: vec![self.host.clone()] });
     }
 

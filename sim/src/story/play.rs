@@ -9,6 +9,7 @@ use crate::clients::Clients;
 use crate::world::{NodeMachine, Points, World};
 use pgbaton_core::check::{Fault, Kind, Sense, are_settled, is_unsettled};
 use pgbaton_core::model::{Facts, FormationSettings, Moment, NodeId};
+use pgbaton_core::scenario::words::PASSED_OVER;
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Size, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
 use std::sync::Arc;
@@ -198,7 +199,7 @@ impl Play {
     }
 
     fn pass_over(&self, what: &str) {
-        self.world.chronicle.note(Kind::Step { text: format!("passed over: {what}") });
+        self.world.chronicle.note(Kind::Step { text: format!("{PASSED_OVER}: {what}") });
     }
 
     async fn wait_for(&mut self, condition: &Condition, within: Duration) -> bool {
