@@ -119,8 +119,7 @@ mod tests {
             assert!(has(true, waiver, vec![], 9000));
             assert!(has(true, waiver, wakes(), 1005));
             assert!(!has(true, waiver, wakes(), 1006));
-            let paused =
-                vec![wakes(), vec![(6, fault(Fault::Pause, &["a"])), (7, fault(Fault::Mend, &["a"]))]].concat();
+            let paused = [wakes(), vec![(6, fault(Fault::Pause, &["a"])), (7, fault(Fault::Mend, &["a"]))]].concat();
             assert!(has(true, waiver, paused, 9000), "once more");
         }
         assert!(!has(true, None, vec![], 9000));
