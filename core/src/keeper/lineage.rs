@@ -24,7 +24,7 @@ pub fn rejoin(own: &Control, strayed: bool, upstream: &History, past: Option<(Po
     let Some(fork) = upstream.fork(&own.history) else {
         return Rejoin::Clone { aside: None };
     };
-    if strayed && upstream.end_of(own.history.tli).is_some() {
+    if strayed && upstream.is_kin(&own.history) {
         return Rejoin::Clone { aside: Some((own.history.beginning(), own.checkpoint.lsn)) };
     }
     if fork.lsn == Lsn(u64::MAX) {
@@ -65,6 +65,8 @@ mod tests {
         let aside = |tli, lsn| Rejoin::Clone { aside: Some((Position::new(tli, lsn), Lsn(150))) };
         assert_eq!(strayed(&twin), aside(1, 100));
         assert_eq!(strayed(&root), aside(1, 0), "opened without a promotion");
+        let later = root.branch(Timeline(2), Lsn(120));
+        assert_eq!(strayed(&later), aside(1, 100), "what it received past the fork is kept as well");
         let unknown = root.branch(Timeline(4), Lsn(100));
         assert_eq!(strayed(&unknown), Rejoin::Rewind { fork: Position::new(1, 100), end: Lsn(150) });
     }
