@@ -18,7 +18,7 @@ pub enum Rejoin {
 /// `past` is the result of an inspection: the fork it was made for and the end of the WAL past it.
 ///
 /// Lineages are compared by their switch points, never by the number of the timeline: a node on the
-/// number may hold another history. Two that leave their parent at the same point can't be told apart even so: one that
+/// same number may hold another history. Two that leave their parent at the same point can't be told apart even so: one that
 /// `strayed`, by writing when nobody had told it to, has written its timeline from the first record on.
 pub fn rejoin(own: &Control, strayed: bool, upstream: &History, past: Option<(Position, Option<Lsn>)>) -> Rejoin {
     let Some(fork) = upstream.fork(&own.history) else {

@@ -60,10 +60,21 @@ pub struct NodeRecord {
     /// The group is in doubt and this node has not told yet what it is.
     #[serde(default)]
     pub doubted: bool,
+    /// What it said first when it was doubted: what it is told after that says nothing of what it was.
+    #[serde(default)]
+    pub word: Option<Word>,
     /// It is being dropped and nobody waits for its own keeper.
     #[serde(default)]
     pub forced: bool,
     pub assignment: Assignment,
+}
+
+/// The account of a node of which the monitor knew less.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    pub epoch: Epoch,
+    /// The contract it was to lead under in that epoch, if it was.
+    pub contract: Option<Contract>,
 }
 
 /// Commits were possible without a standby, from this point of the log on.
@@ -167,6 +178,7 @@ impl NodeRecord {
             position: None,
             seal: None,
             doubted: false,
+            word: None,
             forced: false,
             assignment,
         }

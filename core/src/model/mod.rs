@@ -13,7 +13,7 @@ pub mod wal;
 
 pub use assignment::{Assignment, Peer, Upstream};
 pub use contract::{Contract, ContractId, InForce};
-pub use group::{Afterwards, Degraded, GroupRecord, NodeRecord, Transfer, TransferKind, Waiver};
+pub use group::{Afterwards, Degraded, GroupRecord, NodeRecord, Transfer, TransferKind, Waiver, Word};
 pub use ids::{Epoch, GroupKey, NodeId};
 pub use keeper::{KeeperRecord, Promoting, Rebuild};
 pub use report::{

@@ -145,7 +145,8 @@ pub struct Report {
     /// The newest contract that every process of the server runs under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<ContractId>,
-    /// The contract it stored last as a primary: what a monitor goes by that knows less than its nodes.
+    /// The contract that it leads under, or would if it had not closed: what a monitor goes by that knows less than its
+    /// nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<Contract>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -46,6 +46,9 @@ fn learn(record: &mut GroupRecord, report: &Report) {
         record.next_contract = record.next_contract.max(contract.id.0 + 1);
     }
     let node = record.nodes.get_mut(&report.node).expect("it has just reported");
+    if node.doubted {
+        node.word = Some(Word { epoch: report.epoch, contract: report.contract.clone() });
+    }
     node.doubted = false;
     node.assignment.serial = node.assignment.serial.max(report.serial);
     node.assignment.goal = resting(report.state);
@@ -59,7 +62,7 @@ fn begin(record: &mut GroupRecord) {
     let unknown = Contract::none(record.new_contract_id());
     record.in_force.add(unknown);
     for node in record.nodes.values_mut() {
-        node.doubted = true;
+        (node.doubted, node.word) = (true, None);
     }
 }
 

@@ -215,11 +215,13 @@ fn adopt(record: &mut GroupRecord, primary: NodeId, view: &View) {
     let unknown = Contract::none(record.new_contract_id());
     record.in_force = InForce::only(unknown);
     let reported = view.report(primary).and_then(|r| r.contract.clone());
+    let reported = reported.or_else(|| record.nodes[&primary].word.as_ref()?.contract.clone());
     let (k, members) = reported.map_or((0, vec![]), |c| (c.k, c.members.into_iter().collect()));
     let terms = if k == 0 { Terms::None } else { Terms::Any(k, members) };
     let contract = contract(record, &terms);
     record.in_force.add(contract);
     record.in_doubt = false;
+    record.nodes.values_mut().for_each(|n| n.word = None);
     record.epoch = record.epoch.next();
     let from = view.running(primary).map(|r| r.position);
     record.degraded = (view.durability() != Durability::Async).then_some(Degraded { epoch: record.epoch, from });

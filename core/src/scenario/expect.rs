@@ -3,6 +3,10 @@
 use super::format::Scenario;
 use crate::check::{Kind, Terms, Trace, long_fork, longest_gap, roles};
 use crate::model::{Durability, NodeState, time::duration};
+use std::time::Duration;
+
+/// What a harm leads to begins within this time after it is undone.
+pub const AFTERMATH: Duration = Duration::from_secs(10);
 
 /// Every expectation of `[finally]` that the run didn't meet.
 pub fn unmet(scenario: &Scenario, trace: &Trace) -> Vec<String> {

@@ -235,7 +235,9 @@ impl<'a> Play<'a> {
             let answered = self.watch.look().await;
             let all = self.watch.rows().iter();
             let all = all.map(|r| (r.nodename.as_str(), r.current_group_state, r.assigned_group_state));
-            if answered && are_settled(all, &terms).is_ok() && !self.is_news_missing(began, &terms) {
+            // What the last fault leads to may be yet to come.
+            let quiet = moved.elapsed() >= expect::AFTERMATH;
+            if quiet && answered && are_settled(all, &terms).is_ok() && !self.is_news_missing(began, &terms) {
                 return true;
             }
             let now_shown = self.watch.describe();

@@ -1,9 +1,17 @@
 //! pg_rewind and pg_basebackup: what they find to do, what they refuse, what they leave.
 
-use super::harness::{Lab, Proxy, Server, fact, until};
+use super::harness::{Lab, Ported, Proxy, Server, fact, until};
+use pgbaton_core::model::ControlState::{self, InProduction, InRecovery, ShutDown};
+use pgbaton_core::ports::Postgres;
 use std::fs;
 
 const CONTROL_TIMELINE: &str = "Latest checkpoint's TimeLineID";
+const CLUSTER_STATE: &str = "Database cluster state";
+
+/// As pgbaton takes it.
+async fn state(server: &Server) -> ControlState {
+    Ported::on(server).look().await.control().expect("there is a directory").state
+}
 
 /// `b` was promoted while `a` went on; `a` is stopped with a commit of its own.
 async fn forked(lab: &Lab) -> (Server, Server) {
@@ -205,6 +213,42 @@ fn a_base_backup_carries_no_slots() {
         a.until_streams("b").await;
         assert_eq!(b.ask("SELECT count(*) FROM pg_replication_slots").await, "0");
         assert_eq!(a.ask("SELECT count(*) FROM pg_replication_slots").await, "1");
+    });
+}
+
+#[test]
+fn a_directory_says_whether_its_server_has_been_open() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        b.kill_all().await;
+        assert_eq!((b.control(CLUSTER_STATE).await, state(&b).await), ("in archive recovery".into(), InRecovery));
+        b.start().await;
+        a.until_streams("b").await;
+        let checkpointer = b.freeze("checkpointer").await;
+        b.promote().await;
+        drop(checkpointer);
+        b.kill_all().await;
+        assert_eq!((b.control(CLUSTER_STATE).await, state(&b).await), ("in production".into(), InProduction));
+        b.start().await;
+        b.stop_fast().await;
+        assert_eq!((b.control(CLUSTER_STATE).await, state(&b).await), ("shut down".into(), ShutDown));
+
+        let c = lab.server("c");
+        fs::remove_dir_all(&c.pgdata).unwrap();
+        let port = a.port.to_string();
+        let arguments = ["-D", c.pgdata_text(), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast"];
+        let cloned = lab.run("pg_basebackup", &arguments).await;
+        assert!(cloned.success, "{}", cloned.text);
+        assert_eq!((c.control(CLUSTER_STATE).await, state(&c).await), ("in production".into(), InRecovery));
+        let label = c.pgdata.join("backup_label");
+        assert!(label.exists());
+        c.write_settings();
+        c.follow(a.port);
+        c.start().await;
+        a.until_streams("c").await;
+        assert!(!label.exists());
+        c.kill_all().await;
+        assert_eq!((c.control(CLUSTER_STATE).await, state(&c).await), ("in archive recovery".into(), InRecovery));
     });
 }
 

@@ -28,8 +28,6 @@ const LAST_WRITES: Duration = Duration::from_millis(2500);
 
 /// What a process that was started again needs to listen.
 const BREATH: Duration = Duration::from_secs(1);
-/// What a harm leads to begins within this time after it is undone.
-const AFTERMATH: Duration = Duration::from_secs(10);
 
 /// Every monitor has it.
 const DEFAULT_FORMATION: &str = "default";
@@ -270,7 +268,7 @@ impl Play {
             let rows = self.observer.rows();
             let states = rows.iter().map(|r| (r.nodename.as_str(), r.current_group_state, r.assigned_group_state));
             // What the last fault leads to may be yet to come.
-            if self.now().since(moved) >= AFTERMATH && are_settled(states, &terms).is_ok() {
+            if self.now().since(moved) >= expect::AFTERMATH && are_settled(states, &terms).is_ok() {
                 return true;
             }
             if self.observer.events() != told {
@@ -308,7 +306,7 @@ impl Play {
             self.world.net.heal_all();
         }
         self.world.chronicle.note(Kind::Healed);
-        self.world.fate.sleep(AFTERMATH).await;
+        self.world.fate.sleep(expect::AFTERMATH).await;
         self.wait_for(&Condition::Settled, within).await;
     }
 

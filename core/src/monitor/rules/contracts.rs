@@ -118,7 +118,7 @@ fn catch_up_again(v: &View) -> Vec<Edit> {
 #[cfg(test)]
 mod tests {
     use crate::model::NodeState::*;
-    use crate::model::{ControlState, FormationSettings};
+    use crate::model::{Contract, ControlState, Durability, FormationSettings, InForce};
     use crate::monitor::rules::testing::*;
     use std::time::Duration;
 
@@ -193,6 +193,22 @@ mod tests {
         assert_eq!(p.goals(), (WaitPrimary, Catchingup));
         assert!(p.record().in_force.may_acknowledge_alone());
     }
+    #[test]
+    fn a_strict_primary_whose_members_are_dropped_names_those_that_stay() {
+        let mut p = Pair::of(3, 1);
+        p.set_durability(Durability::Strict);
+        let id = p.record_mut().new_contract_id();
+        p.record_mut().in_force = InForce::only(Contract::any(id, 1, [B].into()));
+        p.record_mut().nodes.get_mut(&C).unwrap().assignment.goal = Catchingup;
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        p.says(C, Catchingup, cut_off_standby());
+        assert_eq!(p.record().contract().unwrap().members, [B].into(), "b may yet come");
+        p.record_mut().nodes.get_mut(&B).unwrap().assignment.goal = Dropped;
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!(p.record().contract().unwrap().members, [C].into(), "closed, it would wait for b for ever");
+        assert_eq!(p.record().in_force.iter().count(), 2, "whoever had to be asked must still be asked");
+    }
+
     #[test]
     fn a_primary_without_its_data_opens_under_no_contract() {
         let mut p = Pair::settled();

@@ -1,11 +1,11 @@
 //! Who leads a group of which the monitor knows less than its nodes.
 
 use super::Verdict;
-use super::transfer::can_keep_the_role;
 use crate::model::NodeState::*;
-use crate::model::{Durability, NodeId, NodeRecord};
+use crate::model::{Durability, NodeId, NodeRecord, NodeState, Word};
 use crate::monitor::edit::Edit;
 use crate::monitor::view::View;
+use std::collections::BTreeSet;
 
 /// Of the nodes that are open, the one of the highest epoch is the primary; another that is open was replaced by it.
 pub fn adopt(v: &View) -> Option<Verdict> {
@@ -23,53 +23,56 @@ pub fn adopt(v: &View) -> Option<Verdict> {
         return None;
     }
     let is_member = |id| contract.is_some_and(|c| c.members.contains(&id));
-    let mut edits = vec![Edit::Adopt(primary.id)];
-    for node in v.record.nodes.values().filter(|n| n.id != primary.id) {
-        // What it is may not be known yet; a member is what a member should be.
-        let goal = match node.goal() {
-            goal if goal.is_writable() && is_member(node.id) => Secondary,
-            goal if goal.is_writable() => Catchingup,
-            DemoteTimeout => Demoted,
-            ReportLsn => Catchingup,
-            goal => goal,
-        };
-        edits.push(Edit::Assign(node.id, goal));
-    }
+    // It may have said first that it was closed, and have opened since by the word of its members.
+    let mut edits = vec![Edit::Adopt(primary.id), Edit::Assign(primary.id, primary.reported)];
+    // What they are may not be known yet; a member is what a member should be.
+    let others = v.record.nodes.values().filter(|n| n.id != primary.id);
+    edits.extend(others.map(|n| Edit::Assign(n.id, under_another(n, is_member(n.id)))));
     Some((edits, format!("{} is open and of the highest epoch: it is the primary", primary.name)))
 }
 
-/// Nobody is open. The one that led last, as far as is known, opens again if nobody can have been elected since: an
-/// election under its contract needs the seal of one of any that are enough to acknowledge, and those that speak have seen
-/// no newer epoch than it has. Where it needed nobody, all that are known must speak.
+/// Nobody is open. The one that was to lead in the newest epoch opens again if nobody can have been elected since: an
+/// election under its contract needs the seal, in a newer epoch, of one of any that are enough to acknowledge. Where the
+/// contract asks for nobody, all that are known must have spoken.
 pub fn vouched(v: &View) -> Option<Verdict> {
     if !v.record.in_doubt || v.durability() == Durability::Async {
         return None;
     }
-    let known = |n: &&NodeRecord| !n.doubted && v.is_heard(n.id) && v.report(n.id).is_some_and(|r| !r.facts.is_open());
-    let heard: Vec<&NodeRecord> = v.record.nodes.values().filter(known).collect();
-    let epoch = |id: NodeId| v.report(id).map(|r| r.epoch);
-    let newest = heard.iter().map(|n| epoch(n.id)).max()?;
-    let led = |n: &&&NodeRecord| n.reported == DemoteTimeout && epoch(n.id) == newest;
-    let last = heard.iter().find(|n| led(n) && can_keep_the_role(v, n))?;
-    let contract = v.report(last.id)?.contract.as_ref()?;
-    let vouch = contract.members.iter().filter(|m| heard.iter().any(|n| n.id == **m)).count();
-    let enough = if contract.is_none() { heard.len() == v.record.nodes.len() } else { vouch >= contract.k as usize };
+    let nodes = &v.record.nodes;
+    let words = nodes.values().filter(|n| !n.doubted).filter_map(|n| Some((n, n.word.as_ref()?)));
+    if nodes.values().any(|n| v.is_heard(n.id) && v.is_open(n.id)) {
+        return None;
+    }
+    let newest = words.clone().map(|(_, word)| word.epoch).max()?;
+    // Its lineage is newer than what the monitor knows, and can't be compared.
+    let has_data = |n: &NodeRecord| v.is_heard(n.id) && v.report(n.id).is_some_and(|r| r.facts.control().is_some());
+    let led = |n: &NodeRecord, word: &Word| word.epoch == newest && n.reported == DemoteTimeout && has_data(n);
+    let (last, contract) =
+        words.clone().find_map(|(n, word)| Some((n, word.contract.as_ref()?)).filter(|_| led(n, word)))?;
+    let spoken: BTreeSet<NodeId> = words.map(|(n, _)| n.id).collect();
+    let enough = match contract.is_none() {
+        true => spoken.len() == nodes.len(),
+        false => spoken.intersection(&contract.members).count() >= contract.k as usize,
+    };
     if !enough {
         return None;
     }
     let mut edits = vec![Edit::Adopt(last.id), Edit::Reopen(last.id), Edit::Assign(last.id, Primary)];
-    for node in v.record.nodes.values().filter(|n| n.id != last.id) {
-        let counts = contract.members.contains(&node.id);
-        match node.goal() {
-            Secondary | Catchingup | ReportLsn => {
-                edits.push(Edit::Assign(node.id, if counts { Secondary } else { Catchingup }))
-            }
-            goal if goal.is_writable() => edits.push(Edit::Assign(node.id, Catchingup)),
-            DemoteTimeout => edits.push(Edit::Assign(node.id, Demoted)),
-            _ => {}
-        }
-    }
+    let others = nodes.values().filter(|n| n.id != last.id);
+    edits.extend(others.map(|n| Edit::Assign(n.id, under_another(n, contract.members.contains(&n.id)))));
     Some((edits, format!("{} led last, as enough of its members say: it opens again", last.name)))
+}
+
+/// What a node is to be now that another leads.
+fn under_another(node: &NodeRecord, is_member: bool) -> NodeState {
+    match node.goal() {
+        goal if goal.is_writable() && is_member => Secondary,
+        goal if goal.is_writable() => Catchingup,
+        DemoteTimeout => Demoted,
+        ReportLsn if is_member => Secondary,
+        ReportLsn => Catchingup,
+        goal => goal,
+    }
 }
 
 #[cfg(test)]
@@ -115,22 +118,46 @@ mod tests {
 
     #[test]
     fn with_nobody_open_the_last_to_lead_opens_again_once_enough_of_its_members_say_so() {
-        let closed = |epoch_of_b: u64| {
+        let closed = |was_to_lead: bool, epoch_of_b: u64| {
             let mut p = Pair::of(3, 1);
             p.monitor_restarts();
             let contract = Contract::any(ContractId(9), 1, [A, B].into());
-            p.tells(C, NodeState::DemoteTimeout, stopped(ControlState::InProduction), |r| {
-                (r.epoch, r.serial, r.contract) = (Epoch(5), 40, Some(contract.clone()));
-            });
+            let says = |p: &mut Pair, contract: Option<&Contract>| {
+                p.tells(C, DemoteTimeout, stopped(ControlState::InProduction), |r| {
+                    (r.epoch, r.serial, r.contract) = (Epoch(5), 40, contract.cloned());
+                });
+            };
+            says(&mut p, Some(&contract).filter(|_| was_to_lead));
             assert!(p.record().in_doubt && !p.goal(C).is_writable(), "nobody speaks for it");
             p.tells(B, Secondary, cut_off_standby(), |r| (r.epoch, r.serial) = (Epoch(epoch_of_b), 30));
+            // It was told to stay closed meanwhile, and has that on its disk.
+            says(&mut p, None);
             p
         };
-        let p = closed(5);
-        assert_eq!((p.goal(A), p.goal(B), p.goal(C)), (Catchingup, Secondary, Primary));
-        assert!(p.record().epoch > Epoch(5) && !p.record().in_doubt);
-        let p = closed(6);
-        assert!(p.record().in_doubt && !p.goal(C).is_writable(), "b has sealed for another since");
+        let p = closed(true, 5);
+        assert_eq!((p.goal(B), p.goal(C)), (Secondary, Primary));
+        assert!(!p.goal(A).is_writable() && p.record().epoch > Epoch(5) && !p.record().in_doubt);
+        assert_eq!(p.record().contract().unwrap().members, [A, B].into());
+        for (was_to_lead, epoch_of_b, why) in
+            [(true, 6, "b has sealed for another since"), (false, 5, "it had handed its role over in that epoch")]
+        {
+            let p = closed(was_to_lead, epoch_of_b);
+            assert!(p.record().in_doubt && !p.goal(C).is_writable(), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_primary_that_opened_by_the_word_of_its_members_is_told_to_stay_open() {
+        let mut p = Pair::settled();
+        p.monitor_restarts();
+        let contract = Contract::any(ContractId(9), 1, [A].into());
+        let says = |p: &mut Pair, state, facts| {
+            p.tells(B, state, facts, |r| (r.epoch, r.serial, r.contract) = (Epoch(5), 40, Some(contract.clone())));
+        };
+        says(&mut p, DemoteTimeout, stopped(ControlState::InProduction));
+        assert!(p.record().in_doubt);
+        says(&mut p, Primary, primary_with(Some(A)));
+        assert_eq!((p.record().in_doubt, p.goals()), (false, (Secondary, Primary)));
     }
 
     #[test]

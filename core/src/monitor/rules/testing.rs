@@ -123,6 +123,7 @@ impl Pair {
                 seal: None,
                 forced: false,
                 doubted: false,
+                word: None,
                 assignment,
             };
             record.nodes.insert(id, node);

@@ -385,6 +385,8 @@ mod tests {
         p.sealed(1000);
         p.dies(B);
         assert_eq!(p.goals(), (Demoted, WaitPrimary), "it may have acknowledged commits already");
+        let stall = p.stall().unwrap();
+        assert!(stall.starts_with("waits for nodes: b was told to open and is lost"), "{stall}");
     }
 
     #[test]

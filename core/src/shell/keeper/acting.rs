@@ -40,7 +40,16 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 continue;
             }
             let waiting = self.retry_at.is_some_and(|at| at > now);
-            if waiting || self.blind() || self.stopping() {
+            if waiting || self.blind() {
+                return;
+            }
+            if fence::closed_by_crash(&self.record, &self.facts, self.told) {
+                tracing::warn!("Postgres went down: it stays closed until the monitor has decided");
+                // Before that is stored nothing is planned from a record that wants it open.
+                self.enter(NodeState::DemoteTimeout).await;
+                continue;
+            }
+            if self.stopping() {
                 return;
             }
             self.retry_at = None;

@@ -131,7 +131,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
 
     fn report(&self) -> Report {
         let assignment = self.record.assignment.as_ref();
-        let closed = self.record.state == NodeState::DemoteTimeout;
+        // It closed by itself, and was to lead until then.
+        let closed = self.record.state == NodeState::DemoteTimeout && assignment.is_some_and(|a| a.goal.is_writable());
         Report {
             node: self.record.node,
             session: self.record.session,

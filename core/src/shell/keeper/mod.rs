@@ -341,14 +341,6 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         self.outbox.news |= calling::telling(&facts) != calling::telling(&self.facts);
         self.facts_since = self.look_since;
         self.facts = facts;
-        if !self.blind()
-            && self.step.is_none()
-            && self.plan.is_empty()
-            && fence::closed_by_crash(&self.record, &self.facts, self.told)
-        {
-            tracing::warn!("Postgres went down: it stays closed until the monitor has decided");
-            self.enter(NodeState::DemoteTimeout).await;
-        }
     }
 
     /// Changes the record: stored first, then current. `false` when it could not be stored.

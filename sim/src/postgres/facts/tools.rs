@@ -2,7 +2,7 @@
 
 use super::*;
 use futures_util::future::join;
-use pgbaton_core::model::Directory;
+use pgbaton_core::model::{ControlState, Directory};
 use pgbaton_core::ports::{PgError, StopMode};
 
 impl Lab {
@@ -141,6 +141,33 @@ fn a_base_backup_carries_no_slots() {
         lab.pc.clone_from(C, &source("a")).await.unwrap();
         let slots = |host: &PgHost| host.pg().dir.as_ref().unwrap().slots.len();
         assert_eq!((slots(&lab.a), slots(&lab.c)), (2, 0));
+    });
+}
+
+#[test]
+fn a_directory_says_whether_its_server_has_been_open() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let state = |host: &PgHost| host.facts().control().unwrap().state;
+        lab.b.lose_power();
+        assert_eq!(state(&lab.b), ControlState::InRecovery);
+        lab.net.power_on("b");
+        lab.pb.start(StartAs::Standby).await.unwrap();
+        lab.until_streams(&lab.b).await;
+        lab.b.rogue_promote().unwrap();
+        lab.until("b is open", || lab.b.pg().is_open()).await;
+        lab.b.lose_power();
+        assert_eq!(state(&lab.b), ControlState::InProduction);
+        lab.net.power_on("b");
+        lab.pb.start(StartAs::Primary).await.unwrap();
+        lab.pb.stop(StopMode::Fast).await.unwrap();
+        assert_eq!(state(&lab.b), ControlState::ShutDown);
+
+        lab.pc.clone_from(C, &source("a")).await.unwrap();
+        assert_eq!((state(&lab.a), state(&lab.c)), (ControlState::InProduction, ControlState::InRecovery));
+        lab.pc.start(StartAs::Standby).await.unwrap();
+        lab.c.lose_power();
+        assert_eq!(state(&lab.c), ControlState::InRecovery);
     });
 }
 
