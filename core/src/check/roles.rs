@@ -18,6 +18,9 @@ pub struct Promotion<'a> {
     pub waiver: Option<Waiver>,
 }
 
+/// Stands for the old primary that nobody remembers.
+const UNKNOWN: &str = "";
+
 /// Follows the role through a trace.
 #[derive(Debug, Default)]
 pub struct Role<'a> {
@@ -51,9 +54,11 @@ impl<'a> Role<'a> {
             return None;
         }
         let before = self.holder.replace(node).zip(self.since.replace(at));
-        // Who is found open in a doubt was promoted before.
-        let (from, since) = before.filter(|_| !self.in_doubt && !ends_doubt)?;
-        Some(Promotion { at, from, since, to: node, epoch: *epoch, waiver: waiver(*rule, description) })
+        let waiver = waiver(*rule, description);
+        // Who is found open in a doubt was promoted before; who is chosen in it may follow on nobody knows whom.
+        let unknown = waiver.map(|_| (UNKNOWN, at));
+        let (from, since) = before.filter(|_| !self.in_doubt && !ends_doubt).or(unknown)?;
+        Some(Promotion { at, from, since, to: node, epoch: *epoch, waiver })
     }
 }
 

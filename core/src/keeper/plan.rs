@@ -350,6 +350,7 @@ impl Scene<'_> {
         let foreign = |own: &Control| theirs.end_of(own.history.tli).is_some() && !theirs.is_kin(&own.history);
         match theirs.end_of(tli) {
             Some(end) => lsn > end || self.facts.control().is_some_and(foreign),
+            None if upstream.opening => tli < theirs.tli,
             None => tli < theirs.tli || !running.receiver.as_ref().is_some_and(|r| r.streaming),
         }
     }
@@ -407,7 +408,9 @@ impl Scene<'_> {
             (Directory::Unusable { .. }, Server::Down) => return Plan::default(),
             (Directory::Present(control), Server::Down) => control,
         };
+        let ahead = upstream.opening && control.history.tli > upstream.history.tli;
         let plan = match lineage::rejoin(control, self.has_strayed(), &upstream.history, self.memory.inspected) {
+            Rejoin::Rewind { .. } if ahead => follow.to_vec(),
             Rejoin::Follow => follow.to_vec(),
             Rejoin::Inspect { fork } => return steps(vec![Step::Inspect(fork)]),
             Rejoin::Clone { aside } => return clone(aside),
@@ -486,7 +489,7 @@ mod tests {
 
     fn upstream() -> Upstream {
         let history = History::root(Timeline(1)).branch(Timeline(2), Lsn(800));
-        Upstream { node: NodeId(2), host: "b".into(), port: 5432, history }
+        Upstream { node: NodeId(2), host: "b".into(), port: 5432, history, opening: false }
     }
 
     fn told(mut record: KeeperRecord, goal: NodeState, contract: Option<Contract>) -> KeeperRecord {
@@ -591,6 +594,23 @@ mod tests {
         running.receiver =
             Some(Receiver { streaming: true, tli: Timeline(9), last_message: std::time::Duration::ZERO });
         assert_eq!(names(&plan(&record, &facts, &Memory::default())), ["follow"]);
+    }
+
+    #[test]
+    fn a_standby_that_followed_onto_the_timeline_of_an_upstream_that_opens_is_not_rewound() {
+        let ahead = upstream().history.branch(Timeline(3), Lsn(890));
+        for state in [NodeState::Secondary, NodeState::Catchingup] {
+            let mut record = told(record(state, None), state, None);
+            let stopped = Facts { directory: control(ControlState::InRecovery, ahead.clone()), server: Server::Down };
+            let mut running = Facts { server: standby().server, ..stopped.clone() };
+            let Server::Up(server) = &mut running.server else { unreachable!() };
+            server.position.tli = Timeline(3);
+            let steps = |record: &KeeperRecord, facts| names(&plan(record, facts, &Memory::default()));
+            assert!(steps(&record, &stopped).contains(&"rewind") && steps(&record, &running) == ["stop"], "{state}");
+            record.assignment.as_mut().unwrap().upstream.as_mut().unwrap().opening = true;
+            assert_eq!(steps(&record, &stopped), ["follow", "start", "admit"], "{state}");
+            assert_eq!(steps(&record, &running)[0], "follow", "{state}");
+        }
     }
 
     #[test]

@@ -85,4 +85,7 @@ pub struct Upstream {
     pub port: u16,
     /// The upstream's lineage, against which the follower compares its own.
     pub history: History,
+    /// It was told to open and hasn't said on which timeline it is: a newer one than those of `history` is no fork.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opening: bool,
 }

@@ -9,6 +9,9 @@ use std::fmt;
 pub struct NodeId(pub u32);
 
 impl NodeId {
+    /// Stands for a node that nobody remembers; no node is given this number.
+    pub const UNKNOWN: NodeId = NodeId(0);
+
     /// The `application_name` with which this node's WAL receiver presents itself, and the name of
     /// the replication slot kept for it. It is also what `synchronous_standby_names` lists.
     pub fn standby_name(self) -> String {

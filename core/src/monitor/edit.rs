@@ -233,6 +233,7 @@ fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignment {
     use NodeState::*;
     let goal = node.goal();
     let transfer = record.transfer.as_ref();
+    let is_candidate = |n: &NodeRecord| transfer.is_some_and(|t| t.candidate == Some(n.id));
     let source = match goal {
         Catchingup | Secondary | WaitMaintenance | PreparePromotion => record.primary(),
         FastForward => transfer.and_then(|t| record.nodes.get(&t.fetch?.0)),
@@ -240,9 +241,10 @@ fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignment {
     };
     let upstream = |source: &NodeRecord| {
         let history = record.history.clone()?;
-        Some(Upstream { node: source.id, host: source.host.clone(), port: source.port, history })
+        let opening = is_candidate(source) && source.goal().is_writable();
+        Some(Upstream { node: source.id, host: source.host.clone(), port: source.port, history, opening })
     };
-    let promoted = transfer.is_some_and(|t| t.candidate == Some(node.id)) && goal.is_writable();
+    let promoted = is_candidate(node) && goal.is_writable();
     let alone = record.contract().is_some_and(Contract::is_none) && record.nodes.len() > 1;
     let leased = goal.is_writable() && alone && view.durability() == Durability::Async;
     let peers = record.nodes.values().filter(|n| n.id != node.id && n.goal() != Dropped);

@@ -18,14 +18,18 @@ pub struct Winner {
 }
 
 impl<'a> View<'a> {
-    /// Standbys whose vote is asked for in an election: those that run, or could, as standbys.
+    /// Standbys whose vote is asked for in an election: those that run, or could, as standbys. One that has just given
+    /// the role up and not followed since is asked when a contract counts on it.
     pub fn voters(&self, old: NodeId) -> impl Iterator<Item = &'a NodeRecord> {
         use NodeState::*;
+        let counted = |id: &NodeId| self.record.in_force.iter().any(|c| c.members.contains(id));
         self.record.nodes.values().filter(move |n| {
-            let stands_by = matches!(
-                n.goal(),
-                Catchingup | Secondary | WaitMaintenance | ReportLsn | FastForward | PreparePromotion | StopReplication
-            );
+            let stands_by = match n.goal() {
+                Catchingup | Secondary | WaitMaintenance | ReportLsn | FastForward | PreparePromotion
+                | StopReplication => true,
+                Demoted => counted(&n.id),
+                _ => false,
+            };
             n.id != old && stands_by
         })
     }
@@ -63,7 +67,9 @@ impl<'a> View<'a> {
 
     /// Whether an election could be won if every voter that is heard gave its vote now.
     pub fn election_could_succeed(&self, old: NodeId) -> bool {
-        let could_vote = |n: &&NodeRecord| self.vote(n).is_some() || (self.is_heard(n.id) && self.is_kin(n.id));
+        let off_lineage = |n: &NodeRecord| n.seal.is_some_and(|s| s.epoch == self.record.epoch);
+        let could_vote =
+            |n: &&NodeRecord| self.vote(n).is_some() || (self.is_heard(n.id) && self.is_kin(n.id) && !off_lineage(n));
         let mut set: BTreeSet<NodeId> = self.voters(old).filter(could_vote).map(|n| n.id).collect();
         if mutant!(MaintenanceCounts) {
             set.extend(self.record.nodes.values().filter(|n| n.goal() == NodeState::Maintenance).map(|n| n.id));

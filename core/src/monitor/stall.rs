@@ -14,18 +14,19 @@ impl View<'_> {
     /// Why nobody holds the role, or why the holder's commits don't go through; `None` when neither is so.
     pub fn stall(&self) -> Option<String> {
         if self.record.in_doubt && self.record.nodes.keys().all(|id| self.is_heard(*id) && !self.is_open(*id)) {
-            return Some(format!("waits for the operator: {OLDER}, and none of them is open"));
+            let remedy = "start the node that led last, or perform promotion --allow-data-loss";
+            return Some(format!("waits for the operator: {OLDER}, and none of them is open; {remedy}"));
         }
         if self.record.in_doubt {
             return Some(format!("waits for nodes: {OLDER}; the primary tells"));
         }
+        if let Some(transfer) = &self.record.transfer {
+            return self.transfer_stall(transfer);
+        }
         let primary = self.record.primary()?;
-        match &self.record.transfer {
-            Some(transfer) => self.transfer_stall(transfer),
-            None => match self.primary_lost(primary) {
-                Some(why) => Some(self.succession_stall(primary, why)),
-                None => self.commit_stall(primary),
-            },
+        match self.primary_lost(primary) {
+            Some(why) => Some(self.succession_stall(primary, why)),
+            None => self.commit_stall(primary),
         }
     }
 
@@ -46,17 +47,22 @@ impl View<'_> {
             let lost = format!("{} was told to open and is lost ({why})", told.name);
             return Some(format!("waits for nodes: {lost}: it may have acknowledged commits, start it again"));
         }
-        if let Some(old) = self.record.nodes.get(&transfer.old)
-            && candidate.is_some_and(|c| c.settled_in(NodeState::StopReplication))
+        if candidate.is_some_and(|c| c.settled_in(NodeState::StopReplication))
             && transfer.waiver.is_some()
-            && !lease_is_over(self, old)
+            && !lease_is_over(self, transfer.old)
         {
-            return Some(format!("waits for nodes: {} may acknowledge commits until its lease has ended", old.name));
+            let old = self.name(transfer.old);
+            return Some(format!("waits for nodes: {old} may acknowledge commits until its lease has ended"));
         }
         let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();
-        electing.then(|| match self.election_could_succeed(transfer.old) {
+        let enough = transfer.waiver.is_some() || self.election_could_succeed(transfer.old);
+        electing.then(|| match enough {
             true if self.leaders(transfer.old, transfer.preferred) == 0 => no_leader(),
-            true => "the votes of an election are being sealed".to_string(),
+            true => {
+                let unsealed = self.voters(transfer.old).filter(|n| self.vote(n).is_none());
+                let names: Vec<&str> = unsealed.map(|n| n.name.as_str()).collect();
+                format!("waits for nodes: the votes of an election are being sealed, of {} not yet", names.join(", "))
+            }
             false => self.missing_votes(transfer.old),
         })
     }

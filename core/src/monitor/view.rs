@@ -46,7 +46,11 @@ impl<'a> View<'a> {
     }
 
     pub fn name(&self, node: NodeId) -> String {
-        self.record.nodes.get(&node).map_or_else(|| format!("node {node}"), |n| n.name.clone())
+        match self.record.nodes.get(&node) {
+            Some(node) => node.name.clone(),
+            None if node == NodeId::UNKNOWN => "whoever led last".into(),
+            None => format!("node {node}"),
+        }
     }
 
     /// It reports, whatever its Postgres does.
@@ -69,11 +73,11 @@ impl<'a> View<'a> {
         self.running(node).is_some_and(|r| !r.in_recovery)
     }
 
-    /// The primary with both states in one of `states`, open and heard.
+    /// The primary, open and heard, with both its states among `states`.
     pub fn open_primary(&self, states: &[NodeState]) -> Option<&'a NodeRecord> {
         let primary = self.record.primary()?;
-        let settled = states.iter().any(|s| primary.settled_in(*s));
-        (settled && self.is_heard(primary.id) && self.is_open(primary.id)).then_some(primary)
+        let among = states.contains(&primary.goal()) && states.contains(&primary.reported);
+        (among && self.is_heard(primary.id) && self.is_open(primary.id)).then_some(primary)
     }
 
     /// The primary that others can follow: open, or closed until enough of them hold what it holds.

@@ -30,6 +30,9 @@ impl Order<'_> {
 
     fn move_role(&self, group: &Group, to: Option<&NodeRecord>, consent: bool) -> Result<Effects, Refusal> {
         let record = &group.record;
+        if record.in_doubt {
+            return self.end_doubt(group, to, consent);
+        }
         if record.transfer.is_some() {
             return Ok(self.steer(group, to, consent));
         }
@@ -101,7 +104,7 @@ impl Order<'_> {
         }
         let waiver = consent.then_some(Waiver::Operator);
         let transfer = Transfer { preferred, waiver, ..Transfer::new(TransferKind::Failover, primary.id, None) };
-        let edits = rules::call_votes(view, primary, transfer);
+        let edits = rules::call_votes(view, transfer);
         let with = if consent { ", with consent to lose what no proof covers" } else { "" };
         let text = format!("failover from {} was asked for{with}", primary.name);
         Ok(self.carry_out(group, &edits, &text, None))
@@ -257,7 +260,7 @@ impl Order<'_> {
                 let why = view.stall().unwrap_or_else(|| "nobody can take over".into());
                 return no(why, "bring the nodes back that are missing, or perform failover --allow-data-loss first");
             }
-            rules::call_votes(view, primary, begun(TransferKind::Failover))
+            rules::call_votes(view, begun(TransferKind::Failover))
         } else {
             match view.successor(primary, None) {
                 Ok(candidate) => rules::begin_transfer(primary, candidate, begun(TransferKind::Switchover)),

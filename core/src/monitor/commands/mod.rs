@@ -1,6 +1,7 @@
 //! Calls of operators and new nodes. Each is refused with the reason and what would make it possible, or
 //! taken, and asking twice does nothing twice.
 
+mod doubt;
 mod formations;
 mod handover;
 mod lineage;

@@ -39,7 +39,8 @@ pub fn confirmed(v: &View) -> Option<Verdict> {
 /// opens under none, and its standbys stay bound to what they hold.
 fn changeable<'a>(v: &View<'a>) -> Option<&'a NodeRecord> {
     let primary = v.record.primary().filter(|p| p.goal().is_writable() && v.is_heard(p.id))?;
-    let open = v.is_open(primary.id) && primary.reported == primary.goal();
+    // It may be on its way from one to the other: the members it waits for may be lost, or others may have come.
+    let open = v.open_primary(&[Single]).or(v.open_primary(&[WaitPrimary, Primary])).is_some();
     let closed = primary.reported == DemoteTimeout && can_keep_the_role(v, primary);
     let room = v.record.in_force.iter().count() < MOST_IN_FORCE;
     (v.record.transfer.is_none() && room && (open || closed)).then_some(primary)
@@ -60,7 +61,7 @@ pub fn synchronous(v: &View) -> Option<Verdict> {
 /// Too few members are left to acknowledge, and the formation prefers to go on: recorded first, so
 /// that no standby can be promoted any more, told to the primary after.
 pub fn degrade(v: &View) -> Option<Verdict> {
-    let primary = changeable(v).filter(|p| p.reported == p.goal())?;
+    let primary = changeable(v).filter(|p| p.reported != DemoteTimeout)?;
     let wanted = v.wanted_contract(primary).filter(|w| w.terms == Terms::None)?;
     if v.durability() == Durability::Async {
         let edits = vec![Edit::Enforce(Terms::None), Edit::Restore];
@@ -181,6 +182,39 @@ mod tests {
         assert!(!p.record().in_force.may_acknowledge_alone() && p.record().degraded.is_none());
         p.dies(A);
         assert_eq!(p.goals(), (Draining, PreparePromotion));
+    }
+
+    #[test]
+    fn a_member_that_is_lost_before_the_primary_has_confirmed_it_is_not_waited_for() {
+        let mut p = Pair::settled();
+        p.dies(B);
+        let alone = p_contract(&p.record().in_force);
+        p.tells(A, WaitPrimary, primary_with(None), |r| r.applied = alone);
+        p.says(B, Catchingup, standby());
+        p.says(A, WaitPrimary, primary_with(Some(B)));
+        p.says(B, Secondary, standby());
+        assert_eq!(p.goals(), (Primary, Secondary));
+        p.dies(B);
+        p.says(A, WaitPrimary, primary_with(None));
+        assert_eq!(p.goals(), (WaitPrimary, Catchingup));
+    }
+
+    #[test]
+    fn another_standby_can_join_while_the_primary_waits_for_a_member() {
+        let mut p = Pair::of(3, 1);
+        p.set_durability(Durability::Strict);
+        let id = p.record_mut().new_contract_id();
+        p.record_mut().in_force.add(Contract::any(id, 1, [B].into()));
+        p.record_mut().nodes.get_mut(&C).unwrap().assignment.goal = Demoted;
+        p.dies(B);
+        p.says(C, Demoted, stopped(ControlState::InRecovery));
+        p.tells(A, WaitPrimary, primary_of(&[]), |r| r.applied = None);
+        assert_eq!((p.goal(A), p.goal(C)), (Primary, Catchingup));
+        p.says(C, Catchingup, standby());
+        p.tells(A, WaitPrimary, primary_of(&[C]), |r| r.applied = None);
+        p.says(C, Secondary, standby());
+        p.tells(A, WaitPrimary, primary_of(&[C]), |r| r.applied = None);
+        assert_eq!(p.record().contract().unwrap().members, [C].into(), "{:?}", p.record());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Who leads a group of which the monitor knows less than its nodes.
 
-use super::Verdict;
+use super::{Verdict, call_votes};
 use crate::model::NodeState::*;
-use crate::model::{Durability, NodeId, NodeRecord, NodeState, Word};
+use crate::model::{Durability, NodeId, NodeRecord, NodeState, Transfer, TransferKind, Waiver, Word};
 use crate::monitor::edit::Edit;
 use crate::monitor::view::View;
 use std::collections::BTreeSet;
@@ -57,10 +57,33 @@ pub fn vouched(v: &View) -> Option<Verdict> {
     if !enough {
         return None;
     }
-    let mut edits = vec![Edit::Adopt(last.id), Edit::Reopen(last.id), Edit::Assign(last.id, Primary)];
-    let others = nodes.values().filter(|n| n.id != last.id);
-    edits.extend(others.map(|n| Edit::Assign(n.id, under_another(n, contract.members.contains(&n.id)))));
+    let edits = open_again(v, last, &contract.members);
     Some((edits, format!("{} led last, as enough of its members say: it opens again", last.name)))
+}
+
+/// The doubt is over: this closed node leads again, over these members.
+pub fn open_again(v: &View, last: &NodeRecord, members: &BTreeSet<NodeId>) -> Vec<Edit> {
+    let mut edits = vec![Edit::Adopt(last.id), Edit::Reopen(last.id), Edit::Assign(last.id, Primary)];
+    let others = v.record.nodes.values().filter(|n| n.id != last.id);
+    edits.extend(others.map(|n| Edit::Assign(n.id, under_another(n, members.contains(&n.id)))));
+    edits
+}
+
+/// The doubt is over by the word of an operator: this standby is to lead, and what others held before it is given up as
+/// far as it can't be fetched.
+pub fn elect_in_doubt(v: &View, chosen: &NodeRecord) -> Vec<Edit> {
+    let others = || v.record.nodes.values().filter(|n| n.id != chosen.id);
+    let epoch = |n: &&NodeRecord| n.word.as_ref().map(|w| w.epoch);
+    let old = others().filter(|n| n.goal().belongs_to_primary()).max_by_key(epoch).map_or(NodeId::UNKNOWN, |n| n.id);
+    let mut edits = vec![Edit::Adopt(chosen.id)];
+    edits.extend(others().map(|n| Edit::Assign(n.id, under_another(n, false))));
+    let consent = Transfer {
+        preferred: Some(chosen.id),
+        waiver: Some(Waiver::Operator),
+        ..Transfer::new(TransferKind::Failover, old, None)
+    };
+    edits.extend(call_votes(v, consent));
+    edits
 }
 
 /// What a node is to be now that another leads.

@@ -2,7 +2,7 @@
 //! directly, several seal their votes first.
 
 use super::Verdict;
-use super::transfer::{begin, can_keep_the_role, give_back};
+use super::transfer::{begin, can_keep_the_role, give_back, leave_old};
 use crate::model::NodeState::*;
 use crate::model::{Durability, Facts, NodeId, NodeRecord, Server, Transfer, TransferKind, Waiver};
 use crate::monitor::edit::Edit;
@@ -11,11 +11,13 @@ use crate::monitor::view::View;
 use crate::mutant;
 
 /// The edits that ask every standby for its vote.
-pub fn call_votes(v: &View, old: &NodeRecord, transfer: Transfer) -> Vec<Edit> {
-    let closing = if old.reported == DemoteTimeout { DemoteTimeout } else { transfer.closing() };
-    let mut edits = vec![Edit::RaiseEpoch, Edit::Begin(transfer), Edit::Assign(old.id, closing)];
-    edits.extend(v.voters(old.id).map(|n| Edit::Assign(n.id, ReportLsn)));
-    edits
+pub fn call_votes(v: &View, transfer: Transfer) -> Vec<Edit> {
+    let old = v.record.nodes.get(&transfer.old);
+    let is_closed = old.is_some_and(|old| old.reported == DemoteTimeout);
+    let closing = if is_closed { DemoteTimeout } else { transfer.closing() };
+    let voters = v.voters(transfer.old).map(|n| Edit::Assign(n.id, ReportLsn));
+    let closes = leave_old(v, &transfer, closing);
+    [Edit::RaiseEpoch, Edit::Begin(transfer)].into_iter().chain(closes).chain(voters).collect()
 }
 
 /// The primary's server is gone or closed, and enough standbys are there to prove who is complete.
@@ -43,11 +45,11 @@ pub fn fail_over(v: &View) -> Option<Verdict> {
     }
     if v.election_could_succeed(old.id) {
         let why = format!("the standbys of {} elect a new primary: {why}", old.name);
-        return Some((call_votes(v, old, transfer), why));
+        return Some((call_votes(v, transfer), why));
     }
     let loss = bounded_loss(v, old)?;
     let transfer = Transfer { waiver: Some(Waiver::Policy), ..transfer };
-    Some((call_votes(v, old, transfer), format!("the standbys of {} elect a new primary: {why}; {loss}", old.name)))
+    Some((call_votes(v, transfer), format!("the standbys of {} elect a new primary: {why}; {loss}", old.name)))
 }
 
 /// An asynchronous group may go on without proof once the lease of the old primary has ended by its own clock, and
@@ -61,7 +63,7 @@ fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
     let best = held.map(|r| r.position.lsn).max()?;
     let lost = known.bytes_past(best);
-    let bounded = lease_is_over(v, old) && lost <= v.settings.async_loss_bytes;
+    let bounded = lease_is_over(v, old.id) && lost <= v.settings.async_loss_bytes;
     bounded.then(|| format!("of what is known {lost} bytes are not on them"))
 }
 
@@ -75,12 +77,14 @@ pub fn waive(v: &View) -> Option<Verdict> {
 
 /// The old primary of an asynchronous group acknowledges nothing any more: it has closed, or its time is up by its own
 /// clock. Whoever consents to lose commits has not asked for two primaries.
-pub fn lease_is_over(v: &View, old: &NodeRecord) -> bool {
-    let leased = v.durability() == Durability::Async && v.record.in_force.may_acknowledge_alone();
-    let Some(pulse) = v.pulse(old.id).filter(|_| leased) else { return true };
-    let lease = v.settings.async_lease;
+pub fn lease_is_over(v: &View, old: NodeId) -> bool {
+    if v.durability() != Durability::Async || !v.record.in_force.may_acknowledge_alone() {
+        return true;
+    }
     // Clocks of two machines drift apart by less than a tenth.
-    let ended = v.now.since(pulse.heard.unwrap_or(pulse.known_since)) >= lease + lease / 10;
+    let lease = v.settings.async_lease + v.settings.async_lease / 10;
+    let Some((old, pulse)) = v.record.nodes.get(&old).zip(v.pulse(old)) else { return v.transfer_lasts(lease) };
+    let ended = v.now.since(pulse.heard.unwrap_or(pulse.known_since)) >= lease;
     // It can't open on what isn't there.
     let gone = pulse.facts().is_some_and(|f| f.server == Server::Down && f.control().is_none());
     let closed = pulse.died() || gone || matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout;
@@ -98,16 +102,12 @@ pub fn elect(v: &View) -> Option<Verdict> {
             vec![elect, Edit::Assign(winner.node, FastForward)],
             format!("{name} is elected and first fetches up to {lsn} from {}", v.name(source)),
         ),
-        None => (vec![elect, promote(winner.node), close(transfer)], format!("{name} is elected")),
+        None => ([elect].into_iter().chain(promote(v, transfer, winner.node)).collect(), format!("{name} is elected")),
     })
 }
 
-fn promote(winner: NodeId) -> Edit {
-    Edit::Assign(winner, StopReplication)
-}
-
-fn close(transfer: &Transfer) -> Edit {
-    Edit::Assign(transfer.old, DemoteTimeout)
+fn promote(v: &View, transfer: &Transfer, winner: NodeId) -> impl Iterator<Item = Edit> {
+    [Edit::Assign(winner, StopReplication)].into_iter().chain(leave_old(v, transfer, DemoteTimeout))
 }
 
 /// The winner holds now what it lacked.
@@ -116,7 +116,7 @@ pub fn fetched(v: &View) -> Option<Verdict> {
     let (_, lsn) = transfer.fetch?;
     let winner = v.record.nodes.get(&transfer.candidate?).filter(|n| n.settled_in(FastForward))?;
     v.vote(winner).filter(|p| p.lsn >= lsn)?;
-    let edits = vec![Edit::Elect(winner.id, None), promote(winner.id), close(transfer)];
+    let edits = [Edit::Elect(winner.id, None)].into_iter().chain(promote(v, transfer, winner.id)).collect();
     Some((edits, format!("{} holds all there is, up to {lsn}", winner.name)))
 }
 
@@ -160,7 +160,7 @@ pub fn return_of_the_old(v: &View) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ControlState, NodeState};
+    use crate::model::{ControlState, NodeState, Position, Seal};
     use crate::monitor::rules::testing::*;
     use crate::ports::Probe;
     use crate::wire::Answer;
@@ -233,6 +233,22 @@ mod tests {
         p.dies(B);
         p.votes(C, 1000);
         assert_eq!(p.goal(C), ReportLsn, "b held more");
+    }
+
+    #[test]
+    fn a_demoted_node_that_the_contract_counts_on_is_asked_and_one_with_wal_of_its_own_proves_nothing() {
+        for (timeline, wins) in [(1, true), (9, false)] {
+            let mut p = trio();
+            p.record_mut().nodes.get_mut(&C).unwrap().assignment.goal = Demoted;
+            p.says(C, Demoted, stopped(ControlState::InProduction));
+            p.dies(A);
+            assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, ReportLsn));
+            p.votes(B, 1000);
+            let seal = Some(Seal { epoch: p.record().epoch, position: Position::new(timeline, 900) });
+            p.tells(C, ReportLsn, cut_off_standby(), |r| r.seal = seal);
+            assert_eq!(p.goal(B) == StopReplication, wins, "{:?}", p.stall());
+            assert!(wins || p.stall().unwrap().starts_with("waits for nodes: acknowledged"), "{:?}", p.stall());
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod standbys;
 pub mod testing;
 mod transfer;
 
+pub use doubt::{elect_in_doubt, open_again};
 pub use election::{call_votes, lease_is_over};
 pub use transfer::{LAST_RECORD, answered_for, begin as begin_transfer, can_keep_the_role, give_back};
 
@@ -172,7 +173,7 @@ pub const RULES: &[Rule] = &[
     rule(
         307,
         "fell_behind",
-        "a secondary that no contract counts on is away: it has to catch up again",
+        "a secondary that no contract counts on is away, or one comes too late for the WAL it needs: it has to catch up again",
         standbys::fell_behind,
     ),
     rule(309, "maintain", "no contract counts on a standby that goes to maintenance: it is let go", standbys::maintain),

@@ -2,7 +2,7 @@
 
 use super::Verdict;
 use crate::model::NodeState::*;
-use crate::model::{Lsn, NodeRecord};
+use crate::model::{Lsn, NodeRecord, Stranded};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
@@ -38,12 +38,18 @@ pub fn caught_up(v: &View) -> Option<Verdict> {
     Some((vec![Edit::Assign(node.id, Secondary)], format!("{} has caught up with {}", node.name, primary.name)))
 }
 
-/// A secondary that no contract counts on and that can't be counted on: it has to catch up again.
+/// A secondary that no contract counts on and that can't be counted on has to catch up again; so has one that comes too
+/// late, counted on or not: all it holds is on the primary, and nothing but a clone brings it back.
 pub fn fell_behind(v: &View) -> Option<Verdict> {
     let primary = v.record.primary().filter(|p| p.goal().is_writable())?;
     let counted = |id| v.record.in_force.latest().is_some_and(|c| c.members.contains(&id));
-    let uncounted = |n: &&NodeRecord| n.id != primary.id && n.goal() == Secondary && !counted(n.id);
-    let (node, why) = v.record.nodes.values().filter(uncounted).find_map(|n| Some((n, v.away(n.id)?)))?;
+    let too_late = |id| v.running(id).is_some_and(|r| r.stranded == Some(Stranded::WalRemoved)) && v.is_on_lineage(id);
+    let why = |n: &NodeRecord| match too_late(n.id) {
+        true => Some("WAL that it needs is gone from the primary"),
+        false => v.away(n.id).filter(|_| !counted(n.id)),
+    };
+    let secondaries = v.record.nodes.values().filter(|n| n.id != primary.id && n.goal() == Secondary);
+    let (node, why) = secondaries.filter_map(|n| Some((n, why(n)?))).next()?;
     Some((vec![Edit::Assign(node.id, Catchingup)], format!("{} must catch up again: {why}", node.name)))
 }
 

@@ -45,10 +45,21 @@ pub fn hand_over(v: &View) -> Option<Verdict> {
     Some((begin(old, candidate, Transfer::new(TransferKind::Switchover, old.id, None)), why))
 }
 
-/// A transfer with its old primary and its chosen candidate.
-fn parties<'a>(v: &View<'a>) -> Option<(&'a Transfer, &'a NodeRecord, &'a NodeRecord)> {
+/// A transfer with its chosen candidate.
+fn chosen<'a>(v: &View<'a>) -> Option<(&'a Transfer, &'a NodeRecord)> {
     let transfer = v.record.transfer.as_ref()?;
-    Some((transfer, v.record.nodes.get(&transfer.old)?, v.record.nodes.get(&transfer.candidate?)?))
+    Some((transfer, v.record.nodes.get(&transfer.candidate?)?))
+}
+
+/// As `chosen`, with the old primary, if it is known.
+fn parties<'a>(v: &View<'a>) -> Option<(&'a Transfer, &'a NodeRecord, &'a NodeRecord)> {
+    let (transfer, candidate) = chosen(v)?;
+    Some((transfer, v.record.nodes.get(&transfer.old)?, candidate))
+}
+
+/// The old primary is to be this; nobody is told when it isn't known.
+pub fn leave_old(v: &View, transfer: &Transfer, state: NodeState) -> Option<Edit> {
+    v.record.nodes.contains_key(&transfer.old).then_some(Edit::Assign(transfer.old, state))
 }
 
 /// The old primary of a planned handover has stopped in order: where its last record starts.
@@ -114,33 +125,30 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
     if has_last_record || (!awaits_last_record && v.proves(position.lsn)) {
         return Some(format!("{name} holds every acknowledged commit, up to {}", position.lsn));
     }
-    let old = v.record.nodes.get(&transfer.old)?;
-    let waiver = transfer.waiver.filter(|_| !awaits_last_record && lease_is_over(v, old))?;
-    let until = v.report(old.id).and_then(|r| r.facts.position()).or(old.position);
+    let waiver = transfer.waiver.filter(|_| !awaits_last_record && lease_is_over(v, transfer.old))?;
+    let old = v.record.nodes.get(&transfer.old);
+    let until = old.and_then(|old| v.report(old.id).and_then(|r| r.facts.position()).or(old.position));
     let until = until.map_or("an unknown point".to_string(), |p| format!("{} and beyond", p.lsn));
-    let by = answered_for(waiver);
-    let given_up = format!("{by} what {} may have acknowledged from {} to {until} is given up", old.name, position.lsn);
+    let (by, who) = (answered_for(waiver), v.name(transfer.old));
+    let given_up = format!("{by} what {who} may have acknowledged from {} to {until} is given up", position.lsn);
     Some(format!("{name} holds WAL up to {}; {given_up}", position.lsn))
 }
 
 /// The durability law: the sealed votes prove that every acknowledged commit is here, and deny the old primary any
 /// further acknowledgement; so the candidate may open without waiting for the old one.
 pub fn open(v: &View) -> Option<Verdict> {
-    let (transfer, old, candidate) = parties(v)?;
+    let (transfer, candidate) = chosen(v)?;
     if !(candidate.settled_in(StopReplication) && v.life(candidate.id) == Life::Alive) {
         return None;
     }
     let warrant = warrant(v, transfer, candidate)?;
     let terms = v.founding_terms(candidate.id);
     let is_member = |id| matches!(&terms, Terms::Any(_, members) if members.contains(&id));
-    let losers = v.voters(old.id).filter(|n| n.id != candidate.id && n.goal() == ReportLsn);
+    let losers = v.voters(transfer.old).filter(|n| n.id != candidate.id && n.goal() == ReportLsn);
     let losers = losers.map(|n| Edit::Assign(n.id, if is_member(n.id) { Secondary } else { Catchingup }));
     let mut edits: Vec<Edit> = losers.collect();
-    edits.extend([
-        Edit::Install(terms),
-        Edit::Assign(candidate.id, WaitPrimary),
-        Edit::Assign(old.id, rest_of(transfer)),
-    ]);
+    edits.extend([Edit::Install(terms), Edit::Assign(candidate.id, WaitPrimary)]);
+    edits.extend(leave_old(v, transfer, rest_of(transfer)));
     Some((edits, format!("{warrant}; it opens")))
 }
 
@@ -155,7 +163,7 @@ fn rest_of(transfer: &Transfer) -> NodeState {
 
 /// The new primary is open; with its own account of the lineage the old one can rejoin.
 pub fn opened(v: &View) -> Option<Verdict> {
-    let (_, _, candidate) = parties(v)?;
+    let (_, candidate) = chosen(v)?;
     if !(candidate.settled_in(WaitPrimary) && v.is_open(candidate.id)) {
         return None;
     }

@@ -1,0 +1,115 @@
+//! The operator's word in a doubt: nobody is open, and whoever could tell who led last is gone for good.
+
+use super::{Order, Refusal, no};
+use crate::model::*;
+use crate::monitor::rules;
+use crate::monitor::state::{Effects, Group};
+use std::collections::BTreeSet;
+
+impl Order<'_> {
+    pub fn end_doubt(&self, group: &Group, to: Option<&NodeRecord>, consent: bool) -> Result<Effects, Refusal> {
+        let view = self.m.view(group, self.now);
+        let open = group.record.nodes.values().find(|n| view.is_heard(n.id) && view.is_open(n.id));
+        if let Some(open) = open {
+            return no(format!("{} is open, and about to be found", open.name), "wait until show state says primary");
+        }
+        let (Some(node), true) = (to, consent) else {
+            let why = view.stall().unwrap_or_else(|| format!("group {} is in doubt", group.record.key));
+            let remedy = "start the node that led last; if it is gone for good, give up what it alone held: perform \
+                          promotion --name NODE --allow-data-loss";
+            return no(why, remedy);
+        };
+        let fit = match closed(node) {
+            true => view.is_heard(node.id).then_some(()).ok_or("its keeper says nothing".to_string()),
+            false => view.may_lead(node, Some(node.id)),
+        };
+        if let Err(why) = fit {
+            return no(format!("{} can't lead: {why}", node.name), "bring it back, or name another");
+        }
+        if node.doubted || view.report(node.id).is_none_or(|r| r.facts.control().is_none()) {
+            return no(format!("{} has no data", node.name), "name another");
+        }
+        let edits = match closed(node) {
+            true => rules::open_again(&view, node, &BTreeSet::new()),
+            false => rules::elect_in_doubt(&view, node),
+        };
+        let text = format!("promotion of {} was asked for, with consent to lose what others alone held", node.name);
+        Ok(self.carry_out(group, &edits, &text, None))
+    }
+}
+
+/// It led, and its server is down: there is nothing to seal.
+fn closed(node: &NodeRecord) -> bool {
+    node.reported == NodeState::DemoteTimeout
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::NodeState::*;
+    use crate::model::{ControlState, Epoch, NodeId};
+    use crate::monitor::rules::testing::*;
+    use crate::wire::Answer;
+
+    /// The monitor was put back to a copy in which a is primary, b and c have seen a later epoch, and a is silent.
+    fn in_doubt() -> Pair {
+        let mut p = Pair::of(3, 1);
+        p.monitor_restarts();
+        for node in [B, C] {
+            p.tells(node, Secondary, cut_off_standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+        }
+        assert!(p.record().in_doubt);
+        p
+    }
+
+    fn refusal(answer: Answer) -> String {
+        match answer {
+            Answer::Refused { reason, remedy } => format!("{reason}; {remedy}"),
+            other => panic!("not refused but {other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_consent_or_a_name_the_operator_is_told_what_would_end_the_doubt() {
+        let mut p = in_doubt();
+        for (to, consent) in [(None, false), (Some("c"), false), (None, true)] {
+            let told = refusal(p.ordered_failover(to, consent));
+            assert!(told.contains("perform promotion --name NODE --allow-data-loss"), "{told}");
+        }
+        p.tells(C, Secondary, no_directory(), |r| (r.epoch, r.serial) = (Epoch(5), 41));
+        assert!(refusal(p.ordered_failover(Some("c"), true)).contains("c can't lead"));
+        p.tells(B, WaitPrimary, primary_with(None), |r| (r.epoch, r.serial) = (Epoch(5), 41));
+        assert!(!p.record().in_doubt, "one that is open ends it");
+    }
+
+    #[test]
+    fn a_standby_is_elected_by_consent_whether_or_not_the_old_primary_is_remembered() {
+        for remembered in [true, false] {
+            let mut p = in_doubt();
+            if !remembered {
+                p.record_mut().nodes.remove(&A);
+            }
+            assert!(matches!(p.ordered_failover(Some("c"), true), Answer::Accepted { .. }));
+            assert_eq!((p.goal(B), p.goal(C), p.record().in_doubt), (ReportLsn, ReportLsn, false));
+            assert!(p.stall().unwrap().contains("votes"), "{:?}", p.stall());
+            p.votes(B, 1000);
+            p.votes(C, 1000);
+            assert_eq!(p.goal(C), StopReplication);
+            p.vows(C, StopReplication, 1000);
+            assert_eq!((p.goal(B), p.goal(C)), (Secondary, WaitPrimary));
+            assert!(p.record().nodes.get(&A).is_none_or(|a| a.goal() == Demoted));
+            p.says(C, WaitPrimary, primary_of(&[]));
+            assert!(p.record().transfer.is_none());
+        }
+    }
+
+    #[test]
+    fn one_that_led_and_is_closed_opens_again_by_consent() {
+        let mut p = Pair::settled();
+        p.set_durability(crate::model::Durability::Async);
+        p.monitor_restarts();
+        p.tells(B, DemoteTimeout, stopped(ControlState::ShutDown), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+        assert!(p.record().in_doubt && p.record().nodes.contains_key(&NodeId(1)));
+        assert!(matches!(p.ordered_failover(Some("b"), true), Answer::Accepted { .. }));
+        assert!(p.goal(B).is_writable() && !p.goal(A).is_writable(), "{:?}", p.goals());
+    }
+}
