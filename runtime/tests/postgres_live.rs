@@ -106,7 +106,7 @@ impl Node {
             Directory::Present(control) => control.history,
             other => panic!("{other:?}"),
         };
-        Upstream { node: self.id, host: "127.0.0.1".into(), port: self.pg.config().port, history }
+        Upstream { node: self.id, host: "127.0.0.1".into(), port: self.pg.config().port, history, opening: false }
     }
 
     async fn running(&self) -> Running {

@@ -295,8 +295,13 @@ mod tests {
 
     #[test]
     fn values_and_connection_strings_can_hold_quotes() {
-        let upstream =
-            Upstream { node: NodeId(1), host: "it's".into(), port: 5432, history: History::root(Timeline(1)) };
+        let upstream = Upstream {
+            node: NodeId(1),
+            host: "it's".into(),
+            port: 5432,
+            history: History::root(Timeline(1)),
+            opening: false,
+        };
         let text = tool_conninfo(&upstream, &[]);
         assert!(text.starts_with(r"host='it\'s' port='5432'"), "{text}");
         assert_eq!(value("a'b\\c"), "'a''b\\\\c'");

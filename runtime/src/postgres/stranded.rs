@@ -111,7 +111,7 @@ mod tests {
         let root = History::root(Timeline(1));
         let theirs = root.branch(Timeline(3), Lsn(100));
         let need = |history: History, replayed| Need {
-            upstream: Upstream { node: NodeId(1), host: "h".into(), port: 1, history: theirs.clone() },
+            upstream: Upstream { node: NodeId(1), host: "h".into(), port: 1, history: theirs.clone(), opening: false },
             history,
             replayed: Lsn(replayed),
             segment_bytes: 1 << 20,

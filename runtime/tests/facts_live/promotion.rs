@@ -182,7 +182,8 @@ fn after_a_seal_nothing_arrives_although_the_receiver_outlived_the_reload() {
         a.start(StartAs::Primary).await.unwrap();
         a.admit(&[Peer { node: me, host: "127.0.0.1".into(), port: b.config().port }]).await.unwrap();
         let history = a.look().await.control().unwrap().history.clone();
-        let upstream = Upstream { node: NodeId(1), host: "127.0.0.1".into(), port: server.port, history };
+        let upstream =
+            Upstream { node: NodeId(1), host: "127.0.0.1".into(), port: server.port, history, opening: false };
         b.follow(me, Some(&upstream)).await.unwrap();
         b.start(StartAs::Standby).await.unwrap();
         let (of_a, of_b) = (Session::open(server.port).await.unwrap(), Session::open(b.config().port).await.unwrap());

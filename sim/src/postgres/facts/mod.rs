@@ -49,7 +49,7 @@ fn source(host: &str) -> Upstream {
         "b" => B,
         _ => C,
     };
-    Upstream { node, host: host.into(), port: 5432, history: History::root(Timeline(1)) }
+    Upstream { node, host: host.into(), port: 5432, history: History::root(Timeline(1)), opening: false }
 }
 
 fn peers(nodes: &[NodeId]) -> Vec<Peer> {
