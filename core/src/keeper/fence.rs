@@ -34,12 +34,19 @@ pub fn closes_at(record: &KeeperRecord, heard: Moment, seen: Moment, patience: D
 }
 
 /// When a keeper that has just begun is to take the monitor as heard last. A lease is counted by who was told of it:
-/// what an earlier life knew of it is lost, so all there is left is the time in which the monitor answers if it can.
-pub fn heard_before(record: &KeeperRecord, now: Moment, call_timeout: Duration) -> Moment {
+/// what an earlier life knew of it is lost, and it may be over. The monitor waits for a tenth of it longer than it
+/// lasts; half of that is left for one call, which a monitor that is there answers in no time.
+pub fn heard_before(record: &KeeperRecord, now: Moment) -> Moment {
     if mutant!(LeaseOutlivesKeeper) {
         return now;
     }
-    now - lease(record).unwrap_or_default().saturating_sub(call_timeout)
+    let lease = lease(record).unwrap_or_default();
+    now - (lease - lease / 20)
+}
+
+/// Open by its lease alone: a keeper that can't say a word to the monitor can't renew it, and must close.
+pub fn is_leased(record: &KeeperRecord) -> bool {
+    record.state.is_writable() && lease(record).is_some() && !mutant!(LeaseOutlivesKeeper)
 }
 
 /// How long it may go on by its assignment without hearing from the monitor, if that is limited.
@@ -96,18 +103,18 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_of_an_earlier_life_is_worth_no_more_than_the_time_of_a_call() {
+    fn a_lease_of_an_earlier_life_is_worth_less_than_the_monitor_waits_beyond_it() {
         let second = |s| Moment::ZERO + Duration::from_secs(s);
-        let call = Duration::from_secs(5);
         let mut leased = record(NodeState::Primary, Some(none(1)));
         leased.assignment =
             Some(Assignment { lease_ms: Some(10_000), ..Assignment::new(Epoch(3), NodeState::Primary) });
-        let heard = heard_before(&leased, second(100), call);
-        assert_eq!(closes_at(&leased, heard, second(100), PATIENCE), Some(second(105)));
+        let heard = heard_before(&leased, second(100));
+        let slack = Duration::from_secs(10) / 10;
+        assert_eq!(closes_at(&leased, heard, second(100), PATIENCE), Some(second(100) + slack / 2));
         assert!(closed_by_crash(&leased, &down(), false), "it doesn't open by itself");
         assert!(!closed_by_crash(&leased, &down(), true), "the monitor knows that it is there");
         let degraded = record(NodeState::WaitPrimary, Some(none(1)));
-        assert_eq!(heard_before(&degraded, second(100), call), second(100));
+        assert_eq!(heard_before(&degraded, second(100)), second(100));
         assert!(!closed_by_crash(&degraded, &down(), false));
     }
 

@@ -21,7 +21,7 @@ const SENDER_LOOKS: Duration = Duration::from_millis(10);
 
 pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, pg: &P) -> Result<Outcome, PgError> {
     match step {
-        Step::Remember(_) | Step::Mark(_) | Step::Clear | Step::MarkPromotion(..) | Step::Unseal => {
+        Step::Remember(_) | Step::Mark(_) | Step::Clear | Step::Unseal => {
             unreachable!("steps on the record are carried out by the loop that owns it")
         }
         Step::Create => pg.create().await?,

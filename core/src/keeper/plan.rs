@@ -4,6 +4,7 @@
 use crate::keeper::fence;
 use crate::keeper::lineage::{self, Rejoin};
 use crate::keeper::step::Step;
+use crate::model::wal::SEGMENT;
 use crate::model::*;
 use crate::mutant;
 use crate::ports::{StartAs, StopMode};
@@ -22,6 +23,8 @@ pub struct Memory {
     pub admitted: Option<Vec<Peer>>,
     /// How far the slots for the other nodes have been moved up.
     pub advanced: Option<Lsn>,
+    /// An assignment was taken: what is stored is no old word any more.
+    pub told: bool,
     /// The monitor has answered a report that showed this state.
     pub confirmed: Option<NodeState>,
     /// The keeper closes alone, whatever its assignment says, until it hears from the monitor or has closed.
@@ -55,9 +58,6 @@ pub fn plan(record: &KeeperRecord, facts: &Facts, memory: &Memory) -> Plan {
         None => scene.keep(),
     }
 }
-
-/// One WAL segment.
-const SEGMENT: u64 = 16 << 20;
 
 /// A new primary under a contract is open before its members have come over to it: without it they could not, and
 /// commits wait.
@@ -145,15 +145,24 @@ impl Scene<'_> {
         self.runs_as_standby() && self.record.seal.is_some_and(|s| s.epoch == self.assignment.epoch)
     }
 
+    /// The server last ran as a primary, by what the control file says. A promotion writes that last, once the new
+    /// timeline is on disk and in that file: what is there of it before in other files is no proof.
+    fn was_open(&self) -> bool {
+        let open = |c: &Control| matches!(c.state, ControlState::InProduction | ControlState::ShutDown);
+        self.facts.control().is_some_and(open)
+    }
+
     /// Somebody has promoted or started the server by hand: a standby that was never told to open has been open.
     fn has_strayed(&self) -> bool {
-        use NodeState::{Catchingup, FastForward, PreparePromotion, ReportLsn, Secondary, WaitMaintenance};
-        let follows = matches!(
-            self.record.state,
-            Catchingup | Secondary | WaitMaintenance | PreparePromotion | ReportLsn | FastForward
-        );
-        let was_open = |c: &Control| matches!(c.state, ControlState::InProduction | ControlState::ShutDown);
-        follows && self.facts.control().is_some_and(was_open)
+        use NodeState::{
+            Catchingup, FastForward, Maintenance, PreparePromotion, ReportLsn, Secondary, WaitMaintenance,
+        };
+        let follows = match self.record.state {
+            Catchingup | Secondary | WaitMaintenance | PreparePromotion | ReportLsn | FastForward => true,
+            Maintenance => self.record.standby_in_maintenance,
+            _ => false,
+        };
+        follows && self.was_open()
     }
 
     fn seal(&self, then: Option<NodeState>) -> Plan {
@@ -206,7 +215,10 @@ impl Scene<'_> {
             self.record.state,
             NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted | NodeState::PrepareMaintenance
         );
-        if was_closed && self.memory.confirmed != Some(self.record.state) && !self.members_may_vouch(&contract, hop) {
+        let unconfirmed = self.memory.confirmed != Some(self.record.state);
+        // How much of its lease went by in an earlier life is lost, and whoever comes after the lease doesn't ask.
+        let leased = self.record.state == NodeState::StopReplication && self.assignment.lease_ms.is_some();
+        if was_closed && unconfirmed && !self.members_may_vouch(&contract, hop) || leased && !self.memory.told {
             // What is stored may be outdated: nobody opens on the strength of it.
             return Plan::default();
         }
@@ -225,7 +237,8 @@ impl Scene<'_> {
             {
                 vec![Step::Create, Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
-            (Server::Down, NodeState::StopReplication) if !self.was_promoted() => {
+            // Interrupted before the promotion was done.
+            (Server::Down, NodeState::StopReplication) if !self.was_open() => {
                 return steps(vec![Step::Follow(None), Step::Start(StartAs::Standby)]);
             }
             (Server::Down, _) if self.facts.control().is_none() => return Plan::default(),
@@ -257,7 +270,7 @@ impl Scene<'_> {
             // Open under older, empty names it would acknowledge alone until it has read the new ones.
             plan.push(Step::Prove(contract.clone()));
         }
-        plan.extend([Step::MarkPromotion(self.assignment.epoch, from), Step::Promote(number)]);
+        plan.push(Step::Promote(number));
         plan
     }
 
@@ -278,14 +291,6 @@ impl Scene<'_> {
         }
         plan.extend([Step::Stop(StopMode::Fast), Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]);
         plan
-    }
-
-    /// The keeper was interrupted in a promotion of this epoch, after Postgres had switched timelines.
-    fn was_promoted(&self) -> bool {
-        let Some(promoting) = self.record.promoting.filter(|p| p.epoch == self.assignment.epoch) else {
-            return false;
-        };
-        self.facts.control().is_some_and(|c| c.history.tli > promoting.from)
     }
 
     fn keep_open(&self) -> Plan {
@@ -321,6 +326,9 @@ impl Scene<'_> {
     }
 
     fn keep_following(&self) -> Plan {
+        if self.record.rebuild.is_some() {
+            return self.rejoin(None);
+        }
         let Some(upstream) = &self.assignment.upstream else {
             return Plan::default();
         };
@@ -410,7 +418,7 @@ impl Scene<'_> {
         };
         let ahead = upstream.opening && control.history.tli > upstream.history.tli;
         let plan = match lineage::rejoin(control, self.has_strayed(), &upstream.history, self.memory.inspected) {
-            Rejoin::Rewind { .. } if ahead => follow.to_vec(),
+            Rejoin::Rewind { .. } if ahead && !self.has_strayed() => follow.to_vec(),
             Rejoin::Follow => follow.to_vec(),
             Rejoin::Inspect { fork } => return steps(vec![Step::Inspect(fork)]),
             Rejoin::Clone { aside } => return clone(aside),
@@ -551,23 +559,35 @@ mod tests {
     }
 
     #[test]
-    fn a_promotion_is_marked_and_not_repeated() {
+    fn a_promotion_is_repeated_until_the_control_file_says_that_it_is_done() {
         let sealed = record(NodeState::StopReplication, None);
         let record = told(sealed, NodeState::WaitPrimary, Some(none(5)));
         let first = plan(&record, &standby(), &Memory::default());
-        assert_eq!(names(&first)[..4], ["remember contract", "set names", "mark promotion", "promote"]);
+        assert_eq!(names(&first)[..3], ["remember contract", "set names", "promote"]);
         let strict = told(KeeperRecord { assignment: None, ..record.clone() }, NodeState::WaitPrimary, Some(any(5)));
         let proven = names(&plan(&strict, &standby(), &Memory::default()));
-        assert_eq!(proven[1..5], ["set names", "prove names", "mark promotion", "promote"]);
-        let promoting = Some(Promoting { epoch: Epoch(3), from: Timeline(1) });
-        let interrupted = KeeperRecord { promoting, ..record };
-        let again = plan(&interrupted, &down(), &Memory::default());
-        assert_eq!(again.steps[1], Step::Start(StartAs::Standby), "not yet promoted: {again:?}");
-        let promoted = control(ControlState::InProduction, upstream().history);
-        let again = plan(&interrupted, &Facts { directory: promoted, ..down() }, &Memory::default());
-        assert!(
-            again.steps.contains(&Step::Start(StartAs::Primary)) && again.steps.iter().all(|s| s.name() != "promote")
-        );
+        assert_eq!(proven[1..4], ["set names", "prove names", "promote"]);
+        let fell = |state| {
+            let directory = control(state, upstream().history);
+            plan(&record, &Facts { directory, ..down() }, &Memory::default()).steps
+        };
+        // Its history and its first segment are there before that, and the control file is still on the old timeline.
+        let begun = fell(ControlState::InRecovery);
+        assert_eq!(begun, [Step::Follow(None), Step::Start(StartAs::Standby)]);
+        let promoted = fell(ControlState::InProduction);
+        assert!(promoted.contains(&Step::Start(StartAs::Primary)) && promoted.iter().all(|s| s.name() != "promote"));
+    }
+
+    #[test]
+    fn nobody_is_promoted_on_a_lease_that_an_earlier_life_was_told_of() {
+        let sealed = record(NodeState::StopReplication, None);
+        let mut record = told(sealed, NodeState::WaitPrimary, Some(none(5)));
+        record.assignment.as_mut().unwrap().lease_ms = Some(10_000);
+        for facts in [standby(), down()] {
+            assert_eq!(plan(&record, &facts, &Memory::default()), Plan::default());
+            let told = Memory { told: true, ..Memory::default() };
+            assert_ne!(plan(&record, &facts, &told), Plan::default());
+        }
     }
 
     #[test]
@@ -578,7 +598,7 @@ mod tests {
         assert_eq!(inspect, Plan { steps: vec![Step::Inspect(fork)], then: None });
         let memory = Memory { inspected: Some((fork, Some(Lsn(950)))), ..Memory::default() };
         let rewind = plan(&record, &down(), &memory);
-        assert_eq!(names(&rewind), ["keep aside", "mark", "rewind", "mark", "follow", "start", "admit"]);
+        assert_eq!(names(&rewind), ["keep aside", "mark", "rewind", "clear", "follow", "start", "admit"]);
         let memory = Memory { inspected: Some((fork, None)), ..Memory::default() };
         assert_eq!(names(&plan(&record, &down(), &memory)), ["follow", "start", "admit"]);
     }
@@ -610,6 +630,8 @@ mod tests {
             record.assignment.as_mut().unwrap().upstream.as_mut().unwrap().opening = true;
             assert_eq!(steps(&record, &stopped), ["follow", "start", "admit"], "{state}");
             assert_eq!(steps(&record, &running)[0], "follow", "{state}");
+            let strayed = Facts { directory: control(ControlState::ShutDown, ahead.clone()), ..stopped.clone() };
+            assert!(steps(&record, &strayed).contains(&"rewind"), "{state}");
         }
     }
 
@@ -633,7 +655,16 @@ mod tests {
             let marked = KeeperRecord { rebuild: Some(rebuild), ..record(NodeState::Demoted, None) };
             let record = told(marked, NodeState::Catchingup, None);
             let plan = plan(&record, &down(), &Memory::default());
-            assert_eq!(names(&plan), ["mark", "clone", "mark", "follow", "start", "admit"]);
+            assert_eq!(names(&plan), ["mark", "clone", "clear", "follow", "start", "admit"]);
+        }
+    }
+
+    #[test]
+    fn a_server_that_runs_on_a_directory_under_a_mark_is_stopped_and_cloned() {
+        for state in [NodeState::Catchingup, NodeState::Secondary] {
+            let marked = KeeperRecord { rebuild: Some(Rebuild::Rewind), ..record(state, None) };
+            let plan = plan(&told(marked, state, None), &standby(), &Memory::default());
+            assert_eq!(names(&plan)[..4], ["stop", "mark", "clone", "clear"], "{state}");
         }
     }
 
@@ -672,5 +703,10 @@ mod tests {
         let back = steps(NodeState::Secondary, NodeState::Catchingup);
         assert_eq!(back[0], Step::KeepAside(Position::new(1, 0), Lsn(900)), "{back:?}");
         assert_eq!(back[2].name(), "clone");
+        for (standby_in_maintenance, first) in [(true, "keep aside"), (false, "inspect")] {
+            let record = KeeperRecord { standby_in_maintenance, ..record(NodeState::Maintenance, None) };
+            let back = plan(&told(record, NodeState::Catchingup, None), &down(), &Memory::default());
+            assert_eq!(names(&back)[0], first);
+        }
     }
 }

@@ -10,8 +10,6 @@ pub enum Step {
     /// From here until `Clear` the directory must not be started.
     Mark(Rebuild),
     Clear,
-    /// A promotion in this epoch, away from this timeline, is about to begin.
-    MarkPromotion(Epoch, Timeline),
     Create,
     Start(StartAs),
     Stop(StopMode),
@@ -50,11 +48,15 @@ pub enum Outcome {
 }
 
 impl Step {
-    /// May be dropped half-way when the assignment changes. The others end by themselves, soon.
+    /// May be dropped half-way when the assignment changes: it waits, or what it has begun goes on and is seen, or it
+    /// is done again. Of the others most are over in moments; a stop and a promotion are seen through.
     pub fn is_abandonable(&self) -> bool {
         matches!(
             self,
-            Step::AwaitMembers(_)
+            Step::Start(_)
+                | Step::Checkpoint
+                | Step::Admit(_)
+                | Step::AwaitMembers(_)
                 | Step::ReplayedPast(_)
                 | Step::Fetch(_)
                 | Step::Rewind(_)
@@ -68,8 +70,8 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Step::Remember(_) => "remember contract",
-            Step::Mark(_) | Step::Clear => "mark",
-            Step::MarkPromotion(..) => "mark promotion",
+            Step::Mark(_) => "mark",
+            Step::Clear => "clear",
             Step::Create => "initdb",
             Step::Start(_) => "start",
             Step::Stop(_) => "stop",

@@ -5,7 +5,6 @@ use crate::model::contract::Contract;
 use crate::model::ids::{Epoch, GroupKey, NodeId};
 use crate::model::report::Seal;
 use crate::model::state::NodeState;
-use crate::model::wal::Timeline;
 use crate::wire::Register;
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +27,9 @@ pub struct KeeperRecord {
     pub seal: Option<Seal>,
     /// Stands while a rewind or a clone runs: a directory with this mark is never started.
     pub rebuild: Option<Rebuild>,
-    /// Stands from before a promotion until it is known to be done.
-    pub promoting: Option<Promoting>,
+    /// It went to maintenance as a standby: whoever finds it opened since then knows that nobody had told it to.
+    #[serde(default)]
+    pub standby_in_maintenance: bool,
     /// How it registered: what it says to a monitor that has never heard of it.
     #[serde(default)]
     pub registration: Option<Register>,
@@ -42,12 +42,6 @@ pub struct KeeperRecord {
 pub enum Rebuild {
     Rewind,
     Clone,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Promoting {
-    pub epoch: Epoch,
-    pub from: Timeline,
 }
 
 impl KeeperRecord {
@@ -64,7 +58,7 @@ impl KeeperRecord {
             contract: None,
             seal: None,
             rebuild: None,
-            promoting: None,
+            standby_in_maintenance: false,
             registration: None,
             system_id: None,
         }

@@ -15,7 +15,7 @@ pub use assignment::{Assignment, Peer, Upstream};
 pub use contract::{Contract, ContractId, InForce};
 pub use group::{Afterwards, Degraded, GroupRecord, NodeRecord, Transfer, TransferKind, Waiver, Word};
 pub use ids::{Epoch, GroupKey, NodeId};
-pub use keeper::{KeeperRecord, Promoting, Rebuild};
+pub use keeper::{KeeperRecord, Rebuild};
 pub use report::{
     Control, ControlState, Directory, Facts, Receiver, Report, Running, Seal, Sender, Server, Spent, Stranded,
 };

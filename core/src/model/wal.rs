@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::fmt;
 use std::str::FromStr;
 
+/// WAL is recycled by segments of this size.
+pub const SEGMENT: u64 = 16 << 20;
+
 /// Byte address in the WAL. Written `16/B374D848`: the high and the low half in hexadecimal.
 /// Ordered only for use within one timeline.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

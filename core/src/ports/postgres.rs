@@ -4,13 +4,14 @@
 use crate::model::{Facts, Lsn, NodeId, Peer, Position, Timeline, Upstream};
 use std::future::Future;
 
-/// Split by what the keeper can do about it.
+/// Split by what the keeper can do about it. Whatever a method has done before it failed, after `Retry` and `Operator`
+/// the directory is whole: as it was, or as it was to become.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PgError {
     /// May well work at the next try.
     #[error("{0}")]
     Retry(String),
-    /// The directory can't be used as it is; only a fresh clone helps.
+    /// The directory can't be used as it is, or nobody knows whether it can; only a fresh clone helps.
     #[error("{0}")]
     Condemned(String),
     /// Needs a person: a missing program, a wrong permission, a foreign directory.
@@ -108,7 +109,9 @@ pub trait Postgres: Send + Sync + 'static {
     /// clone; gives that place, which is named after the fork and `end`.
     fn keep_aside(&self, fork: Position, end: Lsn) -> impl Future<Output = Result<String, PgError>> + Send;
 
-    /// pg_rewind against a running source. Stopped server only.
+    /// pg_rewind against a running source. Stopped server only. Once it may have begun to write, any failure is
+    /// `Condemned`, the loss of the tool among them. A source of another system never is: what is here may be the last
+    /// copy.
     fn rewind(&self, source: &Source) -> impl Future<Output = Result<(), PgError>> + Send;
 
     /// pg_basebackup from a running source into a staging directory, which then replaces the data

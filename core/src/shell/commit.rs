@@ -2,19 +2,48 @@
 
 use crate::ports::{Change, Snapshot, Store, StoreError};
 
-/// Commits. A disk may give an error for blocks that it has written all the same: then the store is at a version that
-/// its owner knows nothing of, and would take the next commit for a stranger's. So it is looked at, and what is found
-/// there is written once more, for nobody knows whether it was synced.
-pub async fn commit<S: Store>(store: &S, expected: u64, changes: Vec<Change>) -> Result<u64, StoreError> {
-    let error = match store.commit(expected, changes.clone()).await {
-        Err(error @ StoreError::Io(_)) => error,
-        known => return known,
-    };
-    match store.load().await {
-        Ok(found) if found.version == expected + 1 && holds(&found, &changes) => {
-            store.commit(found.version, changes).await
+/// What the owner of a store knows of it. A disk may give an error for blocks that it has written all the same: then
+/// the store is at a version that its owner knows nothing of, and would take the next commit for a stranger's. So it is
+/// looked at before anything else is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    version: u64,
+    /// What was written last, if there was an error for it and nobody has looked since.
+    doubt: Option<Vec<Change>>,
+}
+
+impl Ledger {
+    pub fn at(version: u64) -> Ledger {
+        Ledger { version, doubt: None }
+    }
+
+    /// Commits. What is found there after an error is written once more, for nobody knows whether it was synced.
+    pub async fn commit<S: Store>(&mut self, store: &S, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.settle(store).await?;
+        let Err(error) = self.write(store, &changes).await else { return Ok(()) };
+        match self.settle(store).await {
+            Ok(true) => self.write(store, &changes).await,
+            _ => Err(error),
         }
-        _ => Err(error),
+    }
+
+    async fn write<S: Store>(&mut self, store: &S, changes: &[Change]) -> Result<(), StoreError> {
+        let written = store.commit(self.version, changes.to_vec()).await;
+        if matches!(written, Err(StoreError::Io(_))) {
+            self.doubt = Some(changes.to_vec());
+        }
+        self.version = written?;
+        Ok(())
+    }
+
+    /// Whether the write in doubt, if there is one, is found there.
+    async fn settle<S: Store>(&mut self, store: &S) -> Result<bool, StoreError> {
+        let Some(doubt) = &self.doubt else { return Ok(false) };
+        let found = store.load().await?;
+        let written = found.version == self.version + 1 && holds(&found, doubt);
+        self.version += u64::from(written);
+        self.doubt = None;
+        Ok(written)
     }
 }
 
@@ -25,20 +54,21 @@ fn holds(found: &Snapshot, changes: &[Change]) -> bool {
     })
 }
 
+/// A store that tells the truth, or an error with or without having written.
 #[cfg(test)]
-mod tests {
+pub mod testing {
     use super::*;
-    use futures_util::FutureExt;
     use std::sync::Mutex;
 
-    /// Tells the truth, or an error with or without having written.
-    struct Moody {
-        held: Mutex<Snapshot>,
-        moods: Mutex<Vec<Mood>>,
+    #[derive(Debug, Default)]
+    pub struct Moody {
+        pub held: Mutex<Snapshot>,
+        /// For the commits to come; honest after that.
+        pub moods: Mutex<Vec<Mood>>,
     }
 
-    #[derive(Clone, Copy)]
-    enum Mood {
+    #[derive(Debug, Clone, Copy)]
+    pub enum Mood {
         Honest,
         WritesAndFails,
         Fails,
@@ -51,7 +81,8 @@ mod tests {
         }
 
         async fn commit(&self, expected: u64, changes: Vec<Change>) -> Result<u64, StoreError> {
-            let mood = self.moods.lock().unwrap().remove(0);
+            let mut moods = self.moods.lock().unwrap();
+            let mood = if moods.is_empty() { Mood::Honest } else { moods.remove(0) };
             let mut held = self.held.lock().unwrap();
             if held.version != expected {
                 return Err(StoreError::Conflict { expected, found: held.version });
@@ -74,21 +105,45 @@ mod tests {
             }
         }
     }
+}
 
-    fn written(moods: &[Mood]) -> (Result<u64, StoreError>, u64) {
-        let store = Moody { held: Mutex::default(), moods: Mutex::new(moods.to_vec()) };
-        let changes = vec![Change::Put("a".into(), b"1".to_vec()), Change::Remove("b".into())];
-        let result = commit(&store, 0, changes).now_or_never().expect("this store never waits");
-        (result, store.held.into_inner().unwrap().version)
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+    use futures_util::FutureExt;
+    use std::sync::Mutex;
+
+    /// Two commits, one after the other; the version of the store in the end.
+    fn written(moods: &[Mood]) -> ([Result<(), StoreError>; 2], u64) {
+        let store = Moody { moods: Mutex::new(moods.to_vec()), ..Moody::default() };
+        let mut ledger = Ledger::at(0);
+        let mut commit = |value: &[u8]| {
+            let changes = vec![Change::Put("a".into(), value.to_vec()), Change::Remove("b".into())];
+            ledger.commit(&store, changes).now_or_never().expect("this store never waits")
+        };
+        let results = [commit(b"1"), commit(b"2")];
+        (results, store.held.into_inner().unwrap().version)
     }
 
     #[test]
     fn a_write_that_an_error_was_given_for_is_found_and_written_again() {
-        assert_eq!(written(&[Mood::Honest]), (Ok(1), 1));
-        assert_eq!(written(&[Mood::WritesAndFails, Mood::Honest]), (Ok(2), 2));
-        let (result, _) = written(&[Mood::Fails]);
-        assert_eq!(result, Err(StoreError::Io("full".into())), "nothing was written, and nothing is tried again");
-        assert!(matches!(written(&[Mood::Stranger]).0, Err(StoreError::Io(_))), "it was somebody else's");
-        assert!(matches!(written(&[Mood::WritesAndFails, Mood::Fails]).0, Err(StoreError::Io(_))));
+        assert_eq!(written(&[Mood::Honest]), ([Ok(()), Ok(())], 2));
+        assert_eq!(written(&[Mood::WritesAndFails, Mood::Honest]), ([Ok(()), Ok(())], 3));
+        let full = StoreError::Io("full".into());
+        let nothing = written(&[Mood::Fails]);
+        assert_eq!(nothing, ([Err(full), Ok(())], 1), "nothing was written, and nothing is tried again");
+        let [first, second] = written(&[Mood::Stranger]).0;
+        assert!(matches!(first, Err(StoreError::Io(_))), "it was somebody else's");
+        assert!(matches!(second, Err(StoreError::Conflict { .. })));
+    }
+
+    #[test]
+    fn errors_in_a_row_make_no_stranger_of_the_owner() {
+        for (again, version) in [(Mood::Fails, 2), (Mood::WritesAndFails, 3)] {
+            let (results, end) = written(&[Mood::WritesAndFails, again]);
+            assert!(matches!(results, [Err(StoreError::Io(_)), Ok(())]), "{results:?}");
+            assert_eq!(end, version, "{again:?}");
+        }
     }
 }

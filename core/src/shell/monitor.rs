@@ -1,7 +1,7 @@
 //! The monitor's loop: takes calls one by one, stores what was decided, then answers.
 
 use super::agenda::Agenda;
-use super::commit::commit;
+use super::commit::Ledger;
 use super::race::{Task, poll_list};
 use crate::model::*;
 use crate::monitor::state::{Effects, Input, Monitor, MonitorRecord};
@@ -79,7 +79,7 @@ struct Shell<C, D, S> {
     clock: C,
     door: D,
     store: S,
-    version: u64,
+    ledger: Ledger,
     monitor: Monitor,
     events: VecDeque<EventRow>,
     held: BTreeMap<NodeId, Held>,
@@ -125,7 +125,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
             clock,
             door,
             store,
-            version: snapshot.version,
+            ledger: Ledger::at(snapshot.version),
             monitor,
             events,
             held: BTreeMap::new(),
@@ -352,8 +352,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         let last = self.monitor.next_event + effects.events.len() as u64;
         let old = self.events.iter().take_while(|e| e.eventid + kept < last);
         changes.extend(old.map(|e| Change::Remove(event_key(e.eventid))));
-        self.version = commit(&self.store, self.version, changes).await?;
-        Ok(())
+        self.ledger.commit(&self.store, changes).await
     }
 
     fn announce(&mut self, effects: &Effects, gone: &[NodeId]) {

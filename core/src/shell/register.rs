@@ -1,5 +1,6 @@
 //! A node's first contact with the monitor.
 
+use super::commit::Ledger;
 use super::keeper::{load, save};
 use crate::model::{FormationSettings, KeeperRecord};
 use crate::ports::{Link, LinkError, Store, StoreError};
@@ -62,7 +63,7 @@ pub async fn ensure_registered<L: Link, S: Store>(
         });
         let registration = Some(Register { name, again, ..ask });
         let record = KeeperRecord { monitor, session, registration, ..new };
-        save(store, snapshot.version, &record).await?;
+        save(store, &mut Ledger::at(snapshot.version), &record).await?;
         return Ok(Registered { record, replication_password });
     }
     let (_, record) = load(store).await?;

@@ -43,7 +43,7 @@ pub fn plan(seed: u64, manner: &Manner) -> Scenario {
     let mut times = Times::new(Dice::new(seed, 3), &swarm, &cluster.nodes, manner);
     if cluster.settings.durability() == Durability::Async {
         // Some of it goes by while the keeper starts and the clocks drift.
-        let spent = keeper.call_timeout + Duration::from_secs(1);
+        let spent = monitor.async_lease / 20 + Duration::from_secs(1);
         times.grace = Some(monitor.async_lease.saturating_sub(spent));
     }
     times.join(&late);

@@ -28,13 +28,15 @@ impl LocalPostgres {
         let extra = [("dbname", "postgres".to_string())];
         command.arg("--target-pgdata").arg(&self.config.pgdata);
         command.arg("--source-server").arg(conf::tool_conninfo(source, &extra));
-        let done = tool::run(&self.config, "pg_rewind", command, None).await?;
+        let done = tool::run(&self.config, "pg_rewind", command, None).await;
         drop(away);
         // It has copied the source's files, also where that has no signal.
-        files::put_standby_signal(&self.config)?;
+        let signal = files::put_standby_signal(&self.config);
+        let done = done?;
         if !done.success {
             return Err(judge_rewind(&done.stderr));
         }
+        signal?;
         // The source's files came along.
         conf::prepare(&self.config)
     }

@@ -53,7 +53,7 @@ impl Drop for Group {
     }
 }
 
-/// Runs a command to its end. Dropping the future kills it.
+/// Runs a command to its end. Dropping the future kills it. `Condemned` when it began and its end isn't known.
 pub async fn run(
     config: &PostgresConfig,
     program: &str,
@@ -68,7 +68,7 @@ pub async fn run(
         // A program that ends early breaks the pipe; its exit status says more than that.
         let _broken_pipe = pipe.write_all(text.as_bytes()).await;
     }
-    let output = child.wait_with_output().await.map_err(|e| PgError::Retry(format!("{program} was lost: {e}")))?;
+    let output = child.wait_with_output().await.map_err(|e| PgError::Condemned(format!("{program} was lost: {e}")))?;
     group.0 = None;
     Ok(Finished {
         success: output.status.success(),

@@ -161,7 +161,7 @@ fn log_stop(request: StopRequest) {
 
 /// A base backup or a rewind that is cut short must start over, so a reload waits for it.
 fn is_at_rest(record: &KeeperRecord) -> bool {
-    record.rebuild.is_none() && record.promoting.is_none() && record.goal().is_none_or(|goal| goal == record.state)
+    record.rebuild.is_none() && record.goal().is_none_or(|goal| goal == record.state)
 }
 
 /// The node has a data directory and a role.

@@ -20,6 +20,14 @@ pub struct SimPostgres {
 /// How long a write may be under way.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+struct SignalBack<'a>(&'a SimPostgres);
+
+impl Drop for SignalBack<'_> {
+    fn drop(&mut self) {
+        self.0.put_signal_back();
+    }
+}
+
 fn retry(what: &str) -> PgError {
     PgError::Retry(what.to_string())
 }
@@ -97,9 +105,9 @@ impl Postgres for SimPostgres {
             Some(Phase::Stopping) => Some(Err(retry("the server is shutting down"))),
             Some(Phase::Orphaned) => Some(Err(retry("children of the last server are still there"))),
         };
-        let started = self.host.bells.state.until(up).await;
-        self.put_signal_back();
-        started
+        // Also when the call is given up half-way.
+        let _back = SignalBack(self);
+        self.host.bells.state.until(up).await
     }
 
     async fn stop(&self, mode: StopMode) -> Result<(), PgError> {

@@ -2,6 +2,7 @@
 
 use super::Verdict;
 use crate::model::NodeState::*;
+use crate::model::wal::SEGMENT;
 use crate::model::{Lsn, NodeRecord, Stranded};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
@@ -73,9 +74,6 @@ pub fn maintain(v: &View) -> Option<Verdict> {
     let why = format!("nothing counts on {} any more: it is in the operator's hands", node.name);
     Some((vec![Edit::Assign(node.id, Maintenance)], why))
 }
-
-/// One WAL segment.
-const SEGMENT: u64 = 16 << 20;
 
 /// WAL that every node holds needn't be kept; told in steps of a segment.
 pub fn let_go_of_wal(v: &View) -> Option<Verdict> {

@@ -4,7 +4,7 @@ use super::{Keeper, KeeperExit};
 use crate::keeper::{Outcome, Step, fence, perform::perform, plan};
 use crate::model::*;
 use crate::mutant;
-use crate::ports::{Clock, Link, PgError, Postgres, Store};
+use crate::ports::{Clock, Link, PgError, Postgres, StopMode, Store};
 
 /// What a keeper says before the place to which it has copied divergent WAL; whoever reads its log looks for this.
 pub const KEPT_IN: &str = "is not on the lineage of the group; it is kept in ";
@@ -13,8 +13,9 @@ pub const KEPT_IN: &str = "is not on the lineage of the group; it is kept in ";
 const STOP_TRIES: u32 = 5;
 
 impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
-    /// The one decision taken alone.
-    pub(super) async fn close_alone(&mut self, now: Moment) {
+    /// The one decision taken alone. What runs at the moment may outlast a lease, so it is given up, unless it is the
+    /// stop.
+    pub(super) fn close_alone(&mut self, now: Moment) {
         let patience = self.settings.network_partition_timeout;
         let closes_at = fence::closes_at(&self.record, self.heard, self.seen, patience);
         if self.memory.closing_alone || closes_at.is_none_or(|at| now < at) {
@@ -26,6 +27,10 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         );
         self.memory.closing_alone = true;
         self.drop_plan();
+        if !matches!(self.doing, Some((Step::Stop(_), _))) {
+            self.give_up_step();
+            self.plan.push_back(Step::Stop(StopMode::Fast));
+        }
     }
 
     /// Starts the next step, or makes a new plan when there is none.
@@ -43,7 +48,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             if waiting || self.blind() {
                 return;
             }
-            if fence::closed_by_crash(&self.record, &self.facts, self.told) {
+            if fence::closed_by_crash(&self.record, &self.facts, self.memory.told) {
                 tracing::warn!("Postgres went down: it stays closed until the monitor has decided");
                 // Before that is stored nothing is planned from a record that wants it open.
                 self.enter(NodeState::DemoteTimeout).await;
@@ -65,17 +70,13 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         }
     }
 
-    async fn begin(&mut self, step: Step, now: Moment) {
+    pub(super) async fn begin(&mut self, step: Step, now: Moment) {
         let changed = match &step {
             Step::Remember(contract) => Some(KeeperRecord { contract: Some(contract.clone()), ..self.record.clone() }),
             Step::Mark(_) if mutant!(MarkerForgotten) => return,
             Step::Mark(rebuild) => Some(KeeperRecord { rebuild: Some(*rebuild), ..self.record.clone() }),
             Step::Unseal => Some(KeeperRecord { seal: None, ..self.record.clone() }),
             Step::Clear => Some(KeeperRecord { rebuild: None, ..self.record.clone() }),
-            Step::MarkPromotion(epoch, from) => {
-                let promoting = Some(Promoting { epoch: *epoch, from: *from });
-                Some(KeeperRecord { promoting, ..self.record.clone() })
-            }
             _ => None,
         };
         if let Some(record) = changed {
@@ -98,6 +99,10 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             Step::Admit(_) => self.memory.admitted = None,
             Step::AdvanceSlots(_) => self.memory.advanced = None,
             Step::Enforce(_) => self.forget_contract(),
+            Step::Start(_) => {
+                self.memory.inspected = None;
+                self.forget_contract();
+            }
             _ => {}
         }
     }
@@ -160,8 +165,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
 
     async fn failed(&mut self, step: &Step, error: PgError) {
         self.outdate_facts();
-        if matches!((step, &error), (Step::Rewind(_), PgError::Retry(_))) {
-            // By the port's word nothing was touched: the directory is as it was.
+        if matches!((step, &error), (Step::Rewind(_), PgError::Retry(_) | PgError::Operator(_))) {
+            // By the port's word the directory is whole.
             self.store(KeeperRecord { rebuild: None, ..self.record.clone() }).await;
         }
         self.memory.inspected = None;
@@ -174,10 +179,20 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         self.then = None;
         self.retry_at = None;
         if self.doing.as_ref().is_some_and(|(step, _)| step.is_abandonable()) {
-            self.step = None;
-            self.doing = None;
-            self.outdate_facts();
+            self.give_up_step();
         }
+    }
+
+    fn give_up_step(&mut self) {
+        self.step = None;
+        self.doing = None;
+        self.outdate_facts();
+    }
+
+    /// Enough members may never come again: whoever is new is let in before they are waited for.
+    pub(super) fn awaits_members(&self) -> bool {
+        let doing = self.doing.iter().map(|(step, _)| step);
+        doing.chain(&self.plan).any(|step| matches!(step, Step::AwaitMembers(_)))
     }
 
     /// The end: Postgres is stopped whatever it does at the moment.
@@ -185,7 +200,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         self.plan.clear();
         self.step = None;
         let mut tries = STOP_TRIES;
-        while let Err(error) = self.ports.postgres.stop(crate::ports::StopMode::Fast).await {
+        while let Err(error) = self.ports.postgres.stop(StopMode::Fast).await {
             tries -= 1;
             if tries == 0 || !matches!(error, PgError::Retry(_)) {
                 self.exit = Some(KeeperExit::Fatal(format!("Postgres can't be stopped: {error}")));

@@ -174,7 +174,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                     self.pause_calls(now);
                     return;
                 }
-                self.told = true;
+                self.memory.told = true;
                 self.heard = self.heard.max(call.sent);
                 self.memory.closing_alone = false;
                 if call.state == state {
@@ -209,13 +209,13 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     }
 
     /// The monitor has forgotten this node: it was dropped while nobody here listened.
-    async fn dropped(&mut self, call: CallKey) {
+    pub(super) async fn dropped(&mut self, call: CallKey) {
         if call.state == NodeState::Dropped {
             self.memory.confirmed = Some(NodeState::Dropped);
         }
-        if let Some(known) = self.record.assignment.clone()
-            && known.goal != NodeState::Dropped
-        {
+        if self.record.goal() != Some(NodeState::Dropped) {
+            let bare = || Assignment::new(self.record.epoch, NodeState::Dropped);
+            let known = self.record.assignment.clone().unwrap_or_else(bare);
             let goal = Assignment { goal: NodeState::Dropped, contract: None, upstream: None, ..known };
             self.take(goal).await;
         }
@@ -231,7 +231,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     }
 
     /// A newer assignment is stored before anything is done about it; an older epoch is refused.
-    async fn take(&mut self, assignment: Assignment) -> bool {
+    pub(super) async fn take(&mut self, assignment: Assignment) -> bool {
         if assignment.epoch < self.record.epoch && !mutant!(EpochsNotCompared) {
             let (told, known) = (assignment.epoch, self.record.epoch);
             self.note_trouble(format!("the monitor speaks for epoch {told}, this node has seen {known}: refused"));
@@ -243,7 +243,10 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         let goal_before = self.record.goal();
         let goal = assignment.goal;
         let epoch = assignment.epoch;
-        let voids_plan = self.record.assignment.as_ref().is_none_or(|known| known.asks_for_other(&assignment));
+        let voids = |known: &Assignment| {
+            known.asks_for_other(&assignment) || known.peers != assignment.peers && self.awaits_members()
+        };
+        let voids_plan = self.record.assignment.as_ref().is_none_or(voids);
         if !self.store(KeeperRecord { assignment: Some(assignment), epoch, ..self.record.clone() }).await {
             return false;
         }

@@ -3,8 +3,12 @@
 mod acting;
 mod calling;
 mod leaving;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
-use super::commit::commit;
+use super::commit::Ledger;
 pub use acting::KEPT_IN;
 
 use super::race::{Task, poll_list, poll_slot};
@@ -61,8 +65,8 @@ pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
     stop: impl Future<Output = StopRequest> + Send,
 ) -> KeeperExit {
     let mut stop: Task<StopRequest> = Box::pin(stop);
-    let (version, record) = loop {
-        match begin_session(&ports.store).await {
+    let (ledger, record) = loop {
+        match begin_session(&ports).await {
             Ok(begun) => break begun,
             // A full disk at the start is what it is later: it may be freed.
             Err(StoreError::Io(why)) => tracing::warn!("the keeper's record can't be stored: {why}"),
@@ -76,7 +80,7 @@ pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
             };
         }
     };
-    let mut keeper = Keeper::new(&ports, settings, version, record, stop);
+    let mut keeper = Keeper::new(&ports, settings, ledger, record, stop);
     loop {
         if let Some(exit) = keeper.turn().await {
             return exit;
@@ -84,26 +88,34 @@ pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
     }
 }
 
-/// Every start of a keeper has a number of its own, stored before the first word is said.
-async fn begin_session<S: Store>(store: &S) -> Result<(u64, KeeperRecord), StoreError> {
-    let (version, mut record) = load(store).await?;
+/// Every start of a keeper has a number of its own, stored before the first word is said. So who can't store it can't
+/// renew a lease either.
+async fn begin_session<C: Clock, L: Link, S: Store, P: Postgres>(
+    ports: &KeeperPorts<C, L, S, P>,
+) -> Result<(Ledger, KeeperRecord), StoreError> {
+    let (mut ledger, mut record) = load(&ports.store).await?;
     record.session += 1;
-    let version = save(store, version, &record).await?;
-    Ok((version, record))
+    let begun = save(&ports.store, &mut ledger, &record).await;
+    if begun.is_err() && fence::is_leased(&record) {
+        tracing::warn!("nothing can be stored, so the lease of this primary can't be renewed: closing");
+        if let Err(error) = ports.postgres.stop(StopMode::Fast).await {
+            tracing::error!("Postgres is not stopped yet: {error}");
+        }
+    }
+    begun.map(|()| (ledger, record))
 }
 
 /// The stored record, with the version of the store.
-pub async fn load<S: Store>(store: &S) -> Result<(u64, KeeperRecord), StoreError> {
+pub async fn load<S: Store>(store: &S) -> Result<(Ledger, KeeperRecord), StoreError> {
     let snapshot = store.load().await?;
     let bytes = snapshot.records.get(KEEPER);
     let bytes = bytes.ok_or_else(|| StoreError::Damaged("it holds no node; create one first".into()))?;
     let record = wire::decode(bytes).map_err(|e| StoreError::Damaged(format!("record {KEEPER}: {e}")))?;
-    Ok((snapshot.version, record))
+    Ok((Ledger::at(snapshot.version), record))
 }
 
-/// Stores the record; gives the new version.
-pub async fn save<S: Store>(store: &S, version: u64, record: &KeeperRecord) -> Result<u64, StoreError> {
-    commit(store, version, vec![Change::Put(KEEPER.into(), wire::encode(record))]).await
+pub async fn save<S: Store>(store: &S, ledger: &mut Ledger, record: &KeeperRecord) -> Result<(), StoreError> {
+    ledger.commit(store, vec![Change::Put(KEEPER.into(), wire::encode(record))]).await
 }
 
 enum Woke {
@@ -129,7 +141,7 @@ struct Keeper<'a, C, L, S, P> {
     ports: &'a KeeperPorts<C, L, S, P>,
     settings: KeeperSettings,
     stop: Option<Task<'a, StopRequest>>,
-    version: u64,
+    ledger: Ledger,
     record: KeeperRecord,
     memory: Memory,
 
@@ -155,8 +167,6 @@ struct Keeper<'a, C, L, S, P> {
     calls: Vec<(CallKey, Call<'a>)>,
     seq: u64,
     answered: u64,
-    /// An assignment was taken in this life of the process: what is stored is no old word any more.
-    told: bool,
     outbox: calling::Outbox,
     /// When the last call was sent that the monitor answered.
     heard: Moment,
@@ -172,17 +182,17 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
     fn new(
         ports: &'a KeeperPorts<C, L, S, P>,
         settings: KeeperSettings,
-        version: u64,
+        ledger: Ledger,
         record: KeeperRecord,
         stop: Task<'a, StopRequest>,
     ) -> Self {
         let now = ports.clock.now();
-        let heard = fence::heard_before(&record, now, settings.call_timeout);
+        let heard = fence::heard_before(&record, now);
         Keeper {
             ports,
             settings,
             stop: Some(stop),
-            version,
+            ledger,
             record,
             memory: Memory::default(),
             facts: Facts::unknown(),
@@ -202,7 +212,6 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             calls: Vec::new(),
             seq: 0,
             answered: 0,
-            told: false,
             outbox: calling::Outbox::new(now),
             heard,
             seen: now,
@@ -214,7 +223,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
 
     async fn turn(&mut self) -> Option<KeeperExit> {
         let now = self.ports.clock.now();
-        self.close_alone(now).await;
+        self.close_alone(now);
         self.act(now).await;
         self.leave(now).await;
         if self.exit.is_some() {
@@ -353,9 +362,8 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             self.record = record;
             return true;
         }
-        match save(&self.ports.store, self.version, &record).await {
-            Ok(version) => {
-                self.version = version;
+        match save(&self.ports.store, &mut self.ledger, &record).await {
+            Ok(()) => {
                 self.record = record;
                 true
             }
@@ -377,7 +385,8 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             return true;
         }
         assert!(from.may_become(state), "{from} -> {state} is no legal move");
-        if !self.store(KeeperRecord { state, ..self.record.clone() }).await {
+        let standby_in_maintenance = state == NodeState::Maintenance && from == NodeState::WaitMaintenance;
+        if !self.store(KeeperRecord { state, standby_in_maintenance, ..self.record.clone() }).await {
             return false;
         }
         tracing::info!("{from} -> {state}");

@@ -1,0 +1,168 @@
+use super::testing::*;
+use super::*;
+use crate::keeper::plan::testing::{any, down, none, open, record};
+use crate::shell::commit::testing::Mood;
+use futures_util::FutureExt;
+
+const LEASE: Duration = Duration::from_secs(10);
+
+fn told(state: NodeState, goal: NodeState, contract: Contract) -> KeeperRecord {
+    let assignment = Assignment { contract: Some(contract.clone()), ..Assignment::new(Epoch(3), goal) };
+    KeeperRecord { assignment: Some(assignment), ..record(state, Some(contract)) }
+}
+
+fn leased() -> KeeperRecord {
+    let mut record = told(NodeState::Primary, NodeState::Primary, none(4));
+    record.assignment.as_mut().unwrap().lease_ms = Some(LEASE.as_millis() as u64);
+    record
+}
+
+fn peer(node: u32) -> Peer {
+    Peer { node: NodeId(node), host: "there".into(), port: 5432 }
+}
+
+/// Open, and not yet with a checkpoint on its timeline.
+fn just_promoted() -> Facts {
+    let mut facts = open(None);
+    let Server::Up(running) = &mut facts.server else { unreachable!() };
+    running.position.tli = Timeline(2);
+    facts
+}
+
+fn hanging() -> [Ports; 3] {
+    [ports(just_promoted(), "checkpoint"), ports(just_promoted(), "admit"), ports(down(), "start")]
+}
+
+#[test]
+fn a_lease_that_ends_waits_for_no_step_but_the_stop() {
+    for ports in hanging() {
+        let mut keeper = keeper(&ports, leased());
+        run(&mut keeper);
+        let hangs = ports.postgres.hangs;
+        assert!(ports.postgres.has(hangs) && !ports.postgres.has("stop"), "{hangs}");
+        ports.clock.pass(LEASE);
+        run(&mut keeper);
+        assert!(ports.postgres.has("stop"), "{hangs}");
+        assert_eq!(keeper.record.state, NodeState::DemoteTimeout, "{hangs}");
+    }
+    let stopping = ports(just_promoted(), "stop");
+    let mut keeper = keeper(&stopping, leased());
+    keeper.plan.push_back(Step::Stop(StopMode::Fast));
+    run(&mut keeper);
+    stopping.clock.pass(LEASE);
+    run(&mut keeper);
+    assert_eq!(stopping.postgres.done.lock().unwrap().iter().filter(|done| *done == "stop").count(), 1);
+}
+
+#[test]
+fn whoever_is_told_to_close_gives_up_a_long_step_for_it() {
+    for ports in hanging() {
+        let mut keeper = keeper(&ports, leased());
+        run(&mut keeper);
+        at_once(keeper.take(Assignment::new(Epoch(4), NodeState::Demoted)));
+        run(&mut keeper);
+        assert!(ports.postgres.has("stop"), "{}", ports.postgres.hangs);
+    }
+}
+
+#[test]
+fn a_primary_under_a_lease_closes_when_its_next_keeper_can_store_nothing() {
+    let stops = |record: &KeeperRecord| {
+        let ports = ports(open(None), "");
+        ports.store.held.lock().unwrap().records.insert(KEEPER.into(), wire::encode(record));
+        ports.store.moods.lock().unwrap().push(Mood::Fails);
+        ports
+    };
+    for (record, closes) in [(leased(), true), (told(NodeState::Primary, NodeState::Primary, any(4)), false)] {
+        let ports = stops(&record);
+        assert!(at_once(begin_session(&ports)).is_err());
+        assert_eq!(ports.postgres.has("stop"), closes, "{:?}", record.contract);
+    }
+}
+
+#[test]
+fn a_lease_of_an_earlier_life_is_not_begun_anew() {
+    let ports = ports(open(None), "");
+    let mut keeper =
+        Keeper::new(&ports, KeeperSettings::default(), Ledger::at(0), leased(), Box::pin(std::future::pending()));
+    ports.clock.pass(LEASE / 20);
+    run(&mut keeper);
+    assert!(ports.postgres.has("stop"), "within what the monitor waits beyond the lease");
+}
+
+#[test]
+fn a_disk_that_fails_twice_in_a_row_does_not_end_a_keeper() {
+    let ports = idle();
+    *ports.store.moods.lock().unwrap() = vec![Mood::WritesAndFails, Mood::Fails];
+    let mut keeper = keeper(&ports, record(NodeState::Demoted, None));
+    let next = |session| KeeperRecord { session, ..record(NodeState::Demoted, None) };
+    assert!(!at_once(keeper.store(next(1))));
+    assert!(at_once(keeper.store(next(2))) && keeper.exit.is_none(), "{:?}", keeper.exit);
+}
+
+#[test]
+fn a_new_node_is_let_in_while_members_are_waited_for() {
+    let ports = ports(open(None), "");
+    let mut keeper = keeper(&ports, told(NodeState::Primary, NodeState::Primary, any(4)));
+    run(&mut keeper);
+    assert!(keeper.awaits_members() && ports.postgres.has("admit"));
+    let assignment = keeper.record.assignment.clone().unwrap();
+    at_once(keeper.take(Assignment { peers: vec![peer(2), peer(3)], ..assignment }));
+    run(&mut keeper);
+    assert!(ports.postgres.has("admit 2 3") && keeper.awaits_members());
+}
+
+#[test]
+fn only_a_rewind_that_may_have_written_condemns_the_directory() {
+    let why = || "no reason".to_string();
+    for (error, marked) in
+        [(PgError::Retry(why()), false), (PgError::Operator(why()), false), (PgError::Condemned(why()), true)]
+    {
+        let ports = idle();
+        let rebuild = Some(Rebuild::Rewind);
+        let mut keeper = keeper(&ports, KeeperRecord { rebuild, ..record(NodeState::Demoted, None) });
+        let source = Upstream {
+            node: NodeId(2),
+            host: "there".into(),
+            port: 5432,
+            history: History::root(Timeline(1)),
+            opening: false,
+        };
+        keeper.doing = Some((Step::Rewind(source), ports.clock.now()));
+        at_once(keeper.stepped(Err(error.clone())));
+        assert_eq!(keeper.record.rebuild.is_some(), marked, "{error:?}");
+        assert!(keeper.outbox.trouble.is_some());
+    }
+}
+
+#[test]
+fn a_node_that_is_dropped_before_it_was_told_anything_says_so_and_ends() {
+    let ports = idle();
+    let mut keeper = keeper(&ports, record(NodeState::Init, None));
+    keeper.record.assignment = None;
+    let call = |state| CallKey { seq: 1, sent: Moment::ZERO, state };
+    at_once(keeper.dropped(call(NodeState::Init)));
+    run(&mut keeper);
+    assert_eq!(keeper.record.state, NodeState::Dropped);
+    at_once(keeper.dropped(call(NodeState::Dropped)));
+    assert_eq!(keeper.turn().now_or_never(), Some(Some(KeeperExit::Dropped)));
+}
+
+#[test]
+fn what_an_inspection_found_ends_with_the_next_start() {
+    let ports = idle();
+    let mut keeper = keeper(&ports, record(NodeState::Demoted, None));
+    keeper.memory.inspected = Some((Position::new(1, 800), None));
+    at_once(keeper.begin(Step::Start(crate::ports::StartAs::Standby), ports.clock.now()));
+    assert_eq!(keeper.memory.inspected, None);
+}
+
+#[test]
+fn a_keeper_knows_as_what_it_went_to_maintenance() {
+    for (from, standby) in [(NodeState::WaitMaintenance, true), (NodeState::PrepareMaintenance, false)] {
+        let ports = idle();
+        let mut keeper = keeper(&ports, record(from, None));
+        assert!(at_once(keeper.enter(NodeState::Maintenance)));
+        assert_eq!(keeper.record.standby_in_maintenance, standby, "{from}");
+    }
+}
