@@ -50,6 +50,14 @@ pub struct MonitorSettings {
     pub events_kept: u64,
 }
 
+impl MonitorSettings {
+    /// By how much the position on record of a node that writes may be behind what it has reported, in bytes: a monitor
+    /// that starts anew knows so well how much might be lost.
+    pub fn stale_bytes(&self) -> u64 {
+        (self.async_loss_bytes / 8).max(1 << 16)
+    }
+}
+
 impl Default for MonitorSettings {
     fn default() -> Self {
         MonitorSettings {

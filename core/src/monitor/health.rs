@@ -4,7 +4,7 @@
 //! connections is dead now; a node that merely says nothing is suspected, and lost only after the
 //! time the operator has set, and only if its Postgres doesn't answer either.
 
-use crate::model::{Facts, Moment, MonitorSettings, Report, Server};
+use crate::model::{Facts, Moment, MonitorSettings, Position, Report, Server};
 use crate::mutant;
 use crate::ports::Probe;
 
@@ -14,7 +14,8 @@ pub struct Pulse {
     /// Since when the monitor has been able to hear this node.
     pub known_since: Moment,
     pub heard: Option<Moment>,
-    /// When its reported position changed last.
+    /// The last position it reported, and when that changed last.
+    pub position: Option<Position>,
     pub moved: Option<Moment>,
     pub report: Option<Report>,
     /// Session and number of moves on record when the monitor started. What is older comes from a dead keeper, or was
@@ -48,6 +49,7 @@ impl Pulse {
         Pulse {
             known_since: now,
             heard: None,
+            position: None,
             moved: None,
             report: None,
             on_record,
@@ -76,6 +78,7 @@ impl Pulse {
         if self.facts().and_then(Facts::position) != report.facts.position() {
             self.moved = Some(now);
         }
+        self.position = report.facts.position().or(self.position);
         self.hungup = None;
         self.stuck_since = match report.facts.server {
             Server::Stuck { .. } => self.stuck_since.or(Some(now)),

@@ -22,14 +22,15 @@ impl Monitor {
         let mut log = Log::new(self, wall_ms);
         let mut record = group.record.clone();
         if let Input::Report(_, report) = input {
-            take_in(&mut record, report, group, &mut log);
+            take_in(&mut record, report, group, &mut log, self.settings.stale_bytes());
         }
         self.run_rules(now, group, record, log)
     }
 }
 
-/// Reported state and position, and every state walked through on the way.
-fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut Log) {
+/// Reported state and position, and every state walked through on the way. The position on record of who may write is never
+/// older than by `stale` bytes.
+fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut Log, stale: u64) {
     let current = group.pulses.get(&report.node).and_then(|p| p.report.as_ref());
     if current.is_none_or(|r| (r.session, r.seq) != (report.session, report.seq)) {
         return;
@@ -40,6 +41,11 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
     let Some(node) = record.nodes.get_mut(&report.node) else { return };
     if report.serial == node.assignment.serial && node.goal().is_writable() {
         node.lease_ms = node.assignment.lease_ms;
+    }
+    if let Some(position) = report.facts.position().filter(|_| node.goal().is_writable())
+        && node.position.is_none_or(|known| position.tli != known.tli || position.lsn.bytes_past(known.lsn) >= stale)
+    {
+        node.position = Some(position);
     }
     let walked = walked(node, report);
     (node.session, node.moves) = (report.session, report.moves);

@@ -4,7 +4,7 @@
 use super::Verdict;
 use super::transfer::{begin, can_keep_the_role, give_back, leave_old};
 use crate::model::NodeState::*;
-use crate::model::{Durability, Facts, NodeId, NodeRecord, Server, Transfer, TransferKind, Waiver};
+use crate::model::{Durability, Lsn, NodeId, NodeRecord, Server, Transfer, TransferKind, Waiver};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
@@ -53,14 +53,14 @@ pub fn fail_over(v: &View) -> Option<Verdict> {
 }
 
 /// An asynchronous group may go on without proof once the lease of the old primary has ended by its own clock, and
-/// only if little can be lost. One that was never heard to have a lease won't close by itself, and how much would be lost
-/// with one that this life of the monitor hasn't heard nobody knows.
+/// only if little can be lost. One that was never heard to have a lease won't close by itself.
 fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     let closes = old.lease_ms.is_some() || has_closed(v, old);
     if v.durability() != Durability::Async || v.record.degraded.is_some() || !closes {
         return None;
     }
-    let known = v.pulse(old.id)?.facts().and_then(Facts::position)?.lsn;
+    let stored = || old.position.map(|p| Lsn(p.lsn.0.saturating_add(v.settings.stale_bytes())));
+    let known = v.pulse(old.id)?.position.map(|p| p.lsn).or_else(stored)?;
     let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
     let best = held.map(|r| r.position.lsn).max()?;
     let lost = known.bytes_past(best);
