@@ -1,6 +1,7 @@
 //! Many drawn runs, one after the other on each of several threads, and what they came to all together.
 
 use crate::report::Report;
+use crate::shrink::{Failure, failures};
 use crate::story;
 use pgbaton_core::check::marks;
 use pgbaton_core::check::price::{self, Price};
@@ -9,7 +10,6 @@ use pgbaton_core::model::NodeState;
 use pgbaton_core::scenario::Scenario;
 use pgbaton_core::swarm::{self, Manner};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub struct Run {
     pub seed: u64,
     /// What was broken, a line each.
     pub broken: Vec<String>,
+    /// The same by names, as `shrink` tells failures apart.
+    pub failures: Vec<Failure>,
     pub tally: Tally,
 }
 
@@ -105,15 +107,15 @@ pub fn run(seed: u64, manner: &Manner) -> Run {
     if price::is_priced(&plan) {
         price::prices(trace).into_iter().for_each(|price| tally.price(seed, price));
     }
-    Run { seed, broken: report.broken(), tally }
+    Run { seed, broken: report.broken(), failures: failures(&report, &plan.cluster.nodes), tally }
 }
 
-/// Runs seeds on so many threads until there are none left or `stop` is set, and gives each run to `each` as it ends.
+/// Runs seeds on so many threads until there are none left or `stop` says so, and gives each run to `each` as it ends.
 pub fn runs(
     seeds: impl Iterator<Item = u64> + Send,
     manner: &Manner,
     jobs: usize,
-    stop: &AtomicBool,
+    stop: &(dyn Fn() -> bool + Sync),
     mut each: impl FnMut(Run),
 ) {
     let seeds = Mutex::new(seeds);
@@ -123,7 +125,7 @@ pub fn runs(
             let (seeds, done) = (&seeds, done.clone());
             scope.spawn(move || {
                 let next = || seeds.lock().expect("nobody panics with the lock").next();
-                while !stop.load(Ordering::Relaxed)
+                while !stop()
                     && let Some(seed) = next()
                 {
                     if done.send(run(seed, manner)).is_err() {
@@ -139,6 +141,10 @@ pub fn runs(
 
 /// The line that brings a drawn run back.
 pub fn replay(seed: u64, manner: &Manner) -> String {
-    let live = if manner.live { " --live" } else { "" };
-    format!("reproduce: pgbaton-sim replay {seed}{live}")
+    format!("reproduce: pgbaton-sim replay {seed}{}", as_live(manner))
+}
+
+/// What a command line says of the manner behind a seed.
+pub fn as_live(manner: &Manner) -> &'static str {
+    if manner.live { " --live" } else { "" }
 }

@@ -66,7 +66,7 @@ fn a_failing_story_becomes_a_small_file_that_fails_in_the_same_way() {
     assert!(told.contains(&format!("reproduce: pgbaton-sim run {path} --seed ")), "{told}");
     let text = std::fs::read_to_string(dir.path().join(path)).unwrap();
     assert!(text.starts_with("# Shrunk from stays.toml"), "{text}");
-    assert!(text.contains("By: pgbaton-sim shrink stays.toml --seed 3"), "{text}");
+    assert!(text.contains("By: pgbaton-sim shrink stays.toml --seed 3 --runs 60\n"), "{text}");
     let small = parse(path, &text).unwrap();
     assert!(small.steps.len() <= 2 && small.finally.promotions == Some(0), "{text}");
     let mut run = Command::new(env!("CARGO_BIN_EXE_pgbaton-sim"));
@@ -81,6 +81,31 @@ fn a_failing_story_becomes_a_small_file_that_fails_in_the_same_way() {
     let (code, told) = said(&shrink(dir.path(), &[&args[..], &["--force", "--jobs", "1"]].concat()));
     assert_eq!(code, Some(0), "{told}");
     assert_eq!(std::fs::read_to_string(dir.path().join(path)).unwrap(), text, "another time another file");
+}
+
+#[test]
+fn a_failure_is_chosen_as_a_report_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("stays.toml"), PLANTED).unwrap();
+    let found = "the role was to move 0 times and moved 1 times";
+    let with = |failure: &str| {
+        let args = ["stays.toml", "--seed", "3", "--runs", "5", "--out", "out.toml", "--other-seeds", "0"];
+        said(&shrink(dir.path(), &[&args[..], &["--failure", failure]].concat()))
+    };
+    let (code, told) = with("a fire");
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains(&format!("it fails with \"{found}\"")), "{told}");
+    let (code, told) = with(&format!("  expected otherwise: {found}"));
+    assert_eq!(code, Some(0), "{told}");
+}
+
+#[test]
+fn a_story_of_live_runs_is_shrunk_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, told) = said(&shrink(dir.path(), &["0", "--live", "--other-seeds", "0"]));
+    assert_eq!((code, told.trim_end()), (Some(1), "seed 0 --live holds under seed 0: there is nothing to shrink"));
+    let (code, told) = said(&shrink(dir.path(), &["x.toml", "--live"]));
+    assert_eq!(code, Some(2), "{told}");
 }
 
 #[test]

@@ -280,18 +280,16 @@ fn a_forked_receiver_stays_within_the_segment_of_the_switch() {
     });
 }
 
-/// Cuts a promotion short: what it makes first is there, and nothing else.
-async fn cut_short(standby: &Server) {
+/// Cuts the promotion of a standby of `a` short: what it makes first is there, and nothing else.
+async fn cut_short(a: &Server, standby: &Server) {
     let end = standby.ask("SELECT pg_last_wal_replay_lsn()").await;
-    let segment = |timeline: u32| {
-        let name = format!("{timeline:08X}{:08X}{:08X}", lsn(&end).0 >> 32, (lsn(&end).0 & 0xffff_ffff) / (16 << 20));
-        standby.pgdata.join("pg_wal").join(name)
-    };
+    let segment = a.ask(&format!("SELECT pg_walfile_name('{end}')")).await;
+    let begun = format!("pg_wal/00000002{}", &segment[8..]);
     standby.stop_immediately().await;
-    let wal = std::fs::read(segment(1)).unwrap();
-    // Files of the server's own user.
-    standby.put_file(&format!("pg_wal/{}", segment(2).file_name().unwrap().to_str().unwrap()), "");
-    std::fs::write(segment(2), wal).unwrap();
+    let wal = std::fs::read(standby.pgdata.join("pg_wal").join(&segment)).unwrap();
+    // Made for the server's own user first.
+    standby.put_file(&begun, "");
+    std::fs::write(standby.pgdata.join(&begun), wal).unwrap();
     standby.put_file("pg_wal/00000002.history", &format!("1\t{end}\tno recovery target specified\n"));
     standby.remove_signal();
 }
@@ -305,7 +303,7 @@ fn a_promotion_cut_short_leaves_files_of_a_timeline_that_a_plain_start_does_not_
         for standby in [&b, &c] {
             standby.until_replayed(&a).await;
             stop_following(standby).await;
-            cut_short(standby).await;
+            cut_short(&a, standby).await;
         }
         b.start().await;
         assert_eq!((b.ask("SELECT pg_is_in_recovery()").await, b.timeline().await), ("f".into(), 1));

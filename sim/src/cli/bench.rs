@@ -1,8 +1,9 @@
 //! `pgbaton-sim bench`: the speed of the simulator, beside that of the executor it stands on.
 
 use super::bad_input;
+use super::table::table;
 use clap::Args;
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::Table;
 use pgbaton_core::model::time::duration;
 use pgbaton_sim::bench::{Round, round};
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ impl Bench {
                 Err(why) => return bad_input(&why.to_string()),
             }
         } else {
-            println!("{}", table(&rounds));
+            println!("{}", figures(&rounds));
             let growth = rounds[rounds.len() - 1].peak_kib - rounds[0].peak_kib;
             println!("memory grew by {growth} KiB from the first round to the last");
         }
@@ -53,15 +54,13 @@ impl Bench {
 /// Its name, its value in a round, and the digits shown of that.
 type Row = (&'static str, fn(&Round) -> f64, usize);
 
-/// Figures of a core that does nothing else.
-fn table(rounds: &[Round]) -> Table {
-    let mut table = Table::new();
-    table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_header(["per second of one core", "min", "median", "max"]);
+/// Seconds of a core are such as it spends on nothing else.
+fn figures(rounds: &[Round]) -> Table {
+    let mut table = table(&["", "min", "median", "max"], 1);
     let rows: [Row; 6] = [
-        ("simulated seconds", Round::speed, 0),
-        ("messages and events", Round::events_per_second, 0),
-        ("bare executor, as many messages: simulated seconds", Round::bare_speed, 0),
+        ("simulated seconds per second of one core", Round::speed, 0),
+        ("messages and events per second of one core", Round::events_per_second, 0),
+        ("the same on the bare executor, with as many messages", Round::bare_speed, 0),
         ("share of the bare executor's speed", Round::share, 2),
         ("messages per simulated second", |r| r.messages as f64 / r.simulated, 0),
         ("peak memory, MiB", |r| r.peak_kib as f64 / 1024.0, 1),
@@ -71,9 +70,6 @@ fn table(rounds: &[Round]) -> Table {
         values.sort_by(f64::total_cmp);
         let shown = [values[0], values[values.len() / 2], values[values.len() - 1]];
         table.add_row([&[name.to_string()], &shown.map(|v| format!("{v:.digits$}"))[..]].concat());
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
     }
     table
 }

@@ -1,22 +1,21 @@
 //! `pgbaton-sim coverage`: what drawn stories came to, of all there is.
 
+use super::bad_input;
 use super::keep::Keep;
-use super::many;
-use super::seeds::Seeds;
+use super::many::Many;
+use super::table::table;
 use clap::Args;
-use comfy_table::Table;
+use comfy_table::CellAlignment;
 use pgbaton_core::check::marks::MARKS;
 use pgbaton_core::model::NodeState;
 use pgbaton_core::monitor::rules::RULES;
 use pgbaton_sim::soak::Tally;
 use std::process::ExitCode;
 
-const USUAL: u64 = 1000;
-
 #[derive(Debug, Args)]
 pub struct Coverage {
     #[command(flatten)]
-    seeds: Seeds,
+    many: Many,
     #[command(flatten)]
     keep: Keep,
     /// Lists what was reached as well, with the number of runs that did.
@@ -26,11 +25,14 @@ pub struct Coverage {
 
 impl Coverage {
     pub fn main(self) -> ExitCode {
-        let outcome = many::play(&self.seeds, USUAL);
+        let outcome = match self.many.play() {
+            Ok(outcome) => outcome,
+            Err(why) => return bad_input(&why),
+        };
         let tally = &outcome.tally;
         let edges: Vec<(NodeState, NodeState)> = edges().collect();
-        let mut table = Table::new();
-        table.set_header(["of", "reached", "there are", "never"]);
+        let mut table = table(&["of", "reached", "there are", "never"], 1);
+        table.column_mut(3).expect("there are four").set_cell_alignment(CellAlignment::Left);
         let silent = RULES.iter().filter(|r| !tally.rules.contains_key(&r.number));
         let silent: Vec<String> = silent.map(|r| format!("{} {}", r.number, r.name)).collect();
         let unwalked = edges.iter().filter(|e| !tally.edges.contains_key(e)).map(|(a, b)| format!("{a} -> {b}"));
@@ -51,7 +53,7 @@ impl Coverage {
             print!("{}", reached(tally));
         }
         println!("{}", outcome.summary());
-        self.keep.small_stories(&outcome.failed, self.seeds.jobs());
+        self.keep.small_stories(&outcome, self.many.jobs.get());
         outcome.exit(true)
     }
 }

@@ -1,14 +1,16 @@
 //! What becomes of failures that a search has found: the first of each kind is made small and kept as a scenario file.
 
+use super::many::{Failed, Outcome};
 use super::{now, quiet_runs};
 use clap::Args;
 use pgbaton_core::model::time::duration;
+use pgbaton_core::swarm::{self, Manner};
 use pgbaton_sim::report::reproduce;
 use pgbaton_sim::shrink::file::{self, Origin};
 use pgbaton_sim::shrink::size::Way;
 use pgbaton_sim::shrink::{self, Options};
-use pgbaton_sim::soak;
-use std::collections::BTreeMap;
+use pgbaton_sim::soak::as_live;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,25 +28,19 @@ pub struct Keep {
 }
 
 impl Keep {
-    /// `failed` are seeds in order, with what each broke.
-    pub fn small_stories(&self, failed: &[(u64, Vec<String>)], jobs: usize) {
-        if self.shrink.is_zero() || failed.is_empty() {
+    /// Whoever interrupts a search doesn't wait for them.
+    pub fn small_stories(&self, outcome: &Outcome, jobs: usize) {
+        if self.shrink.is_zero() || outcome.failed.is_empty() || outcome.interrupted {
             return;
         }
         quiet_runs();
-        let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
-        for (seed, broken) in failed {
-            kinds.entry(kind(broken)).or_insert(*seed);
-        }
-        let mut first: Vec<u64> = kinds.into_values().collect();
-        first.sort_unstable();
-        for seed in first.into_iter().take(KINDS) {
-            self.small_story(seed, jobs);
+        for seed in first_of_each_kind(&outcome.failed).into_iter().take(KINDS) {
+            self.small_story(seed, &outcome.manner, jobs);
         }
     }
 
-    fn small_story(&self, seed: u64, jobs: usize) {
-        let (plan, started) = (soak::plan(seed), now());
+    fn small_story(&self, seed: u64, manner: &Manner, jobs: usize) {
+        let (plan, started) = (swarm::plan(seed, manner), now());
         let options = Options { jobs, ..Options::default() };
         let late = || started.elapsed() >= self.shrink;
         let Ok(shrunk) = shrink::shrink(&plan, seed, &options, &shrink::simulated(&plan), &late, &|_| {}) else {
@@ -54,7 +50,8 @@ impl Keep {
         let took = started.elapsed().as_secs_f64();
         println!("seed {seed}: {}", shrunk.failure.describe());
         println!("  made small in {took:.0} s: {}", Way(shrunk.from, shrunk.to));
-        let origin = Origin::new(&format!("seed {seed}"), format!("pgbaton-sim shrink {seed}"));
+        let live = as_live(manner);
+        let origin = Origin::new(&format!("seed {seed}{live}"), format!("pgbaton-sim shrink {seed}{live}"));
         match file::keep(&self.keep, &shrunk, &origin) {
             Ok(path) => println!("  {}", reproduce(&path.display().to_string(), shrunk.scenario.seed)),
             Err(why) => println!("  it could not be kept: {why}"),
@@ -62,7 +59,20 @@ impl Keep {
     }
 }
 
-/// The invariant, or the expectation, that broke first.
-fn kind(broken: &[String]) -> &str {
-    broken.first().map_or("", |how| how.split(':').next().unwrap_or(how))
+/// `failed` is in order, and so is the result.
+fn first_of_each_kind(failed: &[Failed]) -> Vec<u64> {
+    let mut kinds = BTreeSet::new();
+    failed.iter().filter(|failed| kinds.insert(&failed.kind)).map(|failed| failed.seed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_seed_of_each_kind_is_made_small() {
+        let failed = |seed, kind: &str| Failed { seed, broken: vec!["step 3: x".into()], kind: kind.into() };
+        let all = [failed(2, "b"), failed(3, "a"), failed(4, "b"), failed(9, "c")];
+        assert_eq!(first_of_each_kind(&all), [2, 3, 9]);
+    }
 }

@@ -1,6 +1,6 @@
 //! `pgbaton-sim meta`: the same seed must give the same bytes, on every thread and in every process.
 
-use super::seeds::Seeds;
+use super::seeds::{Seeds, Timed};
 use super::{bad_input, now};
 use clap::Args;
 use pgbaton_core::check::Event;
@@ -13,6 +13,8 @@ const USUAL: u64 = 20;
 pub struct Meta {
     #[command(flatten)]
     seeds: Seeds,
+    #[command(flatten)]
+    timed: Timed,
     /// Prints a line of JSON for each event of one seed: what a second process is asked for.
     #[arg(long, hide = true, value_name = "SEED")]
     trace: Option<u64>,
@@ -24,36 +26,37 @@ impl Meta {
             print!("{}", lines(seed).join("\n"));
             return ExitCode::SUCCESS;
         }
-        let started = now();
+        self.compare().unwrap_or_else(|why| bad_input(&why))
+    }
+
+    fn compare(&self) -> Result<ExitCode, String> {
+        let (started, time) = (now(), self.timed.time());
         let (mut compared, mut events) = (0, 0);
-        for seed in self.seeds.list(USUAL) {
-            if self.seeds.time().is_some_and(|time| started.elapsed() >= time) {
+        for seed in self.seeds.choose(time.is_none().then_some(USUAL))?.list() {
+            if time.is_some_and(|time| started.elapsed() >= time) {
                 break;
             }
             // The other process works while this one does.
-            let other = match another_process(seed) {
-                Ok(other) => other,
-                Err(why) => return bad_input(&why),
-            };
+            let other = another_process(seed)?;
             let (first, second) = (lines(seed), lines(seed));
-            let third = match other.wait_with_output() {
-                Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-                Err(e) => return bad_input(&format!("the second process: {e}")),
-            };
-            let third: Vec<String> = third.split('\n').map(String::from).collect();
+            let third = other.wait_with_output().map_err(|e| format!("the second process: {e}"))?;
+            let third: Vec<String> = String::from_utf8_lossy(&third.stdout).split('\n').map(String::from).collect();
             for (where_, again) in [("on another thread", &second), ("in another process", &third)] {
                 if let Some(difference) = difference(&first, again) {
                     println!(
                         "seed {seed} differs {where_}:\n{difference}\nreproduce: pgbaton-sim meta --seeds {seed}..{}",
                         seed + 1
                     );
-                    return ExitCode::FAILURE;
+                    return Ok(ExitCode::FAILURE);
                 }
             }
             (compared, events) = (compared + 1, events + first.len());
         }
+        if compared == 0 {
+            return Err("the time was over before anything was compared".into());
+        }
         println!("{compared} seeds, {events} events: the same bytes on two threads and in two processes");
-        ExitCode::SUCCESS
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The commands, a file each.
 
+mod args;
 mod bench;
 mod coverage;
+mod interrupt;
 mod keep;
 mod many;
 mod meta;
@@ -12,7 +14,9 @@ mod run;
 mod seeds;
 mod shrink;
 mod soak;
+mod story;
 mod sweep;
+mod table;
 mod view;
 
 use clap::{Parser, Subcommand};
@@ -39,7 +43,8 @@ enum Command {
     Replay(replay::Replay),
     /// Plays each seed several times, in two processes, and compares the traces to the byte.
     Meta(meta::Meta),
-    /// Tells which rules, moves and marks drawn stories came to, and which never.
+    /// Tells which rules, moves and marks drawn stories came to, and which never. Fails also when they never came to a
+    /// mark that a search must see.
     Coverage(coverage::Coverage),
     /// Tells what each kind of fault costs in time without writes, and whether it keeps its budget.
     Outage(outage::Outage),

@@ -1,6 +1,7 @@
 //! `pgbaton-sim mutants`: plants one bug after the other in the failover logic and shows what finds it. A simulator
 //! that lets one escape has a hole: in its judges, its plans or its models.
 
+use super::args::Jobs;
 use super::seeds::Seeds;
 use clap::Args;
 use pgbaton_sim::report::TimelineStyle;
@@ -8,7 +9,7 @@ use pgbaton_sim::report::TimelineStyle;
 #[derive(Debug, Args)]
 pub struct Mutants {
     /// For how many seeds each bug is hunted at most.
-    #[arg(long, value_name = "SEEDS", default_value_t = 2000)]
+    #[arg(long, value_name = "SEEDS", default_value_t = 2000, conflicts_with = "seeds")]
     budget: u64,
     /// Hunts this bug alone; may be given several times.
     #[arg(long, value_name = "NAME")]
@@ -18,8 +19,10 @@ pub struct Mutants {
     sample: Option<usize>,
     #[command(flatten)]
     seeds: Seeds,
+    #[command(flatten)]
+    jobs: Jobs,
     /// Plays this seed alone.
-    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "budget"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "budget", "from_commit", "shard"])]
     seed: Option<u64>,
     /// Prints what happens under the seed, with the bug that `--only` names.
     #[arg(long, value_enum, requires = "seed", requires = "only")]
@@ -47,15 +50,17 @@ pub use hunting::find;
 
 #[cfg(feature = "mutants")]
 mod hunting {
+    use super::super::story::Story;
+    use super::super::table::table;
     use super::super::{bad_input, now, quiet_runs};
     use super::Mutants;
-    use comfy_table::{ContentArrangement, Table, presets};
+    use comfy_table::Table;
     use indicatif::{ProgressBar, ProgressStyle};
     use pgbaton_core::mutants::Mutant;
-    use pgbaton_core::scenario::{Scenario, World, parse};
+    use pgbaton_core::swarm::Manner;
     use pgbaton_sim::hunt::{Ground, Hunted, hunt, hunt_all, play};
     use pgbaton_sim::ink::Ink;
-    use pgbaton_sim::report::TimelineStyle;
+    use pgbaton_sim::report::{TimelineStyle, reproduce};
     use pgbaton_sim::soak;
     use std::io::IsTerminal;
     use std::process::ExitCode;
@@ -73,37 +78,27 @@ mod hunting {
         }
 
         fn run(&self) -> Result<ExitCode, String> {
-            if self.seeds.time().is_some() {
-                return Err("a hunt has a budget in seeds: write --budget 500 instead of --for".into());
-            }
             let mutants = self.chosen()?;
             if self.list {
                 println!("{}", list(&mutants));
                 return Ok(ExitCode::SUCCESS);
             }
             let stories = self.stories()?;
-            let ground = |seed: u64| match stories.len() as u64 {
-                0 => (soak::plan(seed), seed),
-                count => {
-                    let story = &stories[(seed % count) as usize];
-                    (story.clone(), story.seed + seed / count)
-                }
+            let ground = |seed: u64| match played_under(&stories, seed) {
+                None => (soak::plan(seed), seed),
+                Some((story, of_run)) => (story.scenario.clone(), of_run),
             };
             if let (Some(seed), Some(style)) = (self.seed, self.timeline) {
                 return Ok(show(&ground, seed, mutants[0], style));
             }
             let began = now();
-            let hunted = self.hunt(&ground, &mutants);
-            Ok(self.tell(&hunted, began.elapsed()))
+            let hunted = self.hunt(&ground, &mutants)?;
+            Ok(self.tell(&hunted, &stories, began.elapsed()))
         }
 
         fn chosen(&self) -> Result<Vec<Mutant>, String> {
             if let Some(count) = self.sample {
-                // A stride that shares no factor with their number goes through all of them.
-                let all = Mutant::ALL;
-                let first = self.seeds.first(self.budget) / 1_000_000;
-                let nth = |i: usize| all[((first + i as u64 * 17) % all.len() as u64) as usize];
-                return Ok((0..count.min(all.len())).map(nth).collect());
+                return Ok(sample(count, self.seeds.choose(Some(self.budget))?.first()));
             }
             if self.only.is_empty() {
                 return Ok(Mutant::ALL.to_vec());
@@ -111,23 +106,18 @@ mod hunting {
             self.only.iter().map(|name| find(name)).collect()
         }
 
-        fn stories(&self) -> Result<Vec<Scenario>, String> {
-            let mut stories = Vec::new();
-            for file in &self.files {
-                let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
-                let scenario = parse(file, &text).map_err(|e| e.to_string())?;
-                stories.extend(scenario.worlds.contains(&World::Sim).then_some(scenario));
-            }
+        fn stories(&self) -> Result<Vec<Story>, String> {
+            let stories = Story::read_all(&self.files)?;
             match stories.is_empty() && !self.files.is_empty() {
                 true => Err("none of these files is for the simulated world".into()),
                 false => Ok(stories),
             }
         }
 
-        fn hunt(&self, ground: Ground, mutants: &[Mutant]) -> Vec<Timed> {
+        fn hunt(&self, ground: Ground, mutants: &[Mutant]) -> Result<Vec<Timed>, String> {
             let seeds: Vec<u64> = match self.seed {
                 Some(seed) => vec![seed],
-                None => self.seeds.list(self.budget).collect(),
+                None => self.seeds.choose(Some(self.budget))?.list().collect(),
             };
             quiet_runs();
             let bar = bar(mutants.len() as u64);
@@ -142,13 +132,13 @@ mod hunting {
                 bar.inc(1);
                 (hunted, began.elapsed())
             };
-            let hunted = hunt_all(self.seeds.jobs(), mutants, one);
+            let hunted = hunt_all(self.jobs.get(), mutants, one);
             bar.finish_and_clear();
-            hunted
+            Ok(hunted)
         }
 
-        fn tell(&self, hunted: &[Timed], took: Duration) -> ExitCode {
-            println!("{}", table(hunted));
+        fn tell(&self, hunted: &[Timed], stories: &[Story], took: Duration) -> ExitCode {
+            println!("{}", caught(hunted));
             let runs: u64 = hunted.iter().map(|(h, _)| h.runs).sum();
             let escaped: Vec<&str> =
                 hunted.iter().filter(|(h, _)| h.caught.is_none()).map(|(h, _)| h.mutant.name()).collect();
@@ -160,15 +150,15 @@ mod hunting {
             sick.dedup();
             if !sick.is_empty() {
                 println!("fail without any planted bug, and prove nothing: {sick:?}");
+                println!("{}", undisturbed(stories, sick[0]));
             }
             if let Some((hunted, seed)) = hunted.iter().find_map(|(h, _)| Some((h, h.caught.as_ref()?.seed))) {
                 println!("replay: {}", self.replay(hunted.mutant, seed));
             }
-            if escaped.is_empty() {
-                return ExitCode::SUCCESS;
+            if !escaped.is_empty() {
+                println!("escaped: {}", escaped.join(", "));
             }
-            println!("escaped: {}", escaped.join(", "));
-            ExitCode::FAILURE
+            verdict(&escaped, &sick)
         }
 
         fn replay(&self, mutant: Mutant, seed: u64) -> String {
@@ -176,6 +166,34 @@ mod hunting {
                 if self.files.is_empty() { String::new() } else { format!(" --files {}", self.files.join(" ")) };
             format!("pgbaton-sim mutants --only {} --seed {seed} --timeline full{files}", mutant.name())
         }
+    }
+
+    /// The story that a seed means, when there are files, and the seed of its run.
+    fn played_under(stories: &[Story], seed: u64) -> Option<(&Story, u64)> {
+        let count = stories.len() as u64;
+        let story = stories.get(seed.checked_rem(count)? as usize)?;
+        Some((story, story.scenario.seed + seed / count))
+    }
+
+    /// The line that brings a run back that fails without any bug.
+    fn undisturbed(stories: &[Story], seed: u64) -> String {
+        match played_under(stories, seed) {
+            None => soak::replay(seed, &Manner::SIMULATED),
+            Some((story, of_run)) => reproduce(&story.file, of_run),
+        }
+    }
+
+    /// So many of all bugs, others from another seed on: also seeds that follow from commits lie far apart.
+    fn sample(count: usize, seed: u64) -> Vec<Mutant> {
+        let all = Mutant::ALL;
+        let first = (seed % 1_000_003) as usize;
+        // A stride that shares no factor with their number goes through all of them.
+        (0..count.min(all.len())).map(|i| all[(first + i * 17) % all.len()]).collect()
+    }
+
+    /// A bug that escapes is a hole of the simulator; a seed that fails without any is a failure of the product.
+    fn verdict(escaped: &[&str], sick: &[u64]) -> ExitCode {
+        if escaped.is_empty() && sick.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     pub fn find(name: &str) -> Result<Mutant, String> {
@@ -199,22 +217,14 @@ mod hunting {
         bar
     }
 
-    fn new_table() -> Table {
-        let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic);
-        table
-    }
-
     fn list(mutants: &[Mutant]) -> Table {
-        let mut table = new_table();
-        table.set_header(["bug", "what it does", "who makes it"]);
+        let mut table = table(&["bug", "what it does", "who makes it"], 3);
         table.add_rows(mutants.iter().map(|m| [m.name(), m.breaks(), m.origin()]));
         table
     }
 
-    fn table(hunted: &[Timed]) -> Table {
-        let mut table = new_table();
-        table.set_header(["bug", "caught by", "seed", "seeds", "seconds"]);
+    fn caught(hunted: &[Timed]) -> Table {
+        let mut table = table(&["bug", "caught by", "seed", "seeds", "seconds"], 2);
         for (hunted, took) in hunted {
             let (by, seed) = match &hunted.caught {
                 Some(caught) => (caught.invariant.clone(), caught.seed.to_string()),
@@ -231,5 +241,25 @@ mod hunting {
         let mut runs: Vec<u64> = hunted.iter().filter(|(h, _)| h.caught.is_some()).map(|(h, _)| h.runs).collect();
         runs.sort_unstable();
         runs.get(runs.len() / 2).copied()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn another_seed_is_another_sample_and_all_are_in_the_greatest() {
+            assert_ne!(sample(5, 0), sample(5, 1));
+            assert_ne!(sample(5, 1_000_000), sample(5, 2_000_000));
+            let names =
+                |seed| sample(usize::MAX, seed).iter().map(|m| m.name()).collect::<std::collections::BTreeSet<_>>();
+            assert_eq!(names(7).len(), Mutant::ALL.len());
+        }
+
+        #[test]
+        fn a_seed_that_fails_without_any_bug_is_a_failure() {
+            let exit = |escaped: &[&str], sick: &[u64]| verdict(escaped, sick) == ExitCode::SUCCESS;
+            assert!(exit(&[], &[]) && !exit(&["x"], &[]) && !exit(&[], &[3]));
+        }
     }
 }

@@ -1,33 +1,33 @@
 //! `pgbaton-sim outage`: how long writes are out after each kind of fault that strikes alone.
 
-use super::many;
-use super::seeds::Seeds;
+use super::bad_input;
+use super::many::Many;
+use super::table::table;
 use clap::Args;
-use comfy_table::Table;
 use pgbaton_sim::soak::{Prices, replay};
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USUAL: u64 = 1000;
-
 #[derive(Debug, Args)]
 pub struct Outage {
     #[command(flatten)]
-    seeds: Seeds,
+    many: Many,
 }
 
 impl Outage {
     pub fn main(self) -> ExitCode {
-        let mut outcome = many::play(&self.seeds, USUAL);
-        let mut table = Table::new();
-        table.set_header(["alone, in a group in order", "times", "median", "p99", "max", "budget", ""]);
+        let mut outcome = match self.many.play() {
+            Ok(outcome) => outcome,
+            Err(why) => return bad_input(&why),
+        };
+        let mut table = table(&["alone, in a group in order", "times", "median", "p99", "max", "budget", "kept"], 1);
         let mut broken = Vec::new();
         for (what, prices) in &mut outcome.tally.prices {
             prices.out.sort_unstable();
-            let keeps = if prices.broken.is_some() { "broken" } else { "" };
+            let kept = if prices.broken.is_some() { "no" } else { "yes" };
             let at = |part: f64| seconds(percentile(prices, part));
             let row = [what.clone(), prices.out.len().to_string(), at(0.5), at(0.99), at(1.0)];
-            table.add_row(row.into_iter().chain([seconds(prices.allowed), keeps.to_string()]));
+            table.add_row(row.into_iter().chain([seconds(prices.allowed), kept.to_string()]));
             broken.extend(prices.broken.clone());
         }
         println!("{table}\n{}", outcome.summary());
@@ -40,8 +40,8 @@ impl Outage {
             );
         }
         match outcome.exit(false) {
-            ExitCode::SUCCESS if broken.is_empty() => ExitCode::SUCCESS,
-            _ => ExitCode::FAILURE,
+            ExitCode::SUCCESS if !broken.is_empty() => ExitCode::FAILURE,
+            exit => exit,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `pgbaton-sim replay`: one drawn story again, with all that happened in it.
 
+use super::args::Live;
 use super::now;
 use clap::Args;
 use pgbaton_core::scenario::write;
-use pgbaton_core::swarm::{Manner, plan};
+use pgbaton_core::swarm::plan;
 use pgbaton_sim::ink::Ink;
 use pgbaton_sim::report::{Report, TimelineStyle};
 use pgbaton_sim::story;
@@ -15,9 +16,8 @@ pub struct Replay {
     /// Prints the story that the seed means as a scenario file, and doesn't play it.
     #[arg(long)]
     print_plan: bool,
-    /// The story that `pgbaton-live chaos` draws from the seed.
-    #[arg(long)]
-    live: bool,
+    #[command(flatten)]
+    live: Live,
     /// Prints the whole trace as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -27,8 +27,7 @@ pub struct Replay {
 
 impl Replay {
     pub fn main(self) -> ExitCode {
-        let manner = if self.live { Manner::live(true) } else { Manner::SIMULATED };
-        let plan = plan(self.seed, &manner);
+        let plan = plan(self.seed, &self.live.manner());
         if self.print_plan {
             print!("{}", write(&plan, &format!("Drawn from seed {}.", self.seed)));
             return ExitCode::SUCCESS;

@@ -1,8 +1,8 @@
 //! `pgbaton-sim run`: plays files, each once.
 
+use super::story::Story;
 use super::{bad_input, now};
 use clap::Args;
-use pgbaton_core::scenario::{World, parse};
 use pgbaton_sim::ink::Ink;
 use pgbaton_sim::report::{Report, TimelineStyle, reproduce};
 use pgbaton_sim::story;
@@ -24,47 +24,29 @@ pub struct Run {
 
 impl Run {
     pub fn main(self) -> ExitCode {
-        let mut failed = None;
-        for file in &self.files {
-            match self.play(file) {
-                Ok(None) => {}
-                Ok(Some(seed)) => failed = Some((file, seed)),
-                Err(why) => return bad_input(&why),
-            }
+        let stories = match Story::read_all(&self.files) {
+            Ok(stories) => stories,
+            Err(why) => return bad_input(&why),
+        };
+        let failed: Vec<String> = stories.iter().filter_map(|story| self.play(story)).collect();
+        for line in &failed {
+            // Machines read standard output as JSON; people read the lines wherever they are last.
+            if self.json { eprintln!("{line}") } else { println!("{line}") }
         }
-        match failed {
-            None => ExitCode::SUCCESS,
-            Some((file, seed)) => {
-                let line = reproduce(file, seed);
-                // Machines read standard output as JSON; people read the line wherever it is last.
-                if self.json {
-                    eprintln!("{line}")
-                } else {
-                    println!("{line}")
-                }
-                ExitCode::FAILURE
-            }
-        }
+        if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    /// The seed when the run did not hold; an error for a file that can't be read.
-    fn play(&self, file: &str) -> Result<Option<u64>, String> {
-        let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
-        let scenario = parse(file, &text).map_err(|e| e.to_string())?;
-        if !scenario.worlds.contains(&World::Sim) {
-            let why = scenario.why.as_deref().unwrap_or("the file gives no reason");
-            println!("{file}: skipped, not for the simulated world: {why}");
-            return Ok(None);
-        }
+    /// The line that brings it back when the run did not hold.
+    fn play(&self, Story { file, scenario, .. }: &Story) -> Option<String> {
         let seed = self.seed.unwrap_or(scenario.seed);
         let started = now();
-        let report = Report::of(story::run(&scenario, seed));
+        let report = Report::of(story::run(scenario, seed));
         let real = started.elapsed();
         if self.json {
-            println!("{}", report.json(&scenario, seed));
+            println!("{}", report.json(scenario, seed));
         } else {
-            print!("{}", report.text(&scenario, seed, self.timeline, Ink::for_stdout(), real));
+            print!("{}", report.text(scenario, seed, self.timeline, Ink::for_stdout(), real));
         }
-        Ok((!report.holds()).then_some(seed))
+        (!report.holds()).then(|| reproduce(file, seed))
     }
 }

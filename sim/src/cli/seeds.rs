@@ -1,7 +1,6 @@
 //! Which seeds a command runs: a range, or as many as a time allows; the part of them that is this machine's.
 
 use clap::Args;
-use pgbaton_core::swarm::Manner;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,21 +9,25 @@ pub struct Seeds {
     /// The seeds to run, the second left out: 0..1000.
     #[arg(long, value_name = "A..B")]
     seeds: Option<Range>,
-    /// Runs one seed after the other for so long, written 90s, 10m or 1h.
-    #[arg(long = "for", value_name = "TIME", value_parser = pgbaton_core::model::time::duration::parse, conflicts_with = "seeds")]
-    time: Option<Duration>,
     /// Counts the seeds from a number that follows from this commit, so that each commit runs seeds of its own.
     #[arg(long, value_name = "HASH")]
     from_commit: Option<Commit>,
     /// Runs the i-th of n parts of the seeds (1/4 to 4/4).
     #[arg(long, value_name = "I/N", default_value = "1/1")]
     shard: Shard,
-    /// Draws stories as `pgbaton-live chaos` does: such as live runs can play too.
-    #[arg(long)]
-    live: bool,
-    /// How many to run at a time; as many as there are processors when left out.
-    #[arg(long)]
-    jobs: Option<usize>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Timed {
+    /// Runs one seed after the other for so long, written 90s, 10m or 1h.
+    #[arg(long = "for", value_name = "TIME", value_parser = pgbaton_core::model::time::duration::parse, conflicts_with = "seeds")]
+    time: Option<Duration>,
+}
+
+impl Timed {
+    pub fn time(&self) -> Option<Duration> {
+        self.time
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,45 +82,48 @@ impl FromStr for Shard {
     }
 }
 
+/// The seeds of one command: those of a range that belong to one part.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen {
+    range: Range,
+    shard: Shard,
+}
+
 impl Seeds {
-    pub fn jobs(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.jobs.unwrap_or_else(all).max(1)
+    /// `usual` is how many there are when the command line doesn't say; `None` stands for no end. The error is why
+    /// there are none.
+    pub fn choose(&self, usual: Option<u64>) -> Result<Chosen, String> {
+        let base = self.from_commit.map_or(0, |commit| commit.0);
+        let beyond = |n: u64| format!("{n} seeds from {base} on are more than there are numbers; ask for less");
+        let end = |to: u64| base.checked_add(to).ok_or_else(|| beyond(to));
+        let range = match (self.seeds, usual) {
+            (Some(Range { from, to }), _) => Range { from: end(from)?, to: end(to)? },
+            (None, Some(usual)) => Range { from: base, to: end(usual)? },
+            (None, None) => Range { from: base, to: u64::MAX },
+        };
+        let chosen = Chosen { range, shard: self.shard };
+        match chosen.count() {
+            0 => Err(format!("part {}/{} of the seeds holds none of them", self.shard.nth, self.shard.of)),
+            _ => Ok(chosen),
+        }
     }
+}
 
-    pub fn manner(&self) -> Manner {
-        if self.live { Manner::live(true) } else { Manner::SIMULATED }
-    }
-
-    pub fn time(&self) -> Option<Duration> {
-        self.time
-    }
-
-    fn base(&self) -> u64 {
-        self.from_commit.map_or(0, |commit| commit.0)
-    }
-
-    fn range(&self, usual: u64) -> Range {
-        let endless = Range { from: 0, to: u64::MAX - self.base() };
-        let range = self.seeds.unwrap_or(if self.time.is_some() { endless } else { Range { from: 0, to: usual } });
-        Range { from: range.from + self.base(), to: range.to + self.base() }
-    }
-
-    /// Those of this shard, in order; `usual` is how many there are when the command line doesn't say.
-    pub fn list(&self, usual: u64) -> impl Iterator<Item = u64> + use<> {
-        let (range, shard) = (self.range(usual), self.shard);
+impl Chosen {
+    /// In order.
+    pub fn list(self) -> impl Iterator<Item = u64> {
+        let Chosen { range, shard } = self;
         (range.from..range.to).filter(move |seed| seed % shard.of == shard.nth - 1)
     }
 
-    /// How many there are, if that is known before.
-    pub fn count(&self, usual: u64) -> Option<u64> {
-        let range = self.range(usual);
-        let below = |end: u64| (end + self.shard.of - self.shard.nth) / self.shard.of;
-        self.time.is_none().then(|| below(range.to) - below(range.from))
+    pub fn count(self) -> u64 {
+        let Chosen { range, shard } = self;
+        let below = |end: u64| end / shard.of + u64::from(end % shard.of >= shard.nth);
+        below(range.to) - below(range.from)
     }
 
-    pub fn first(&self, usual: u64) -> u64 {
-        self.range(usual).from
+    pub fn first(self) -> u64 {
+        self.range.from
     }
 }
 
@@ -130,6 +136,8 @@ mod tests {
     struct Line {
         #[command(flatten)]
         seeds: Seeds,
+        #[command(flatten)]
+        _timed: Timed,
     }
 
     fn read(line: &[&str]) -> Result<Seeds, String> {
@@ -142,8 +150,9 @@ mod tests {
         let mut all: Vec<u64> = Vec::new();
         for shard in ["1/3", "2/3", "3/3"] {
             let seeds = read(&["--seeds", "5..17", "--shard", shard]).unwrap();
-            let part: Vec<u64> = seeds.list(0).collect();
-            assert_eq!(seeds.count(0), Some(part.len() as u64), "{shard}");
+            let chosen = seeds.choose(Some(9)).unwrap();
+            let part: Vec<u64> = chosen.list().collect();
+            assert_eq!(chosen.count(), part.len() as u64, "{shard}");
             all.extend(part);
         }
         all.sort_unstable();
@@ -154,7 +163,7 @@ mod tests {
     fn a_commit_gives_seeds_of_its_own_and_nonsense_is_refused() {
         let seeds = read(&["--from-commit", "0af1b1c6bd39e2", "--seeds", "0..2"]).unwrap();
         let base = 0x0a_f1b1_c6bd * 1_000_000;
-        assert_eq!(seeds.list(9).collect::<Vec<_>>(), [base, base + 1]);
+        assert_eq!(seeds.choose(Some(9)).unwrap().list().collect::<Vec<_>>(), [base, base + 1]);
         for (line, why) in [
             (["--seeds", "7..3"], "holds no seed"),
             (["--seeds", "7"], "write 0..1000"),
@@ -163,6 +172,19 @@ mod tests {
             (["--for", "ten"], "is not a duration"),
         ] {
             assert!(read(&line).unwrap_err().contains(why), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn seeds_that_are_none_or_beyond_all_numbers_are_refused() {
+        let last = &format!("0..{}", u64::MAX);
+        let range = read(&["--seeds", last]).unwrap().choose(None).unwrap();
+        assert_eq!((range.count(), range.list().nth(1)), (u64::MAX, Some(1)));
+        for (line, why) in [
+            (&["--from-commit", "ffffffffff", "--seeds", last][..], "more than there are numbers"),
+            (&["--seeds", "0..1", "--shard", "2/2"], "part 2/2 of the seeds holds none"),
+        ] {
+            assert!(read(line).unwrap().choose(Some(9)).unwrap_err().contains(why), "{line:?}");
         }
     }
 }

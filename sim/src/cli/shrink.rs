@@ -1,16 +1,18 @@
 //! `pgbaton-sim shrink`: the smallest story that still fails in the same way, as a file for `scenarios/regress`.
 
+use super::args::{Jobs, Live};
+use super::story::Story;
 use super::{bad_input, now, quiet_runs};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use pgbaton_core::model::time::duration;
-use pgbaton_core::scenario::{Scenario, World, parse};
+use pgbaton_core::scenario::Scenario;
+use pgbaton_core::swarm;
 use pgbaton_sim::report::reproduce;
 use pgbaton_sim::shrink::file::{self, Origin};
 use pgbaton_sim::shrink::size::Way;
 use pgbaton_sim::shrink::{self, Failure, Holds, Judge, Options, Progress, Shrunk};
-use pgbaton_sim::soak;
-use std::num::NonZero;
+use pgbaton_sim::soak::as_live;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,14 +31,15 @@ pub struct Shrink {
     /// Replaces a file that exists.
     #[arg(long)]
     force: bool,
-    /// The failure to keep, by the name that `run` prints; without it the first one.
+    #[command(flatten)]
+    live: Live,
+    /// The failure to keep, as `run` prints it; without it the first one.
     #[arg(long, value_name = "NAME")]
     failure: Option<String>,
-    /// How many to run at a time; as many as there are processors when left out. The result is the same.
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZero<usize>>,
+    #[command(flatten)]
+    jobs: Jobs,
     /// The most runs to make.
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(long, value_name = "N", default_value_t = Options::default().most_runs)]
     runs: u32,
     /// The longest time to take, written 90s, 10m or 1h. What has been reached by then is written.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
@@ -74,16 +77,13 @@ impl Shrink {
     }
 
     fn read(&self) -> Result<(Scenario, u64), String> {
-        let file = &self.story;
-        if let Ok(seed) = file.parse::<u64>() {
-            return Ok((soak::plan(seed), self.seed.unwrap_or(seed)));
+        if let Ok(seed) = self.story.parse::<u64>() {
+            return Ok((swarm::plan(seed, &self.live.manner()), self.seed.unwrap_or(seed)));
         }
-        let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
-        let scenario = parse(file, &text).map_err(|e| e.to_string())?;
-        if !scenario.worlds.contains(&World::Sim) {
-            let why = scenario.why.as_deref().unwrap_or("the file gives no reason");
-            return Err(format!("{file}: not for the simulated world, so it can't be shrunk there: {why}"));
+        if self.live.is_set() {
+            return Err(format!("{} is a file; --live goes with the seed of a drawn story", self.story));
         }
+        let scenario = Story::read(&self.story)?.for_sim()?.scenario;
         let seed = self.seed.unwrap_or(scenario.seed);
         Ok((scenario, seed))
     }
@@ -105,7 +105,7 @@ impl Shrink {
     }
 
     fn options(&self) -> Options {
-        let jobs = self.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        let jobs = self.jobs.get();
         let (most_runs, other_seeds) = (self.runs, self.other_seeds);
         Options { jobs, most_runs, other_seeds, failure: self.failure.clone() }
     }
@@ -152,7 +152,10 @@ impl Shrink {
     }
 
     fn source(&self) -> String {
-        if self.story.parse::<u64>().is_ok() { format!("seed {}", self.story) } else { self.story.clone() }
+        match self.story.parse::<u64>() {
+            Ok(seed) => format!("seed {seed}{}", as_live(&self.live.manner())),
+            Err(_) => self.story.clone(),
+        }
     }
 
     fn nothing_to_shrink(&self, holds: &Holds) -> ExitCode {
@@ -161,7 +164,8 @@ impl Shrink {
         match &self.failure {
             None => println!("{} holds {under}: there is nothing to shrink", self.source()),
             Some(name) => {
-                println!("{} doesn't fail with \"{name}\" {under}: there is nothing to shrink", self.source())
+                println!("{} doesn't fail with \"{name}\" {under}: there is nothing to shrink", self.source());
+                holds.found.iter().for_each(|found| println!("  it fails with \"{found}\""));
             }
         }
         ExitCode::FAILURE
@@ -169,9 +173,12 @@ impl Shrink {
 
     /// What the result depends on.
     fn command(&self, seed: u64) -> String {
-        let mut line = format!("pgbaton-sim shrink {} --seed {seed}", self.story);
+        let mut line = format!("pgbaton-sim shrink {}{} --seed {seed}", self.story, as_live(&self.live.manner()));
         if let Some(failure) = &self.failure {
             line += &format!(" --failure \"{failure}\"");
+        }
+        if self.runs != Options::default().most_runs {
+            line += &format!(" --runs {}", self.runs);
         }
         if self.other_seeds != Options::default().other_seeds {
             line += &format!(" --other-seeds {}", self.other_seeds);

@@ -1,17 +1,15 @@
 //! `pgbaton-sim soak`: plays drawn stories until there are no seeds left, or no time.
 
+use super::bad_input;
 use super::keep::Keep;
-use super::many;
-use super::seeds::Seeds;
+use super::many::Many;
 use clap::Args;
 use std::process::ExitCode;
-
-const USUAL: u64 = 1000;
 
 #[derive(Debug, Args)]
 pub struct Soak {
     #[command(flatten)]
-    seeds: Seeds,
+    many: Many,
     #[command(flatten)]
     keep: Keep,
     /// Fails as well when these stories never came to something that a search must have seen.
@@ -21,9 +19,12 @@ pub struct Soak {
 
 impl Soak {
     pub fn main(self) -> ExitCode {
-        let outcome = many::play(&self.seeds, USUAL);
+        let outcome = match self.many.play() {
+            Ok(outcome) => outcome,
+            Err(why) => return bad_input(&why),
+        };
         println!("{}", outcome.summary());
-        self.keep.small_stories(&outcome.failed, self.seeds.jobs());
+        self.keep.small_stories(&outcome, self.many.jobs.get());
         outcome.exit(self.all_marks)
     }
 }

@@ -1,17 +1,20 @@
 //! `pgbaton-sim sweep`: a harm at every point of a story.
 
+use super::args::Jobs;
+use super::interrupt::Interrupt;
+use super::story::Story;
+use super::table::table;
 use super::{bad_input, now};
 use clap::Args;
+use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
-use pgbaton_core::scenario::{World, parse};
 use pgbaton_sim::ink::Ink;
 use pgbaton_sim::report::{Report, TimelineStyle};
 use pgbaton_sim::sweep::{Name, Sweep, Tally};
 use pgbaton_sim::world::points::Trap;
 use std::num::NonZero;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -25,101 +28,91 @@ pub struct SweepFiles {
     #[arg(long)]
     seed: Option<u64>,
     /// Plays one run alone and prints its timeline, named as a failure names it: 137:kill-node.
-    #[arg(long, value_name = "POINT:HARM")]
+    #[arg(long, value_name = "POINT:HARM", conflicts_with_all = ["every", "jobs"])]
     only: Option<Name>,
     /// Plays every n-th run of each file.
     #[arg(long, default_value = "1", value_name = "N")]
     every: NonZero<usize>,
-    /// How many runs go on at a time; by default as many as there are processors.
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZero<usize>>,
-    #[arg(long, value_enum, default_value = "full")]
-    timeline: TimelineStyle,
+    #[command(flatten)]
+    jobs: Jobs,
+    /// How the timeline of the run is printed that is played alone.
+    #[arg(long, value_enum, requires = "only")]
+    timeline: Option<TimelineStyle>,
 }
 
-/// What a file came to.
-enum Swept {
-    Skipped,
-    /// Nothing can be swept: the story doesn't hold by itself.
+/// Why a file can't be swept.
+enum Trouble {
+    /// The story doesn't hold by itself.
     Fails(String),
-    Done(Tally),
+    /// What was asked for isn't there.
+    Nonsense(String),
 }
 
 impl SweepFiles {
     pub fn main(self) -> ExitCode {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        if let Err(why) = signal_hook::flag::register(signal_hook::consts::SIGINT, interrupted.clone()) {
-            return bad_input(&format!("interrupts can't be caught: {why}"));
-        }
+        let stories = match Story::read_all(&self.files) {
+            Ok(stories) => stories,
+            Err(why) => return bad_input(&why),
+        };
+        let interrupt = Interrupt::watched();
         let started = now();
         let (mut total, mut failed) = (Tally::default(), false);
-        for file in &self.files {
-            if interrupted.load(Ordering::Relaxed) {
+        for story in &stories {
+            if interrupt.came() {
                 break;
             }
-            match self.sweep(file, &interrupted) {
-                Err(why) => return bad_input(&why),
-                Ok(Swept::Skipped) => {}
-                Ok(Swept::Fails(why)) => {
-                    println!("{file}: {why}");
+            match self.sweep(story, &interrupt) {
+                Ok(tally) => total.merge(tally),
+                Err(Trouble::Fails(why)) => {
+                    println!("{}: {why}", story.file);
                     failed = true;
                 }
-                Ok(Swept::Done(tally)) => total.merge(tally),
+                Err(Trouble::Nonsense(why)) => return bad_input(&format!("{}: {why}", story.file)),
             }
         }
         if self.only.is_none() {
-            println!("{}\n{}", total.table(), total.summary(started.elapsed()));
-            if interrupted.load(Ordering::Relaxed) {
-                println!("interrupted: this is what was done until then");
-            }
+            println!("{}\n{}", shown(&total), total.summary(started.elapsed()));
         }
         failed |= total.total().violations > 0;
-        if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        match failed {
+            _ if interrupt.came() => Interrupt::exit(),
+            true => ExitCode::FAILURE,
+            false => ExitCode::SUCCESS,
+        }
     }
 
-    fn sweep(&self, file: &str, interrupted: &AtomicBool) -> Result<Swept, String> {
-        let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
-        let scenario = parse(file, &text).map_err(|e| e.to_string())?;
-        if !scenario.worlds.contains(&World::Sim) {
-            let why = scenario.why.as_deref().unwrap_or("the file gives no reason");
-            println!("{file}: skipped, not for the simulated world: {why}");
-            return Ok(Swept::Skipped);
-        }
-        let sweep = match Sweep::of(&scenario, self.seed.unwrap_or(scenario.seed)) {
-            Ok(sweep) => sweep,
-            Err(why) => return Ok(Swept::Fails(why)),
-        };
+    fn sweep(&self, Story { file, scenario, .. }: &Story, interrupt: &Interrupt) -> Result<Tally, Trouble> {
+        let sweep = Sweep::of(scenario, self.seed.unwrap_or(scenario.seed)).map_err(Trouble::Fails)?;
         match self.only {
             Some(name) => self.play_one(file, &sweep, name),
-            None => Ok(Swept::Done(self.play_all(file, &sweep, interrupted))),
+            None => Ok(self.play_all(file, &sweep, interrupt)),
         }
     }
 
-    fn play_one(&self, file: &str, sweep: &Sweep, name: Name) -> Result<Swept, String> {
-        let trap = sweep.trap(name).map_err(|why| format!("{file}: {why}"))?;
-        let started = now();
+    fn play_one(&self, file: &str, sweep: &Sweep, name: Name) -> Result<Tally, Trouble> {
+        let trap = sweep.trap(name).map_err(Trouble::Nonsense)?;
+        let (started, style) = (now(), self.timeline.unwrap_or(TimelineStyle::Full));
         let report = sweep.play(&trap);
-        print!("{}", report.text(sweep.scenario(), sweep.seed(), self.timeline, Ink::for_stdout(), started.elapsed()));
+        print!("{}", report.text(sweep.scenario(), sweep.seed(), style, Ink::for_stdout(), started.elapsed()));
         if !report.holds() {
             println!("{}", sweep.reproduce(file, &trap));
         }
         let mut tally = Tally::default();
         tally.count(&trap, &report);
-        Ok(Swept::Done(tally))
+        Ok(tally)
     }
 
-    fn play_all(&self, file: &str, sweep: &Sweep, interrupted: &AtomicBool) -> Tally {
+    fn play_all(&self, file: &str, sweep: &Sweep, interrupt: &Interrupt) -> Tally {
         let traps = sweep.traps(self.every.get());
         let bar = bar(file, traps.len());
         let next = AtomicUsize::new(0);
         let (results, played) = mpsc::channel::<(usize, Report)>();
-        let jobs = self.jobs.or(std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let mut tally = Tally::default();
         std::thread::scope(|scope| {
-            for _ in 0..jobs {
+            for _ in 0..self.jobs.get() {
                 let (results, traps, next) = (results.clone(), &traps, &next);
                 scope.spawn(move || {
-                    while !interrupted.load(Ordering::Relaxed) {
+                    while !interrupt.came() {
                         let i = next.fetch_add(1, Ordering::Relaxed);
                         let Some(trap) = traps.get(i) else { return };
                         if results.send((i, sweep.play(trap))).is_err() {
@@ -146,6 +139,13 @@ impl SweepFiles {
         );
         tally
     }
+}
+
+fn shown(tally: &Tally) -> Table {
+    let (head, rows) = tally.rows();
+    let mut table = table(&head, 1);
+    table.add_rows(rows);
+    table
 }
 
 fn failure(file: &str, sweep: &Sweep, trap: &Trap, report: &Report) -> String {

@@ -1,10 +1,10 @@
 //! `pgbaton-sim view`: one run as a page.
 
 use super::bad_input;
+use super::story::Story;
 use clap::Args;
 use pgbaton_core::check::{Trace, judge};
-use pgbaton_core::scenario::write;
-use pgbaton_core::scenario::{Scenario, World, parse};
+use pgbaton_core::scenario::{Scenario, write};
 use pgbaton_core::swarm::Manner;
 use pgbaton_core::view::{self, Run};
 use pgbaton_sim::report::{Report, reproduce};
@@ -63,13 +63,8 @@ impl View {
         match file.parse() {
             // A file may be called by a number.
             Ok(seed) if !Path::new(file).exists() => self.of_seed(seed),
-            _ => {
-                let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
-                match file.ends_with(".json") {
-                    true => self.of_json(&text),
-                    false => self.of_file(&text),
-                }
-            }
+            _ if file.ends_with(".json") => self.of_json(),
+            _ => self.of_file(),
         }
     }
 
@@ -87,22 +82,18 @@ impl View {
         ))
     }
 
-    fn of_file(&self, text: &str) -> Result<String, String> {
-        let file = &self.what;
-        let scenario = parse(file, text).map_err(|e| e.to_string())?;
-        if !scenario.worlds.contains(&World::Sim) {
-            let why = scenario.why.as_deref().unwrap_or("the file gives no reason");
-            return Err(format!("{file}: not for the simulated world: {why}"));
-        }
+    fn of_file(&self) -> Result<String, String> {
+        let Story { file, text, scenario } = Story::read(&self.what)?.for_sim()?;
         let seed = self.seed.unwrap_or(scenario.seed);
-        Ok(played(&scenario, seed, &format!("simulated, seed {seed}"), &reproduce(file, seed), text))
+        Ok(played(&scenario, seed, &format!("simulated, seed {seed}"), &reproduce(&file, seed), &text))
     }
 
-    fn of_json(&self, text: &str) -> Result<String, String> {
+    fn of_json(&self) -> Result<String, String> {
+        let text = std::fs::read_to_string(&self.what).map_err(|e| format!("{}: {e}", self.what))?;
         if self.seed.is_some() {
             return Err(format!("{} is a run that is over; --seed goes with a scenario file", self.what));
         }
-        let told: Told = serde_json::from_str(text).map_err(|e| {
+        let told: Told = serde_json::from_str(&text).map_err(|e| {
             format!("{}: {e}; a page needs one object as pgbaton-sim run --json prints it for one file", self.what)
         })?;
         let place = told.seed.map_or("live".to_string(), |seed| format!("simulated, seed {seed}"));

@@ -1,5 +1,5 @@
-//! The record set on redb, on a simulated disk. The layout is the one production uses: a table of
-//! records, a table with the version.
+//! The record set on redb, on a simulated disk. Tables, transactions and the meaning of errors are those of production
+//! (`runtime/src/ports/store.rs`), but for the number of the format, which is in no file that lives as short as these.
 
 use crate::disk::Disk;
 use crate::world::points::{Effect, Gate, Harm};
@@ -71,22 +71,22 @@ pub fn open_database(disk: &Disk) -> Result<Database, StoreError> {
 }
 
 pub fn load_from(db: &Database) -> Result<Snapshot, StoreError> {
-    let read = db.begin_read().map_err(damaged)?;
+    let read = db.begin_read().map_err(io)?;
     let version = match read.open_table(META) {
-        Ok(meta) => meta.get("version").map_err(damaged)?.map_or(0, |v| v.value()),
+        Ok(meta) => meta.get("version").map_err(io)?.map_or(0, |v| v.value()),
         Err(TableError::TableDoesNotExist(_)) => 0,
-        Err(e) => return Err(damaged(e)),
+        Err(e) => return Err(io(e)),
     };
     let mut records = BTreeMap::new();
     match read.open_table(RECORDS) {
         Ok(table) => {
-            for row in table.iter().map_err(damaged)? {
-                let (key, value) = row.map_err(damaged)?;
+            for row in table.iter().map_err(io)? {
+                let (key, value) = row.map_err(io)?;
                 records.insert(key.value().to_string(), value.value().to_vec());
             }
         }
         Err(TableError::TableDoesNotExist(_)) => {}
-        Err(e) => return Err(damaged(e)),
+        Err(e) => return Err(io(e)),
     }
     Ok(Snapshot { version, records })
 }

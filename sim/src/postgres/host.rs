@@ -11,7 +11,6 @@ use crate::world::{Bell, Chronicle, Fate};
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
 use pgbaton_core::check::Kind as Happened;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -54,8 +53,6 @@ pub struct Pg {
     pub knobs: Knobs,
     /// Where the operator has this server archive its WAL, and restore it from.
     pub archive: Option<Archive>,
-    /// What `keep_aside` has saved: how many records, by the place's name.
-    pub kept: BTreeMap<String, usize>,
     /// The most WAL that a checkpoint has found, before it removed some.
     pub most_wal_held: u64,
     /// Backends and WAL senders started so far: their numbers never come again.

@@ -48,15 +48,12 @@ impl PgHost {
     }
 
     pub fn keep_aside(&self, fork: Position, end: Lsn) -> Result<String, PgError> {
-        let (count, ids) = self.stopped(|dir| {
+        let ids = self.stopped(|dir| {
             let before = dir.wal.count_until(fork.lsn);
-            let ids = rows(dir, dir.flushed).difference(&rows(dir, before)).copied().collect();
-            (dir.flushed - before, ids)
+            rows(dir, dir.flushed).difference(&rows(dir, before)).copied().collect()
         })?;
-        let place = format!("kept/{}-{}-{}", fork.tli, fork.lsn, end);
-        self.pg().kept.insert(place.clone(), count);
         self.chronicle.note(Happened::KeptAside { node: self.name.clone(), ids });
-        Ok(place)
+        Ok(format!("kept/{}-{}-{}", fork.tli, fork.lsn, end))
     }
 
     pub(super) async fn open_source(&self, source: &Source, copy: Packet) -> Result<(End, SourceInfo), PgError> {

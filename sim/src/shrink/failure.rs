@@ -3,6 +3,9 @@
 use crate::report::Report;
 use std::collections::BTreeSet;
 
+/// Before an expectation that wasn't met.
+const OTHERWISE: &str = "expected otherwise: ";
+
 /// One thing that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -15,13 +18,15 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Whether somebody means this one, who has its name or a line of a report.
+    pub fn is(&self, given: &str, nodes: &[String]) -> bool {
+        let given = given.trim().trim_start_matches(OTHERWISE);
+        given == self.name || essence(given, nodes) == self.name
+    }
+
     /// In a report.
     pub fn describe(&self) -> String {
-        if self.invariant {
-            format!("{}: {}", self.name, self.how)
-        } else {
-            format!("expected otherwise: {}", self.how)
-        }
+        if self.invariant { format!("{}: {}", self.name, self.how) } else { format!("{OTHERWISE}{}", self.how) }
     }
 }
 
@@ -108,5 +113,18 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(essence(text, &nodes), expected);
         }
+    }
+
+    #[test]
+    fn a_failure_is_meant_by_its_name_and_by_what_a_report_says_of_it() {
+        let nodes = ["mdw".to_string()];
+        let how = "mdw was to end as primary and is demoted";
+        let failure = Failure { name: essence(how, &nodes), how: how.into(), invariant: false };
+        for given in
+            [&failure.name, how, &failure.describe(), "  expected otherwise: mdw was to end as primary and is demoted"]
+        {
+            assert!(failure.is(given, &nodes), "{given}");
+        }
+        assert!(!failure.is("mdw was to end as secondary and is demoted", &nodes));
     }
 }

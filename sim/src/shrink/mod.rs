@@ -36,7 +36,7 @@ pub struct Options {
     /// A story that holds under its seed is tried under so many more, the numbers that follow; and so is a smaller
     /// one, when no other is found.
     pub other_seeds: u64,
-    /// The name of the failure to keep; the first one if none is given.
+    /// The failure to keep, by its name or as a report says it; the first one if none is given.
     pub failure: Option<String>,
 }
 
@@ -77,6 +77,8 @@ pub struct Shrunk {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holds {
     pub seeds: Vec<u64>,
+    /// The names of what else failed.
+    pub found: BTreeSet<String>,
 }
 
 /// Shrinks a story that fails under this seed. The same call gives the same result, unless `stop` ends it: that is
@@ -144,15 +146,17 @@ fn failure_to_keep(
     options: &Options,
     judge: &Judge<'_>,
 ) -> Result<(u64, Failure, BTreeSet<String>), Holds> {
+    let mut found = BTreeSet::new();
     for &seed in seeds {
         let failures = judge(scenario, seed);
-        let wanted = |f: &&Failure| options.failure.as_ref().is_none_or(|name| *name == f.name);
+        let wanted = |f: &&Failure| options.failure.as_ref().is_none_or(|given| f.is(given, &scenario.cluster.nodes));
+        let names: BTreeSet<String> = failures.iter().map(|f| f.name.clone()).collect();
         if let Some(failure) = failures.iter().find(wanted) {
-            let names = failures.iter().map(|f| f.name.clone()).collect();
             return Ok((seed, failure.clone(), names));
         }
+        found.extend(names);
     }
-    Err(Holds { seeds: seeds.to_vec() })
+    Err(Holds { seeds: seeds.to_vec(), found })
 }
 
 /// The first candidate that fails under the story's seed, or under others.

@@ -128,7 +128,10 @@ fn the_failure_that_is_asked_for_is_kept() {
     };
     assert_eq!(of(None), Ok(0), "the first one needs no step");
     assert_eq!(of(Some(NAME)), Ok(4));
-    assert_eq!(of(Some("none such")), Err(Holds { seeds: vec![7, 8, 9, 10] }));
+    assert_eq!(
+        of(Some("none such")),
+        Err(Holds { seeds: vec![7, 8, 9, 10], found: ["always".to_string(), NAME.to_string()].into() })
+    );
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use crate::report::Report;
 use crate::world::MONITOR;
 use crate::world::points::{Harm, Trap};
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use pgbaton_core::scenario::expect::promotions;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -58,25 +57,22 @@ impl Tally {
         sum
     }
 
-    /// A row for each kind of point, a column for each harm, in each cell the runs and how many of them were wrong.
-    pub fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
+    /// A row for each kind of point, a column for each harm, in each cell the runs and how many of them were wrong; and
+    /// the head of all.
+    pub fn rows(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let harms = Harm::ALL.map(|harm| harm.name().to_string());
-        table.set_header([vec!["point".to_string()], harms.to_vec(), vec!["runs".to_string()]].concat());
+        let head = [vec!["point".to_string()], harms.to_vec(), vec!["runs".to_string()]].concat();
+        let mut table = Vec::new();
         let mut rows: Vec<Row> = self.cells.keys().map(|(row, _)| *row).collect();
         rows.dedup();
         for row in rows {
             let cells = Harm::ALL.map(|harm| shown(self.sum(|at| *at == (row, harm))));
             let name = format!("{} {}", row.0, row.1);
-            table.add_row([vec![name], cells.to_vec(), vec![shown(self.sum(|at| at.0 == row))]].concat());
+            table.push([vec![name], cells.to_vec(), vec![shown(self.sum(|at| at.0 == row))]].concat());
         }
         let harms = Harm::ALL.map(|harm| shown(self.sum(|at| at.1 == harm)));
-        table.add_row([vec!["all".to_string()], harms.to_vec(), vec![shown(self.total())]].concat());
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        table
+        table.push([vec!["all".to_string()], harms.to_vec(), vec![shown(self.total())]].concat());
+        (head, table)
     }
 
     pub fn summary(&self, real: Duration) -> String {

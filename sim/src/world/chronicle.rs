@@ -1,6 +1,6 @@
 //! What happened so far, as the checkers will read it.
 
-use super::{Bell, Fate};
+use super::Fate;
 use pgbaton_core::check::{Kind, Trace};
 use pgbaton_core::model::Moment;
 use std::sync::{Arc, Mutex};
@@ -11,12 +11,11 @@ pub struct Chronicle {
     trace: Arc<Mutex<Trace>>,
     /// Complaints that no condition of the scenario would catch: a keeper that gave up, say.
     complaints: Arc<Mutex<Vec<String>>>,
-    pub bell: Bell,
 }
 
 impl Chronicle {
     pub fn new(fate: &Fate) -> Chronicle {
-        Chronicle { fate: fate.clone(), trace: Arc::default(), complaints: Arc::default(), bell: Bell::default() }
+        Chronicle { fate: fate.clone(), trace: Arc::default(), complaints: Arc::default() }
     }
 
     pub fn note(&self, kind: Kind) {
@@ -25,7 +24,6 @@ impl Chronicle {
 
     pub fn note_at(&self, at: Moment, kind: Kind) {
         self.trace.lock().unwrap().push(at, kind);
-        self.bell.ring();
     }
 
     pub fn complain(&self, what: String) {

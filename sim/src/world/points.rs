@@ -5,7 +5,6 @@
 use super::{Bell, MONITOR};
 use crate::world::Fate;
 use pgbaton_core::model::Moment;
-use serde::Serialize;
 use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
@@ -14,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What a process is about to do, or has just done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// A step of the keeper on its Postgres.
     BeginsStep(&'static str),
@@ -62,7 +61,7 @@ impl fmt::Display for Effect {
 }
 
 /// One of them, as it was counted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
     /// From 1 on.
     pub number: usize,
@@ -80,7 +79,7 @@ impl fmt::Display for Point {
 }
 
 /// What is done at a point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Harm {
     /// Of the process alone.
     Kill,
