@@ -57,6 +57,9 @@ pub struct NodeRecord {
     /// What it has promised last: in that epoch it receives nothing more.
     #[serde(default)]
     pub seal: Option<Seal>,
+    /// The lease under which it is known to acknowledge alone, by its own report: it closes when that has ended.
+    #[serde(default)]
+    pub lease_ms: Option<u64>,
     /// The group is in doubt and this node has not told yet what it is.
     #[serde(default)]
     pub doubted: bool,
@@ -177,6 +180,7 @@ impl NodeRecord {
             reported: NodeState::Init,
             position: None,
             seal: None,
+            lease_ms: None,
             doubted: false,
             word: None,
             forced: false,
@@ -223,6 +227,11 @@ impl GroupRecord {
     pub fn standbys(&self) -> impl Iterator<Item = &NodeRecord> {
         let primary = self.primary().map(|p| p.id);
         self.nodes.values().filter(move |n| Some(n.id) != primary && n.goal() != NodeState::Dropped)
+    }
+
+    /// How many nodes take part in the quorum, the primary among them.
+    pub fn quorum(&self) -> usize {
+        self.nodes.values().filter(|n| n.replication_quorum && n.goal() != NodeState::Dropped).count()
     }
 
     pub fn new_contract_id(&mut self) -> ContractId {

@@ -15,12 +15,13 @@ pub struct Wanted {
 }
 
 impl View<'_> {
-    /// The formation's preference. A group none of whose standbys takes part in the quorum is asynchronous whatever
-    /// its formation prefers.
+    /// The formation's preference. A group none of whose standbys takes part in the quorum is asynchronous, unless its
+    /// formation is strict.
     pub fn durability(&self) -> Durability {
         let mut standbys = self.record.standbys().peekable();
         let has_standbys = standbys.peek().is_some();
         match self.formation.durability() {
+            Durability::Strict => Durability::Strict,
             _ if has_standbys && standbys.all(|n| !n.replication_quorum) => Durability::Async,
             durability => durability,
         }
@@ -55,8 +56,10 @@ impl View<'_> {
         let k = match self.durability() {
             Durability::Async => 0,
             Durability::Degrade => asked.min(members.len() as u32),
-            // With fewer standbys registered than asked for, all of them is all there can be.
-            Durability::Strict => asked.min(self.registered_quorum().len() as u32),
+            // With fewer standbys registered than asked for, all of them is all there can be. With standbys none of which
+            // takes part commits wait until one does.
+            Durability::Strict if self.record.standbys().next().is_none() => 0,
+            Durability::Strict => asked.min(self.registered_quorum().len() as u32).max(1),
         };
         if (members.len() as u32) < k && self.is_left(latest) {
             // Those that stay are to come over to it: closed, it would wait for ever, and they for it.
@@ -105,5 +108,70 @@ impl View<'_> {
     /// "b: why; c: why".
     pub fn reasons(&self, missing: &[(NodeId, &'static str)]) -> String {
         missing.iter().map(|(id, why)| format!("{}: {why}", self.name(*id))).collect::<Vec<_>>().join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::rules::testing::*;
+    use crate::wire::{Answer, Command, FormationChange, NodeChange};
+
+    fn in_quorum(p: &mut Pair, node: NodeId, takes_part: bool) {
+        p.record_mut().nodes.get_mut(&node).unwrap().replication_quorum = takes_part;
+    }
+
+    #[test]
+    fn a_group_without_a_quorum_is_asynchronous_unless_somebody_has_said_strict() {
+        for (chosen, without_quorum) in [
+            (Durability::Strict, Durability::Strict),
+            (Durability::Degrade, Durability::Async),
+            (Durability::Async, Durability::Async),
+        ] {
+            let mut p = Pair::of(3, 0);
+            p.set_durability(chosen);
+            let durability = |p: &Pair| p.view().durability();
+            assert_eq!(durability(&p), chosen);
+            in_quorum(&mut p, B, false);
+            in_quorum(&mut p, C, false);
+            assert_eq!(durability(&p), without_quorum);
+            let wanted = p.view().wanted_contract(&p.record().nodes[&A]);
+            assert_eq!(wanted.is_none(), chosen == Durability::Strict, "strict: commits wait for b, {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_strict_formation_keeps_a_standby_that_acknowledges() {
+        let mut p = Pair::of(3, 0);
+        p.set_durability(Durability::Strict);
+        in_quorum(&mut p, C, false);
+        let reason = |answer| match answer {
+            Answer::Refused { reason, .. } => reason,
+            other => panic!("not refused but {other:?}"),
+        };
+        let formation = || "default".to_string();
+        let change = NodeChange { replication_quorum: Some(false), ..NodeChange::default() };
+        let set = Command::SetNode { formation: formation(), name: "b".into(), change };
+        assert!(reason(p.orders(set)).contains("the formation is strict"));
+        let dropped = Command::Drop { formation: formation(), name: "b".into(), force: false };
+        assert!(reason(p.orders(dropped)).contains("the formation is strict"));
+        let other = Command::Drop { formation: formation(), name: "c".into(), force: false };
+        assert!(matches!(p.orders(other), Answer::Accepted { .. }));
+    }
+
+    #[test]
+    fn a_group_that_leaves_async_tells_that_it_still_goes_on_alone_and_its_lease_ends() {
+        let mut p = Pair::of(2, 0);
+        let set = |p: &mut Pair, durability| {
+            let change = FormationChange { durability: Some(durability), ..FormationChange::default() };
+            let answer = p.orders(Command::SetFormation { formation: "default".into(), change });
+            assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
+        };
+        set(&mut p, Durability::Async);
+        p.dies(B);
+        let lease = |p: &Pair| p.record().nodes[&A].assignment.lease_ms;
+        assert!(p.record().contract().unwrap().is_none() && p.record().degraded.is_none() && lease(&p).is_some());
+        set(&mut p, Durability::Strict);
+        assert!(p.record().degraded.is_some() && lease(&p).is_none());
     }
 }

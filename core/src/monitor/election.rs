@@ -18,24 +18,30 @@ pub struct Winner {
 }
 
 impl<'a> View<'a> {
-    /// Standbys whose vote is asked for in an election: those that run, or could, as standbys. One that has just given
-    /// the role up and not followed since is asked when a contract counts on it.
+    /// Standbys whose vote is asked for in an election: those that run, or could, as standbys. One that has given the role
+    /// up and not followed since is among them.
     pub fn voters(&self, old: NodeId) -> impl Iterator<Item = &'a NodeRecord> {
         use NodeState::*;
-        let counted = |id: &NodeId| self.record.in_force.iter().any(|c| c.members.contains(id));
         self.record.nodes.values().filter(move |n| {
-            let stands_by = match n.goal() {
-                Catchingup | Secondary | WaitMaintenance | ReportLsn | FastForward | PreparePromotion
-                | StopReplication => true,
-                Demoted => counted(&n.id),
-                _ => false,
-            };
+            let stands_by = matches!(
+                n.goal(),
+                Catchingup
+                    | Secondary
+                    | WaitMaintenance
+                    | ReportLsn
+                    | FastForward
+                    | PreparePromotion
+                    | StopReplication
+                    | Demoted
+            );
             n.id != old && stands_by
         })
     }
 
-    /// Where a node's vote of this epoch ends, on the lineage of the group.
+    /// Where a node's vote in the election under way ends, on the lineage of the group.
     pub fn vote(&self, node: &NodeRecord) -> Option<Position> {
+        // Who has lost follows the winner with what it had sealed on record, and promises nothing any more.
+        self.record.transfer.as_ref()?;
         let seal = node.seal.filter(|s| s.epoch == self.record.epoch || mutant!(OldVoteCounts));
         if seal.is_none() && mutant!(ReportsCount) {
             return self.running(node.id).map(|r| r.position);
@@ -67,7 +73,8 @@ impl<'a> View<'a> {
 
     /// Whether an election could be won if every voter that is heard gave its vote now.
     pub fn election_could_succeed(&self, old: NodeId) -> bool {
-        let off_lineage = |n: &NodeRecord| n.seal.is_some_and(|s| s.epoch == self.record.epoch);
+        let electing = self.record.transfer.is_some();
+        let off_lineage = |n: &NodeRecord| electing && n.seal.is_some_and(|s| s.epoch == self.record.epoch);
         let could_vote =
             |n: &&NodeRecord| self.vote(n).is_some() || (self.is_heard(n.id) && self.is_kin(n.id) && !off_lineage(n));
         let mut set: BTreeSet<NodeId> = self.voters(old).filter(could_vote).map(|n| n.id).collect();
@@ -84,6 +91,8 @@ impl<'a> View<'a> {
         }
         match self.life(node.id) {
             Life::Alive => {}
+            // It was stopped on purpose, and starts to give its vote.
+            Life::Ill(_) if node.reported == NodeState::Demoted => {}
             Life::Unknown => return Err("it has not been heard of since the monitor started".into()),
             Life::Ill(why) | Life::Lost(why) => return Err(why.into()),
         }

@@ -1,7 +1,6 @@
 //! What a group waits for when it doesn't go on: one sentence, which begins with the kind of the wait.
 
 use crate::model::*;
-use crate::monitor::health::Life;
 use crate::monitor::rules::lease_is_over;
 use crate::monitor::view::View;
 
@@ -20,7 +19,7 @@ impl View<'_> {
         if self.record.in_doubt {
             return Some(format!("waits for nodes: {OLDER}; the primary tells"));
         }
-        if let Some(transfer) = &self.record.transfer {
+        if let Some(transfer) = self.moving() {
             return self.transfer_stall(transfer);
         }
         let primary = self.record.primary()?;
@@ -40,12 +39,6 @@ impl View<'_> {
         let candidate = transfer.candidate.and_then(|id| self.record.nodes.get(&id));
         if candidate.is_some_and(|c| self.awaits_proof(transfer, c)) {
             return Some(self.missing_votes(transfer.old));
-        }
-        if let Some(told) = candidate.filter(|c| c.goal().is_writable())
-            && let Life::Lost(why) = self.life(told.id)
-        {
-            let lost = format!("{} was told to open and is lost ({why})", told.name);
-            return Some(format!("waits for nodes: {lost}: it may have acknowledged commits, start it again"));
         }
         if candidate.is_some_and(|c| c.settled_in(NodeState::StopReplication))
             && transfer.waiver.is_some()

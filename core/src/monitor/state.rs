@@ -181,8 +181,8 @@ impl Monitor {
         let transfer = since.into_iter().flat_map(|since| waits.map(|wait| since + wait));
         let reopening = group.reopening_since.map(|since| since + drain_timeout);
         let fetch = moved.map(|moved| moved + fetch_timeout);
-        let lease = self.settings.async_lease + self.settings.async_lease / 10;
-        let leases = group.pulses.values().filter_map(|p| p.heard).map(|heard| heard + lease);
+        let view = self.view(group, now);
+        let leases = group.pulses.iter().map(|(id, p)| p.heard.unwrap_or(p.known_since) + view.lease_of(*id));
         verdicts.chain(transfer).chain(fetch).chain(reopening).chain(leases).filter(|at| *at > now).min()
     }
 }

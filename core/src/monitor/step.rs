@@ -38,6 +38,9 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut L
     node.seal = report.seal;
     doubt::examine(record, report);
     let Some(node) = record.nodes.get_mut(&report.node) else { return };
+    if report.serial == node.assignment.serial && node.goal().is_writable() {
+        node.lease_ms = node.assignment.lease_ms;
+    }
     let walked = walked(node, report);
     (node.session, node.moves) = (report.session, report.moves);
     for state in walked {

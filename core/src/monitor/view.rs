@@ -29,6 +29,19 @@ impl<'a> View<'a> {
         unchanged && self.transfer_since.is_none_or(|since| self.now.since(since) >= long)
     }
 
+    /// The move of the role under way. One whose winner was told to open and is lost is none: that one is the primary, and
+    /// may be replaced as any other.
+    pub fn moving(&self) -> Option<&'a Transfer> {
+        let transfer = self.record.transfer.as_ref()?;
+        let opens = transfer.candidate.and_then(|c| self.record.nodes.get(&c)).filter(|c| c.goal().is_writable());
+        let lost = opens.is_some_and(|c| match self.life(c.id) {
+            Life::Lost(_) => true,
+            Life::Ill(_) => self.transfer_lasts(self.settings.drain_timeout),
+            Life::Unknown | Life::Alive => false,
+        });
+        (!lost).then_some(transfer)
+    }
+
     pub fn pulse(&self, node: NodeId) -> Option<&'a Pulse> {
         self.pulses.get(&node)
     }
@@ -43,6 +56,14 @@ impl<'a> View<'a> {
 
     pub fn life(&self, node: NodeId) -> Life {
         self.pulse(node).map_or(Life::Unknown, |p| p.life(self.now, self.settings))
+    }
+
+    /// How long after its last word a node that acknowledges alone may go on, by the clock of this machine: the lease it
+    /// was heard to have, and a tenth, by less than which clocks of two machines drift apart.
+    pub fn lease_of(&self, node: NodeId) -> Duration {
+        let told = self.record.nodes.get(&node).and_then(|n| n.lease_ms).map(Duration::from_millis);
+        let lease = told.unwrap_or(self.settings.async_lease);
+        lease + lease / 10
     }
 
     pub fn name(&self, node: NodeId) -> String {
@@ -229,10 +250,14 @@ impl<'a> View<'a> {
 
     /// The primary holds no open server any more, and why; only what can be relied on counts.
     pub fn primary_lost(&self, primary: &NodeRecord) -> Option<&'static str> {
-        if self.is_heard(primary.id)
-            && primary.reported != NodeState::Init
-            && self.report(primary.id).is_some_and(|r| r.facts.control().is_none())
-        {
+        let gone = |facts: &Facts| match &facts.directory {
+            Directory::Absent => true,
+            // While a server runs there, a file that can't be read now may be readable in a moment.
+            Directory::Unusable { .. } => facts.server == Server::Down,
+            Directory::Present(_) => false,
+        };
+        let never_had_one = primary.reported == NodeState::Init && self.record.system_id.is_none();
+        if self.is_heard(primary.id) && !never_had_one && self.report(primary.id).is_some_and(|r| gone(&r.facts)) {
             return Some("its data directory is gone or another's");
         }
         let reopens = self.record.reopening == Some(primary.id) && !self.is_mute(primary.id);

@@ -231,36 +231,94 @@ fn a_follower_behind_the_switch_follows_to_the_new_timeline() {
     });
 }
 
+/// `b` is open on a timeline of its own. `c` and `far` are past the switch: within its segment, and segments later.
+async fn forked(lab: &Lab) -> (Server, Server, Server) {
+    let (a, b) = lab.pair().await;
+    let (c, far) = (lab.standby("c", &a).await, lab.standby("far", &a).await);
+    stop_following(&b).await;
+    a.run("INSERT INTO t VALUES (1)").await;
+    c.until_replayed(&a).await;
+    c.set_now("primary_conninfo", "").await;
+    a.run("INSERT INTO t SELECT generate_series(1, 50000)").await;
+    far.until_replayed(&a).await;
+    a.stop_fast().await;
+    b.promote().await;
+    for ahead in [&c, &far] {
+        ahead.follow_now(b.port).await;
+    }
+    (b, c, far)
+}
+
+/// In the log of one that asks again.
+const FORKED: &str = "new timeline 2 forked off current database system timeline 1 before current recovery point";
+/// In the log of one whose request itself is refused.
+const NOT_THERE: &str = "on timeline 1 is not in this server's history";
+
 #[test]
 fn a_forked_follower_is_refused_for_ever() {
     fact(async |lab: &Lab| {
-        let (a, b) = lab.pair().await;
-        let (c, far) = (lab.standby("c", &a).await, lab.standby("far", &a).await);
-        stop_following(&b).await;
-        a.run("INSERT INTO t VALUES (1)").await;
-        c.until_replayed(&a).await;
-        c.set_now("primary_conninfo", "").await;
-        a.run("INSERT INTO t SELECT generate_series(1, 50000)").await;
-        far.until_replayed(&a).await;
-        a.stop_fast().await;
-        b.promote().await;
-        for ahead in [&c, &far] {
-            ahead.follow_now(b.port).await;
-        }
-        let forked = "new timeline 2 forked off current database system timeline 1 before current recovery point";
-        until("tried again and again", async || c.log().matches(forked).count() >= 4).await;
-        // From another segment its request itself is refused.
-        let refused = "on timeline 1 is not in this server's history";
-        until("tried again and again", async || far.log().matches(refused).count() >= 4).await;
+        let (b, c, far) = forked(lab).await;
         b.run("INSERT INTO t SELECT generate_series(1, 100000)").await;
-        let (seen, far_seen) = (c.log().matches(forked).count(), far.log().matches(refused).count());
-        until("nor does time help", async || c.log().matches(forked).count() >= seen + 2).await;
-        until("nor there", async || far.log().matches(refused).count() >= far_seen + 2).await;
-        assert_eq!((c.count().await, far.count().await), (1, 50_001));
-        for ahead in [&c, &far] {
-            let ends = ["(SELECT received_tli FROM pg_stat_wal_receiver) = 1", "pg_is_in_recovery()"];
-            assert_eq!(ahead.ask(&format!("SELECT {} IS NOT FALSE AND {}", ends[0], ends[1])).await, "t");
+        for (ahead, told) in [(&c, FORKED), (&far, NOT_THERE)] {
+            until("tried again and again", async || ahead.log().matches(told).count() >= 6).await;
+            assert_eq!(ahead.ask("SELECT pg_is_in_recovery()").await, "t");
         }
+        assert_eq!((c.count().await, far.count().await), (1, 50_001));
+    });
+}
+
+#[test]
+fn a_forked_receiver_stays_within_the_segment_of_the_switch() {
+    fact(async |lab: &Lab| {
+        let (_b, c, far) = forked(lab).await;
+        until("asked again and again", async || c.log().matches(FORKED).count() >= 4).await;
+        until("refused again and again", async || far.log().matches(NOT_THERE).count() >= 4).await;
+        let receiver = c.process("walreceiver").await;
+        let seen = c.log().matches(FORKED).count();
+        until("and again", async || c.log().matches(FORKED).count() >= seen + 2).await;
+        assert_eq!(c.process("walreceiver").await, receiver);
+        assert!(!c.log().contains(NOT_THERE));
+    });
+}
+
+/// Cuts a promotion short: what it makes first is there, and nothing else.
+async fn cut_short(standby: &Server) {
+    let end = standby.ask("SELECT pg_last_wal_replay_lsn()").await;
+    let segment = |timeline: u32| {
+        let name = format!("{timeline:08X}{:08X}{:08X}", lsn(&end).0 >> 32, (lsn(&end).0 & 0xffff_ffff) / (16 << 20));
+        standby.pgdata.join("pg_wal").join(name)
+    };
+    standby.stop_immediately().await;
+    let wal = std::fs::read(segment(1)).unwrap();
+    // Files of the server's own user.
+    standby.put_file(&format!("pg_wal/{}", segment(2).file_name().unwrap().to_str().unwrap()), "");
+    std::fs::write(segment(2), wal).unwrap();
+    standby.put_file("pg_wal/00000002.history", &format!("1\t{end}\tno recovery target specified\n"));
+    standby.remove_signal();
+}
+
+#[test]
+fn a_promotion_cut_short_leaves_files_of_a_timeline_that_a_plain_start_does_not_open() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        let c = lab.standby("c", &a).await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        for standby in [&b, &c] {
+            standby.until_replayed(&a).await;
+            stop_following(standby).await;
+            cut_short(standby).await;
+        }
+        b.start().await;
+        assert_eq!((b.ask("SELECT pg_is_in_recovery()").await, b.timeline().await), ("f".into(), 1));
+        b.run("INSERT INTO t VALUES (2)").await;
+        assert_eq!(b.count().await, 2);
+        c.put_signal();
+        c.follow(a.port);
+        c.start().await;
+        c.until_log("highest timeline 1 of the primary is behind recovery timeline 2").await;
+        c.set_now("primary_conninfo", "").await;
+        c.promote().await;
+        assert_eq!(c.timeline().await, 3);
     });
 }
 

@@ -36,6 +36,9 @@ pub struct DataDir {
     pub checkpoint: Position,
     /// The timeline of `minRecoveryPoint`: set by the end of a recovery, cleared by the checkpoint after it.
     pub recovery_ended_on: Option<Timeline>,
+    /// The lineage whose first segment and history file a promotion has made before it came to anything else: the
+    /// control file shows nothing of it.
+    pub begun: Option<History>,
     pub standby_signal: bool,
     pub conninfo: Option<Conninfo>,
     /// `synchronous_standby_names` as written; what a running server works under may differ.
@@ -62,6 +65,7 @@ impl DataDir {
             state: ControlState::ShutDown,
             checkpoint: Position::new(1, 0),
             recovery_ended_on: None,
+            begun: None,
             standby_signal: true,
             conninfo: None,
             names: String::new(),
@@ -135,17 +139,31 @@ impl DataDir {
         self.histories.retain(|tli, history| *tli <= own || !reserved(history));
     }
 
-    /// Ends recovery: a new timeline with its history file and first record. The checkpoint in the control file
-    /// stays on the old timeline.
-    pub fn branch(&mut self, uid: u64, now: Moment) {
+    /// The first half of the end of a recovery: the first segment of a new timeline and its history file are there,
+    /// and the signal is gone.
+    pub fn begin_branch(&mut self) {
         let tli = self.next_tli();
-        self.history = self.history.branch(tli, self.wal.end());
-        self.histories.insert(tli, self.history.clone());
+        let history = self.history.branch(tli, self.wal.end());
+        self.histories.insert(tli, history.clone());
+        self.begun = Some(history);
+        self.standby_signal = false;
+    }
+
+    /// The second half: the first record of that timeline, and a control file that shows it. The checkpoint in there
+    /// stays on the old one.
+    pub fn branch(&mut self, uid: u64, now: Moment) {
+        self.history = self.begun.take().expect("a promotion begins with a history file");
         self.write(uid, now, Kind::EndOfRecovery);
         self.flush();
         self.state = ControlState::InProduction;
-        self.recovery_ended_on = Some(tli);
-        self.standby_signal = false;
+        self.recovery_ended_on = Some(self.history.tli);
+    }
+
+    /// What the files say of the end of the log: segments of a timeline that descends from the latest checkpoint
+    /// count, whatever is in them.
+    fn newest_history(&self) -> &History {
+        let newer = |begun: &&History| begun.tli > self.history.tli && begun.contains(self.checkpoint);
+        self.begun.as_ref().filter(newer).unwrap_or(&self.history)
     }
 
     /// A restartpoint at the latest checkpoint record among the first `count`.
@@ -160,7 +178,7 @@ impl DataDir {
             system_id: self.system_id,
             state: self.state,
             checkpoint: self.checkpoint,
-            history: self.history.clone(),
+            history: self.newest_history().clone(),
         }
     }
 
@@ -192,6 +210,7 @@ impl DataDir {
             state: ControlState::InRecovery,
             checkpoint: image.checkpoint,
             recovery_ended_on: None,
+            begun: None,
             standby_signal: image.standby_signal,
             conninfo: image.conninfo,
             names: image.names,

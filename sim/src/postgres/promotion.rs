@@ -26,7 +26,7 @@ impl PgHost {
     }
 
     /// The receiver is ended, what it received is replayed without further delay, and only then does the new
-    /// timeline begin.
+    /// timeline begin: in files first, and several syncs later in the control file.
     async fn promote(self: Arc<Self>) {
         let replayed = || {
             let mut pg = self.pg();
@@ -34,7 +34,15 @@ impl PgHost {
             (server.receiver.is_none() && server.replayed == dir.wal.len()).then_some(())
         };
         until_either(&self.bells.replay, &self.bells.state, replayed).await;
-        self.fate.sleep(self.fate.draw_ms(20..40)).await;
+        self.fate.sleep(self.fate.draw_ms(10..20)).await;
+        if self.disk_takes().await.is_err() {
+            return self.kill_server();
+        }
+        match self.pg().running() {
+            Some((dir, server)) if server.phase == Phase::Up => dir.begin_branch(),
+            _ => return,
+        }
+        self.fate.sleep(self.fate.draw_ms(10..20)).await;
         if self.disk_takes().await.is_err() {
             return self.kill_server();
         }

@@ -116,29 +116,32 @@ impl PgHost {
             application: from.application.clone(),
             slot: from.slot.clone(),
             system_id: dir.system_id,
-            tli: dir.history.tli,
+            tli: server.timeline_to_ask_for(dir),
             start,
             end,
             last: dir.wal.uid_of(dir.wal.len()),
         }
     }
 
-    fn end_refused(&self, reason: String, stranded: Option<Stranded>) -> bool {
+    async fn end_refused(&self, reason: String, stranded: Option<Stranded>) -> bool {
+        self.fate.sleep(self.fate.draw_ms(1..5)).await;
         if let Some(server) = self.pg().server.as_mut() {
             server.refusal = Some(Refusal { reason, stranded });
         }
         false
     }
 
-    fn note_streaming(&self) {
-        let newly = {
-            let mut pg = self.pg();
-            let Some(server) = pg.server.as_mut() else { return };
+    /// A receiver is seen streaming as soon as a sender has taken it in, whatever it is told then.
+    fn call_streaming(&self) {
+        if let Some(receiver) = self.pg().server.as_mut().and_then(|s| s.receiver.as_mut()) {
+            receiver.streaming = true;
+        }
+        self.bells.state.ring();
+    }
+
+    fn forget_refusal(&self) {
+        if let Some(server) = self.pg().server.as_mut() {
             server.refusal = None;
-            server.receiver.as_mut().is_some_and(|r| !std::mem::replace(&mut r.streaming, true))
-        };
-        if newly {
-            self.bells.state.ring();
         }
     }
 
@@ -161,15 +164,19 @@ impl PgHost {
     async fn take(&self, end: &End, packet: Packet) -> bool {
         match packet {
             Packet::Histories(histories) => {
+                self.call_streaming();
                 if let Some((dir, _)) = self.pg().running() {
-                    dir.histories.extend(histories.into_iter().map(|h| (h.tli, h)));
+                    // A file that is there is not asked for.
+                    for history in histories {
+                        dir.histories.entry(history.tli).or_insert(history);
+                    }
                 }
                 return true;
             }
             // What it holds already is sent anew first, and moves nothing.
-            Packet::Wal { records, .. } if records.is_empty() => self.note_streaming(),
+            Packet::Wal { records, .. } if records.is_empty() => self.forget_refusal(),
             Packet::Wal { records, history } => {
-                self.note_streaming();
+                self.forget_refusal();
                 if let Some((dir, _)) = self.pg().running() {
                     dir.receive(&records, &history);
                 }
@@ -180,8 +187,8 @@ impl PgHost {
                 }
             }
             Packet::Keepalive => {}
-            Packet::Refused { reason } => return self.end_refused(reason, None),
-            Packet::Stranded { how, reason } => return self.end_refused(reason, Some(how)),
+            Packet::Refused { reason } => return self.end_refused(reason, None).await,
+            Packet::Stranded { how, reason } => return self.end_refused(reason, Some(how)).await,
             other => panic!("{}: a WAL receiver was sent {other:?}", self.name),
         }
         self.reply(end);

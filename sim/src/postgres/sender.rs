@@ -36,6 +36,8 @@ enum Batch {
 
 impl PgHost {
     pub(super) async fn send_wal(self: Arc<Self>, end: Arc<End>, follow: Follow) {
+        // The session is there, whatever is asked of it.
+        end.send(Packet::Histories(Vec::new()));
         match self.histories_for(&follow) {
             Ok(histories) => end.send(Packet::Histories(histories)),
             Err(reason) => return end.send(Packet::Refused { reason }),
@@ -106,6 +108,9 @@ impl PgHost {
         if follow.end > dir.wal.end_of(dir.flushed) && follow.tli == dir.history.tli {
             let reason = "requested starting point is ahead of the WAL flush position of this server";
             return Err(refused(reason.into()));
+        }
+        if dir.history.end_of(follow.tli).is_none() {
+            return Err(refused(format!("timeline {} is not in this server's history", follow.tli)));
         }
         let count = dir.wal.count_until(follow.end);
         if dir.wal.end_of(count) != follow.end || dir.wal.uid_of(count) != follow.last {

@@ -3,7 +3,7 @@
 use super::directory::{Conninfo, DataDir};
 use super::settings::Settings;
 use super::sync::{SyncCommit, SyncNames};
-use pgbaton_core::model::{Lsn, Moment, Stranded, Timeline};
+use pgbaton_core::model::{History, Lsn, Moment, Stranded, Timeline};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct ServerState {
     pub promoting: bool,
     /// Sessions may go on, and new ones are refused; when the last one has ended the server stops.
     pub smart_stop: bool,
+    /// What recovery aims at, since its start: the newest history there was.
+    pub target: Option<History>,
     /// How many records are replayed.
     pub replayed: usize,
     /// How far this life's receivers came, and on which timeline.
@@ -102,6 +104,7 @@ impl ServerState {
             in_recovery: dir.standby_signal,
             promoting: false,
             smart_stop: false,
+            target: None,
             replayed: 0,
             received: None,
             names: SyncNames::read(&dir.names)?,
@@ -124,6 +127,13 @@ impl ServerState {
 
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Up && !self.in_recovery
+    }
+
+    /// Where the target begins at the end of the log, it is asked for what comes on that timeline.
+    pub fn timeline_to_ask_for(&self, dir: &DataDir) -> Timeline {
+        let own = dir.history.tli;
+        let begins = |target: &&History| target.end_of(own) == Some(dir.wal.end());
+        self.target.as_ref().filter(begins).map_or(own, |target| target.tli)
     }
 
     pub fn use_names(&mut self, names: SyncNames) {

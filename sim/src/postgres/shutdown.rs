@@ -8,10 +8,6 @@ use futures_util::future::join;
 use pgbaton_core::check::Kind as Happened;
 use pgbaton_core::model::ControlState;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// `wal_sender_timeout`: how long a shutdown waits for a standby that doesn't confirm.
-const SHIP_LIMIT: Duration = Duration::from_secs(5);
 
 impl PgHost {
     /// *Smart*: no new sessions; once the last one has ended of itself, the rest is as in a fast stop.
@@ -80,6 +76,7 @@ impl PgHost {
         self.leave_segment();
         self.write_shutdown_checkpoint();
         self.bells.wal.ring();
+        // A standby that goes silent is given up by its sender.
         let shipped = self.bells.acks.until(|| {
             let mut pg = self.pg();
             let (dir, server) = pg.running()?;
@@ -87,7 +84,7 @@ impl PgHost {
             server.senders.values().all(|s| s.flushed >= end).then_some(())
         });
         let archived = self.bells.state.until(|| (!self.pg().knobs.archiver_hangs).then_some(()));
-        join(self.fate.timeout(SHIP_LIMIT, shipped), archived).await;
+        join(shipped, archived).await;
         self.archive_what_is_full();
         self.fate.sleep(self.fate.draw_ms(10..50)).await;
         self.exit_server();

@@ -7,12 +7,21 @@ use super::wal::Kind;
 use crate::world::fate::either;
 use futures_util::future::Either;
 use pgbaton_core::check::Kind as Happened;
-use pgbaton_core::model::{ControlState, History, Timeline};
+use pgbaton_core::model::{ControlState, Timeline};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What redo of one record takes.
 const REDO: Duration = Duration::from_micros(20);
+
+/// What the newest history in a directory is to what else is there.
+enum Target {
+    Kin,
+    /// No child of it: recovery ends at once.
+    Foreign,
+    /// It names no ancestor: recovery looks for its checkpoint there, for ever.
+    Orphan,
+}
 
 impl PgHost {
     /// Starts the postmaster; what it becomes is decided by `standby.signal`.
@@ -60,8 +69,10 @@ impl PgHost {
         if self.disk_takes().await.is_err() {
             return self.exit_server();
         }
-        if self.requests_a_foreign_timeline() {
-            return self.exit_server();
+        match self.choose_target() {
+            Target::Kin => {}
+            Target::Foreign => return self.exit_server(),
+            Target::Orphan => return std::future::pending().await,
         }
         let (backlog, again) = {
             let mut pg = self.pg();
@@ -93,14 +104,22 @@ impl PgHost {
         self.checkpoint_now_and_then().await;
     }
 
-    /// Recovery aims at the newest timeline whose history file it finds, and ends at once when that is no child of
-    /// what is in the directory.
-    fn requests_a_foreign_timeline(&self) -> bool {
+    /// Recovery aims at the newest timeline whose history file it finds; a start without the signal looks at none.
+    fn choose_target(&self) -> Target {
         let mut pg = self.pg();
-        let Some((dir, _)) = pg.running().filter(|(_, server)| server.in_recovery) else { return false };
+        let Some((dir, server)) = pg.running().filter(|(_, server)| server.in_recovery) else { return Target::Kin };
         let newest = Timeline(dir.next_tli().0 - 1);
-        let foreign = |history: &History| !history.contains(dir.checkpoint);
-        newest != dir.history.tli && dir.histories.get(&newest).is_some_and(foreign)
+        let Some(history) = dir.histories.get(&newest).filter(|_| newest != dir.history.tli) else {
+            return Target::Kin;
+        };
+        if history.ancestors.is_empty() {
+            return Target::Orphan;
+        }
+        if !history.contains(dir.checkpoint) {
+            return Target::Foreign;
+        }
+        server.target = Some(history.clone());
+        Target::Kin
     }
 
     fn open_up(&self) -> bool {

@@ -24,33 +24,39 @@ pub const POSTGRES_PORT: u16 = 5432;
 pub(super) struct Process {
     handle: Handle,
     id: ProcessId,
-    kills: Arc<AtomicU64>,
+    /// How often somebody has put an end to it.
+    ends: Arc<AtomicU64>,
 }
 
 impl Process {
     pub(super) fn new(name: &str) -> Process {
         let handle = Handle::current();
         let id = handle.create_node().name(name).build().id();
-        Process { handle, id, kills: Arc::default() }
+        Process { handle, id, ends: Arc::default() }
     }
 
     /// Always both: a restart alone leaves the old tasks half alive, and nothing runs on a killed one.
     pub(super) fn kill(&self) {
-        self.kills.fetch_add(1, Ordering::Relaxed);
+        self.stays_dead();
         self.handle.kill(self.id);
         self.handle.restart(self.id);
     }
 
-    fn kills(&self) -> u64 {
-        self.kills.load(Ordering::Relaxed)
+    fn ends(&self) -> u64 {
+        self.ends.load(Ordering::Relaxed)
+    }
+
+    /// Nobody starts it again by himself.
+    fn stays_dead(&self) {
+        self.ends.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A service manager starts it again after seconds, unless somebody has put an end to it meanwhile.
     pub(super) async fn dies_for_a_while(&self, fate: &Fate, kill: impl FnOnce(), start: impl FnOnce()) {
         kill();
-        let kills = self.kills();
+        let ends = self.ends();
         fate.sleep(fate.draw_ms(1000..10_000)).await;
-        if self.kills() == kills {
+        if self.ends() == ends {
             start();
         }
     }
@@ -216,6 +222,11 @@ impl NodeMachine {
         self.process.dies_for_a_while(&self.fate, || self.kill_keeper(), || self.start_keeper()).await;
     }
 
+    /// The service manager was told to stop it: also one that has just died isn't started again.
+    pub fn stays_stopped(&self) {
+        self.process.stays_dead();
+    }
+
     pub fn kill_keeper(&self) {
         if self.disk.takes_tear() {
             self.disk.crash(|| self.fate.random());
@@ -298,5 +309,34 @@ impl Keeper {
             self.chronicle.complain(format!("the keeper of {} gave up: {why}", self.name));
         }
         self.state.set(Service { exit: Some(exit), ..Service::default() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::on_fresh_thread;
+    use futures_util::future::join;
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    #[test]
+    fn a_service_that_was_stopped_after_its_death_stays_down() {
+        let run = on_fresh_thread(1, || async {
+            let (fate, process) = (Fate::current(), Process::new("service"));
+            for stopped in [false, true] {
+                let started = Cell::new(false);
+                let dies = process.dies_for_a_while(&fate, || process.kill(), || started.set(true));
+                let stop = async {
+                    fate.sleep(Duration::from_millis(500)).await;
+                    if stopped {
+                        process.stays_dead();
+                    }
+                };
+                join(dies, stop).await;
+                assert_eq!(started.get(), !stopped);
+            }
+        });
+        assert_eq!(run, Ok(()));
     }
 }

@@ -10,8 +10,10 @@ impl Order<'_> {
     pub fn end_doubt(&self, group: &Group, to: Option<&NodeRecord>, consent: bool) -> Result<Effects, Refusal> {
         let view = self.m.view(group, self.now);
         let open = group.record.nodes.values().find(|n| view.is_heard(n.id) && view.is_open(n.id));
-        if let Some(open) = open {
-            return no(format!("{} is open, and about to be found", open.name), "wait until show state says primary");
+        if let Some(open) = open.filter(|open| to.is_none_or(|to| to.id != open.id)) {
+            let remedy = "see show state whether it is taken for the primary; if others may have elected another since, \
+                          name it, or stop it first";
+            return no(format!("{} is open", open.name), remedy);
         }
         let (Some(node), true) = (to, consent) else {
             let why = view.stall().unwrap_or_else(|| format!("group {} is in doubt", group.record.key));
@@ -19,7 +21,8 @@ impl Order<'_> {
                           promotion --name NODE --allow-data-loss";
             return no(why, remedy);
         };
-        let fit = match closed(node) {
+        // One that led and is closed has nothing to seal.
+        let fit = match node.reported == NodeState::DemoteTimeout || open.is_some() {
             true => view.is_heard(node.id).then_some(()).ok_or("its keeper says nothing".to_string()),
             false => view.may_lead(node, Some(node.id)),
         };
@@ -29,18 +32,14 @@ impl Order<'_> {
         if node.doubted || view.report(node.id).is_none_or(|r| r.facts.control().is_none()) {
             return no(format!("{} has no data", node.name), "name another");
         }
-        let edits = match closed(node) {
-            true => rules::open_again(&view, node, &BTreeSet::new()),
-            false => rules::elect_in_doubt(&view, node),
+        let edits = match node.reported {
+            _ if open.is_some() => rules::adopt_open(&view, node),
+            NodeState::DemoteTimeout => rules::open_again(&view, node, &BTreeSet::new()),
+            _ => rules::elect_in_doubt(&view, node),
         };
         let text = format!("promotion of {} was asked for, with consent to lose what others alone held", node.name);
         Ok(self.carry_out(group, &edits, &text, None))
     }
-}
-
-/// It led, and its server is down: there is nothing to seal.
-fn closed(node: &NodeRecord) -> bool {
-    node.reported == NodeState::DemoteTimeout
 }
 
 #[cfg(test)]

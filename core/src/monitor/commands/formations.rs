@@ -2,8 +2,10 @@
 
 use super::{Order, Refusal, no};
 use crate::model::*;
+use crate::monitor::edit::{Edit, apply};
 use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, MonitorRecord};
+use crate::monitor::view::View;
 use crate::wire::FormationChange;
 
 impl Order<'_> {
@@ -43,7 +45,10 @@ impl Order<'_> {
         for group in self.m.groups.values().filter(|g| g.record.key.formation == formation) {
             log.changes(&group.record, &group.record, group, None, text);
             if let Some(settings) = changed {
-                let effects = self.m.run_rules_under(self.now, group, group.record.clone(), log, settings);
+                let mut after = group.record.clone();
+                let view = View { formation: settings, ..self.m.view(group, self.now) };
+                apply(&mut after, &left_async(&view, self.m.view(group, self.now).durability()), &view);
+                let effects = self.m.run_rules_under(self.now, group, after, log, settings);
                 groups.extend(effects.groups);
                 log = Log::continuing(self.m, self.wall_ms, effects.events);
             }
@@ -106,4 +111,11 @@ impl Order<'_> {
         record.formations.remove(name);
         Ok(Effects { record: Some(record), answer: Some(self.accepted(None)), ..Effects::default() })
     }
+}
+
+/// A group that was asynchronous and is to wait from now on goes on alone until a standby has caught up: that is told.
+fn left_async(view: &View, before: Durability) -> Vec<Edit> {
+    let alone = view.record.contract().is_some_and(Contract::is_none) && view.record.nodes.len() > 1;
+    let leaves = before == Durability::Async && view.durability() != Durability::Async;
+    if alone && leaves { vec![Edit::Degrade] } else { vec![] }
 }

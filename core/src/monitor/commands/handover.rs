@@ -33,7 +33,7 @@ impl Order<'_> {
         if record.in_doubt {
             return self.end_doubt(group, to, consent);
         }
-        if record.transfer.is_some() {
+        if self.m.view(group, self.now).moving().is_some() {
             return Ok(self.steer(group, to, consent));
         }
         let Some(primary) = record.primary() else {
@@ -118,7 +118,8 @@ impl Order<'_> {
         if matches!(node.goal(), PrepareMaintenance | WaitMaintenance | Maintenance) {
             return Ok(self.nothing(format!("{name} is in maintenance or on its way there")));
         }
-        if let Some(transfer) = &record.transfer {
+        self.refuse_in_doubt(group)?;
+        if let Some(transfer) = view.moving() {
             if transfer.old == node.id && transfer.afterwards == Afterwards::Maintenance {
                 return Ok(self.nothing(format!("{name} is on its way to maintenance")));
             }
@@ -182,6 +183,7 @@ impl Order<'_> {
     pub fn end_maintenance(&self, formation: &str, name: &str) -> Result<Effects, Refusal> {
         use NodeState::*;
         let (group, node) = self.node(formation, name)?;
+        self.refuse_in_doubt(group)?;
         let electing = group.record.transfer.as_ref().is_some_and(|t| t.candidate.is_none());
         let goal = match node.goal() {
             Maintenance if electing => ReportLsn,
@@ -206,9 +208,11 @@ impl Order<'_> {
                 false => self.carry_out(group, &edits, &text, None),
             });
         }
-        if let Some(transfer) = &record.transfer {
+        self.refuse_in_doubt(group)?;
+        if let Some(transfer) = view.moving() {
             return self.drop_meanwhile(group, node, transfer, forced);
         }
+        self.refuse_to_strip(&view, node)?;
         let is_primary = record.primary().is_some_and(|p| p.id == node.id);
         let text = format!("{name} is dropped, as asked");
         if is_primary && record.nodes.len() > 1 {
@@ -219,6 +223,18 @@ impl Order<'_> {
         let mut effects = self.carry_out(group, &edits, &format!("{text}{note}"), None);
         effects.record = number;
         Ok(effects)
+    }
+
+    /// Commits of a strict formation would wait for ever for a standby that acknowledges.
+    fn refuse_to_strip(&self, view: &View, node: &NodeRecord) -> Result<(), Refusal> {
+        let mut others = view.record.standbys().filter(|n| n.id != node.id).peekable();
+        let is_primary = view.record.primary().is_some_and(|p| p.id == node.id);
+        let strips = others.peek().is_some() && others.all(|n| !n.replication_quorum);
+        if is_primary || !strips || !node.replication_quorum || view.durability() != Durability::Strict {
+            return Ok(());
+        }
+        let reason = format!("without {} no standby that is left acknowledges, and the formation is strict", node.name);
+        no(reason, "let another take part first: set node replication-quorum true; or set formation durability")
     }
 
     /// While the role moves only the node it moves away from can be dropped: once its successor is told to open.
@@ -275,13 +291,14 @@ impl Order<'_> {
         Ok(effects)
     }
 
-    /// The number of acknowledgements can't be more than the quorum left allows: as pg_auto_failover counts, one
-    /// standby may fail.
+    /// The number of acknowledgements can't be more than the greatest quorum left in the formation allows: as
+    /// pg_auto_failover counts, one standby may fail.
     fn lowered_number(&self, group: &Group, leaving: &NodeRecord) -> (Option<MonitorRecord>, String) {
         let formation = &group.record.key.formation;
-        let stays = |n: &&NodeRecord| n.id != leaving.id && n.replication_quorum && n.goal() != NodeState::Dropped;
-        let quorum = group.record.nodes.values().filter(stays).count() as u32;
-        let most = quorum.saturating_sub(2);
+        let counted = leaving.replication_quorum && leaving.goal() != NodeState::Dropped;
+        let quorum = |g: &Group| g.record.quorum() - usize::from(counted && g.record.key == group.record.key);
+        let groups = self.m.groups.values().filter(|g| g.record.key.formation == *formation);
+        let most = groups.map(quorum).max().unwrap_or(0).saturating_sub(2) as u32;
         let mut record = self.m.record.clone();
         match record.formations.get_mut(formation) {
             Some(f) if f.number_sync_standbys > most => {

@@ -8,6 +8,7 @@ use crate::monitor::state::Effects;
 impl Order<'_> {
     pub fn accept_timeline(&self, key: &GroupKey, tli: Timeline, reason: &str) -> Result<Effects, Refusal> {
         let group = self.group(key)?;
+        self.refuse_in_doubt(group)?;
         let view = self.m.view(group, self.now);
         let controls = group.record.nodes.keys().filter_map(|id| view.report(*id)?.facts.control());
         let histories: Vec<&History> = controls.map(|c| &c.history).collect();

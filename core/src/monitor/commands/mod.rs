@@ -77,6 +77,15 @@ impl<'a> Order<'a> {
         }
     }
 
+    /// What an order would change isn't known yet.
+    fn refuse_in_doubt(&self, group: &Group) -> Result<(), Refusal> {
+        if !group.record.in_doubt {
+            return Ok(());
+        }
+        let why = self.m.view(group, self.now).stall().unwrap_or_default();
+        no(format!("group {} is in doubt: {why}", group.record.key), "try again when its primary is found")
+    }
+
     fn accepted(&self, note: Option<String>) -> Answer {
         Answer::Accepted { event: self.m.next_event.saturating_sub(1), note }
     }

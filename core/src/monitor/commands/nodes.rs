@@ -40,18 +40,26 @@ impl Order<'_> {
 
     /// n acknowledgements need n + 1 standbys that give them, so that one may fail.
     fn refuse_too_small_a_quorum(&self, formation: &str, node: &NodeRecord, takes_part: bool) -> Result<(), Refusal> {
-        let number = self.m.record.formations.get(formation).map_or(0, |f| f.number_sync_standbys);
-        let Some(group) = self.m.group_of(node.id).filter(|_| !takes_part && number > 0) else {
-            return Ok(());
+        let Some(settings) = self.m.record.formations.get(formation) else { return Ok(()) };
+        let number = settings.number_sync_standbys;
+        let needed = match (number, settings.durability()) {
+            (0, Durability::Strict) => 1,
+            (0, _) => return Ok(()),
+            (number, _) => number + 1,
         };
+        let Some(group) = self.m.group_of(node.id).filter(|_| !takes_part) else { return Ok(()) };
         // One of the quorum is the primary, whoever that is at the moment.
         let stays = |n: &&NodeRecord| n.replication_quorum && n.id != node.id && n.goal() != NodeState::Dropped;
         let left = (group.record.nodes.values().filter(stays).count() as u32).saturating_sub(1);
-        if left > number {
+        if left >= needed {
             return Ok(());
         }
-        let reason = format!("number_sync_standbys is {number} and {left} standbys would be left in the quorum");
-        no(reason, format!("it needs {}; lower set formation number-sync-standbys first", number + 1))
+        let asks = match number {
+            0 => "the formation is strict".to_string(),
+            number => format!("number_sync_standbys is {number}"),
+        };
+        let reason = format!("{asks} and {left} standbys would be left in the quorum");
+        no(reason, format!("it needs {needed}; lower what the formation asks for first: set formation"))
     }
 
     fn refuse_taken(

@@ -38,7 +38,8 @@ pub fn register(m: &Monitor, now: Moment, wall_ms: u64, ask: &Register) -> Effec
     after.system_id = after.system_id.or(ask.system_id);
     let node = new_node(&after, id, ask);
     after.nodes.insert(id, node);
-    let raised = raise_number(formation, &after);
+    let others = m.groups.values().map(|g| &g.record).filter(|g| g.key != key && g.key.formation == key.formation);
+    let raised = raise_number(formation, &after, others);
     apply(&mut after, &[], &m.view(group, now));
     let mut log = Log::new(m, wall_ms);
     let text = format!("{} registers as node {id} at {}:{}{raised}", after.nodes[&id].name, ask.host, ask.port);
@@ -47,15 +48,19 @@ pub fn register(m: &Monitor, now: Moment, wall_ms: u64, ask: &Register) -> Effec
     Effects { record: Some(record), groups: vec![after], events: log.rows, answer }
 }
 
-/// As pg_auto_failover does: with a second standby in the quorum, commits are to wait for one whatever happens. Who
-/// has chosen a durability has said what is wanted.
-fn raise_number(formation: &mut FormationSettings, group: &GroupRecord) -> &'static str {
-    let quorum = group.nodes.values().filter(|n| n.replication_quorum && n.goal() != NodeState::Dropped).count();
-    if formation.number_sync_standbys > 0 || formation.durability.is_some() || quorum != 3 {
+/// As pg_auto_failover does: with a second standby in the quorum, commits are to wait for one whatever happens. The
+/// number is the formation's: every group of it must have them. Who has chosen a durability has said what is wanted.
+fn raise_number<'a>(
+    formation: &mut FormationSettings,
+    group: &GroupRecord,
+    mut others: impl Iterator<Item = &'a GroupRecord>,
+) -> &'static str {
+    let enough = group.quorum() == 3 && others.all(|g| g.nodes.is_empty() || g.quorum() >= 3);
+    if formation.number_sync_standbys > 0 || formation.durability.is_some() || !enough {
         return "";
     }
     formation.number_sync_standbys = 1;
-    "; number_sync_standbys becomes 1, commits wait for a standby from now on"
+    "; number_sync_standbys becomes 1, commits are to wait for a standby whatever happens"
 }
 
 fn new_node(record: &GroupRecord, id: NodeId, ask: &Register) -> NodeRecord {
@@ -74,6 +79,9 @@ fn refuse_registration(m: &Monitor, key: &GroupKey, ask: &Register) -> Option<Ef
     if let Some((other_key, node)) = all().find(|(_, n)| n.host == ask.host && n.port == ask.port) {
         let same = other_key == key && (ask.name.is_empty() || ask.name == node.name);
         let reason = format!("{at} is already node {} ({}) of group {other_key}", node.id, node.name);
+        if same && let Some(refusal) = refuse_to_begin_anew(m, other_key, node, ask) {
+            return Some(refusal);
+        }
         return (!same).then(|| Effects::refuse(reason, "give another host or port, or drop that node first"));
     }
     if all().any(|(other, n)| other.formation == key.formation && n.name == ask.name) {
@@ -102,6 +110,20 @@ fn refuse_registration(m: &Monitor, key: &GroupKey, ask: &Register) -> Option<Ef
     None
 }
 
+/// The one that leads is created again, so it has lost its directory and its record. Under its old number it would open a
+/// new, empty database in the group's name.
+fn refuse_to_begin_anew(m: &Monitor, key: &GroupKey, node: &NodeRecord, ask: &Register) -> Option<Effects> {
+    let group = &m.groups[key].record;
+    let leads = node.goal().belongs_to_primary() || node.goal().is_being_promoted();
+    let had_data = group.system_id.is_some() && node.reported != NodeState::Init;
+    (leads && had_data && ask.again.is_none()).then(|| {
+        let reason = format!("{} is the primary of group {key} and has a database; this one has none", node.name);
+        let remedy = "start it with the directory it had; if that is gone for good, let a standby take over (perform \
+                      failover) and drop this node first";
+        Effects::refuse(reason, remedy)
+    })
+}
+
 fn registered(m: &Monitor, key: &GroupKey, node: &NodeRecord) -> Answer {
     Answer::Registered {
         node: node.id,
@@ -111,5 +133,48 @@ fn registered(m: &Monitor, key: &GroupKey, node: &NodeRecord) -> Answer {
         session: m.groups.get(key).map_or(0, |g| g.last_session(node)),
         replication_password: m.record.replication_password.clone(),
         settings: m.record.formations.get(&key.formation).cloned().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::rules::testing::*;
+    use crate::monitor::state::Input;
+
+    fn create(p: &mut Pair, node: NodeId) -> Answer {
+        let known = p.record().nodes[&node].clone();
+        let ask = Register {
+            formation: "default".into(),
+            group: 0,
+            name: known.name,
+            host: known.host,
+            port: known.port,
+            candidate_priority: 50,
+            replication_quorum: true,
+            system_id: None,
+            again: None,
+        };
+        p.feed(Input::Register(ask)).answer.expect("every call is answered")
+    }
+
+    #[test]
+    fn a_primary_that_is_created_again_does_not_begin_a_new_database_in_the_name_of_the_group() {
+        let mut p = Pair::settled();
+        let Answer::Refused { reason, .. } = create(&mut p, A) else { panic!("let in") };
+        assert!(reason.contains("a is the primary of group default/0 and has a database"), "{reason}");
+        assert!(matches!(create(&mut p, B), Answer::Registered { node: B, .. }), "a standby is cloned");
+        p.record_mut().nodes.get_mut(&A).unwrap().reported = NodeState::Init;
+        assert!(matches!(create(&mut p, A), Answer::Registered { node: A, .. }), "its first answer was lost");
+    }
+
+    #[test]
+    fn a_third_node_raises_the_number_when_no_other_group_of_the_formation_is_smaller() {
+        let group = |count| Pair::of(count, 0).record().clone();
+        for (joined, other, number) in [(3, 3, 1), (3, 2, 0), (2, 3, 0), (4, 3, 0), (3, 4, 1)] {
+            let mut formation = FormationSettings::default();
+            raise_number(&mut formation, &group(joined), [group(other)].iter());
+            assert_eq!(formation.number_sync_standbys, number, "{joined} beside {other}");
+        }
     }
 }

@@ -15,6 +15,9 @@ pub fn adopt(v: &View) -> Option<Verdict> {
     let told = |n: &&NodeRecord| !n.doubted && n.reported.is_writable() && v.is_heard(n.id) && v.is_open(n.id);
     let epoch = |id: NodeId| v.report(id).map(|r| r.epoch);
     let primary = v.record.nodes.values().filter(told).max_by_key(|n| (epoch(n.id), std::cmp::Reverse(n.id)))?;
+    if may_be_replaced(v, primary) {
+        return None;
+    }
     let contract = v.report(primary.id).and_then(|r| r.contract.as_ref());
     // Its members are about to register again as well; without them the contract would be given up for nothing.
     let strangers = contract.is_some_and(|c| c.members.iter().any(|m| !v.record.nodes.contains_key(m)));
@@ -22,13 +25,29 @@ pub fn adopt(v: &View) -> Option<Verdict> {
     if strangers && v.now.since(known_since) < v.settings.drain_timeout {
         return None;
     }
+    Some((adopt_open(v, primary), format!("{} is open and of the highest epoch: it is the primary", primary.name)))
+}
+
+/// Another knows of a later epoch than this open node. Unless all have spoken, and none of the later ones was to lead,
+/// somebody may have been elected in its place.
+fn may_be_replaced(v: &View, open: &NodeRecord) -> bool {
+    let epoch = v.report(open.id).map(|r| r.epoch);
+    let later = |n: &&NodeRecord| n.id != open.id && n.word.as_ref().is_some_and(|w| Some(w.epoch) > epoch);
+    let mut later = v.record.nodes.values().filter(later).peekable();
+    let all_spoke = v.record.nodes.values().all(|n| !n.doubted);
+    later.peek().is_some() && (!all_spoke || later.any(|n| n.word.as_ref().is_some_and(|w| w.contract.is_some())))
+}
+
+/// The doubt is over: this open node leads.
+pub fn adopt_open(v: &View, primary: &NodeRecord) -> Vec<Edit> {
+    let contract = v.report(primary.id).and_then(|r| r.contract.as_ref());
     let is_member = |id| contract.is_some_and(|c| c.members.contains(&id));
     // It may have said first that it was closed, and have opened since by the word of its members.
     let mut edits = vec![Edit::Adopt(primary.id), Edit::Assign(primary.id, primary.reported)];
     // What they are may not be known yet; a member is what a member should be.
     let others = v.record.nodes.values().filter(|n| n.id != primary.id);
     edits.extend(others.map(|n| Edit::Assign(n.id, under_another(n, is_member(n.id)))));
-    Some((edits, format!("{} is open and of the highest epoch: it is the primary", primary.name)))
+    edits
 }
 
 /// Nobody is open. The one that was to lead in the newest epoch opens again if nobody can have been elected since: an
@@ -181,6 +200,27 @@ mod tests {
         assert!(p.record().in_doubt);
         says(&mut p, Primary, primary_with(Some(A)));
         assert_eq!((p.record().in_doubt, p.goals()), (false, (Secondary, Primary)));
+    }
+
+    #[test]
+    fn one_that_is_open_while_another_has_told_of_a_later_epoch_is_not_taken_for_the_primary() {
+        for later_leads in [true, false] {
+            let mut p = Pair::of(3, 1);
+            p.monitor_restarts();
+            p.tells(C, Secondary, standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+            p.tells(A, NodeState::Primary, primary_with(None), |r| (r.epoch, r.serial) = (Epoch(1), 30));
+            assert!(p.record().in_doubt, "b may have been elected since");
+            let told = p.ordered_failover(Some("b"), true);
+            assert!(matches!(told, crate::wire::Answer::Refused { .. }), "a is open");
+            let contract = Contract::any(ContractId(2), 1, [C].into());
+            match later_leads {
+                true => p.tells(B, NodeState::Primary, primary_with(Some(C)), |r| {
+                    (r.epoch, r.serial, r.contract) = (Epoch(5), 40, Some(contract.clone()));
+                }),
+                false => p.tells(B, Secondary, standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40)),
+            };
+            assert_eq!((p.record().in_doubt, p.goal(A).is_writable()), (false, !later_leads), "{:?}", p.record());
+        }
     }
 
     #[test]

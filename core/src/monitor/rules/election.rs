@@ -22,7 +22,7 @@ pub fn call_votes(v: &View, transfer: Transfer) -> Vec<Edit> {
 
 /// The primary's server is gone or closed, and enough standbys are there to prove who is complete.
 pub fn fail_over(v: &View) -> Option<Verdict> {
-    if v.record.transfer.is_some() || v.record.in_doubt {
+    if v.moving().is_some() {
         return None;
     }
     let old = v.record.primary().filter(|p| p.goal().is_writable())?;
@@ -53,13 +53,14 @@ pub fn fail_over(v: &View) -> Option<Verdict> {
 }
 
 /// An asynchronous group may go on without proof once the lease of the old primary has ended by its own clock, and
-/// only if little can be lost.
+/// only if little can be lost. One that was never heard to have a lease won't close by itself, and how much would be lost
+/// with one that this life of the monitor hasn't heard nobody knows.
 fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
-    if v.durability() != Durability::Async || v.record.degraded.is_some() {
+    let closes = old.lease_ms.is_some() || has_closed(v, old);
+    if v.durability() != Durability::Async || v.record.degraded.is_some() || !closes {
         return None;
     }
-    let pulse = v.pulse(old.id)?;
-    let known = pulse.facts().and_then(Facts::position).or(old.position)?.lsn;
+    let known = v.pulse(old.id)?.facts().and_then(Facts::position)?.lsn;
     let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
     let best = held.map(|r| r.position.lsn).max()?;
     let lost = known.bytes_past(best);
@@ -81,14 +82,18 @@ pub fn lease_is_over(v: &View, old: NodeId) -> bool {
     if v.durability() != Durability::Async || !v.record.in_force.may_acknowledge_alone() {
         return true;
     }
-    // Clocks of two machines drift apart by less than a tenth.
-    let lease = v.settings.async_lease + v.settings.async_lease / 10;
+    let lease = v.lease_of(old);
     let Some((old, pulse)) = v.record.nodes.get(&old).zip(v.pulse(old)) else { return v.transfer_lasts(lease) };
     let ended = v.now.since(pulse.heard.unwrap_or(pulse.known_since)) >= lease;
+    ended || has_closed(v, old) || mutant!(LeaseNotAwaited)
+}
+
+/// By positive evidence it acknowledges nothing any more.
+fn has_closed(v: &View, old: &NodeRecord) -> bool {
+    let Some(pulse) = v.pulse(old.id) else { return false };
     // It can't open on what isn't there.
     let gone = pulse.facts().is_some_and(|f| f.server == Server::Down && f.control().is_none());
-    let closed = pulse.died() || gone || matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout;
-    ended || closed || mutant!(LeaseNotAwaited)
+    pulse.died() || gone || matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout
 }
 
 /// The votes prove a winner.
@@ -335,9 +340,10 @@ mod tests {
         for consents in [false, true] {
             let mut p = trio();
             p.set_durability(Durability::Async);
-            let id = p.record_mut().new_contract_id();
-            p.record_mut().in_force = crate::model::InForce::only(crate::model::Contract::none(id));
             p.says(A, Primary, primary_of(&[B, C]));
+            let serial = p.record().nodes[&A].assignment.serial;
+            p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
+            assert!(p.record().nodes[&A].lease_ms.is_some(), "it says that it has its lease");
             assert!(matches!(p.ordered_failover(Some("b"), false), Answer::Accepted { .. }));
             let lease = p.monitor.settings.async_lease;
             let mut waited = Duration::ZERO;
@@ -358,6 +364,24 @@ mod tests {
             }
             assert!(lease <= waited && waited < lease * 3 / 2, "consents: {consents}, {waited:?}");
         }
+    }
+
+    #[test]
+    fn policy_replaces_nobody_who_was_never_heard_to_have_a_lease() {
+        let mut p = trio();
+        p.set_durability(Durability::Async);
+        p.record_mut().nodes.get_mut(&A).unwrap().assignment.goal = Primary;
+        for _ in 0..60 {
+            p.passes(Duration::from_secs(1));
+            for node in [B, C] {
+                p.says(node, Secondary, cut_off_standby());
+            }
+            p.probed(A, Probe::Silent);
+        }
+        assert!(
+            !p.goal(B).is_being_promoted() && !p.goal(C).is_being_promoted(),
+            "it goes on by what it was told last"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod standbys;
 pub mod testing;
 mod transfer;
 
-pub use doubt::{elect_in_doubt, open_again};
+pub use doubt::{adopt_open, elect_in_doubt, open_again};
 pub use election::{call_votes, lease_is_over};
 pub use transfer::{LAST_RECORD, answered_for, begin as begin_transfer, can_keep_the_role, give_back};
 
@@ -127,6 +127,12 @@ pub const RULES: &[Rule] = &[
     ),
     rule(OPENED, "opened", "the new primary is open: the transfer is over", transfer::opened),
     rule(213, "hand_over", "the primary's service is being stopped: it hands over to a standby", transfer::hand_over),
+    rule(
+        219,
+        "followed",
+        "the new primary is lost before it has told its timeline, and standbys have followed it there: it is the lineage",
+        transfer::followed,
+    ),
     rule(
         215,
         "fail_over",

@@ -3,6 +3,7 @@
 use crate::model::*;
 use crate::monitor::health::Pulse;
 use crate::monitor::state::{Effects, Group, Input, Monitor, MonitorRecord};
+use crate::monitor::view::View;
 use crate::ports::Probe;
 use crate::wire::{Answer, Command};
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,6 +122,7 @@ impl Pair {
                 reported: state,
                 position: None,
                 seal: None,
+                lease_ms: None,
                 forced: false,
                 doubted: false,
                 word: None,
@@ -162,8 +164,12 @@ impl Pair {
         self.record().nodes[&node].goal()
     }
 
+    pub fn view(&self) -> View<'_> {
+        self.monitor.view(&self.monitor.groups[&key()], self.now)
+    }
+
     pub fn stall(&self) -> Option<String> {
-        self.monitor.view(&self.monitor.groups[&key()], self.now).stall()
+        self.view().stall()
     }
 
     pub fn orders(&mut self, command: Command) -> Answer {

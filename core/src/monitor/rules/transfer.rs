@@ -66,10 +66,16 @@ pub fn leave_old(v: &View, transfer: &Transfer, state: NodeState) -> Option<Edit
 fn shutdown_checkpoint(v: &View, transfer: &Transfer, old: &NodeRecord) -> Option<Lsn> {
     let facts = &v.report(old.id)?.facts;
     let control = facts.control().filter(|c| c.state == ControlState::ShutDown)?;
-    // Its archiver may hold the postmaster up for ever; when the control file says shut down nobody writes any more.
+    // Its archiver may hold the postmaster up for ever; when the control file says shut down nobody writes any more. One
+    // that has just been started looks the same, but not for long.
+    let patience = v.settings.node_considered_unhealthy_timeout;
+    let heard_late = || {
+        let heard = v.pulse(old.id).and_then(|p| p.heard).zip(v.transfer_since);
+        heard.is_some_and(|(heard, since)| heard.since(since) >= patience)
+    };
     let closed = match facts.server {
         Server::Down => old.settled_in(transfer.closing()),
-        Server::Starting => old.goal() == transfer.closing(),
+        Server::Starting => old.goal() == transfer.closing() && heard_late(),
         Server::Up(_) | Server::Stuck { .. } => false,
     };
     closed.then_some(control.checkpoint.lsn)
@@ -230,10 +236,27 @@ pub fn lineage(v: &View) -> Option<Verdict> {
     Some((vec![Edit::Lineage(history.clone())], format!("{} is on timeline {}", primary.name, history.tli)))
 }
 
+/// The new primary is lost before it has told its lineage. Those that have followed it know: what they acknowledged is on
+/// that timeline.
+pub fn followed(v: &View) -> Option<Verdict> {
+    let (transfer, candidate) = chosen(v)?;
+    let known = v.record.history.as_ref().filter(|_| candidate.goal().is_writable() && v.moving().is_none())?;
+    let follows =
+        |n: &&NodeRecord| n.id != candidate.id && n.id != transfer.old && v.voters(transfer.old).any(|o| o.id == n.id);
+    let theirs = v.record.nodes.values().filter(follows).find_map(|n| {
+        let control = v.report(n.id)?.facts.control()?;
+        // A standby by its control file: what somebody opened by hand writes a timeline of its own.
+        let is_standby = matches!(control.state, ControlState::InRecovery | ControlState::ShutDownInRecovery);
+        let history = Some(&control.history).filter(|_| is_standby)?;
+        (history.tli.0 == v.record.last_timeline && history.tli > known.tli && history.is_kin(known)).then_some(history)
+    })?;
+    Some((vec![Edit::Lineage(theirs.clone())], format!("{} was followed to timeline {}", candidate.name, theirs.tli)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Epoch, NodeState};
+    use crate::model::{Directory, Epoch, Facts, History, NodeState, Position, Seal, Timeline};
     use crate::monitor::rules::testing::*;
     use crate::ports::Probe;
     use crate::wire::Answer;
@@ -394,7 +417,61 @@ mod tests {
         p.dies(B);
         assert_eq!(p.goals(), (Demoted, WaitPrimary), "it may have acknowledged commits already");
         let stall = p.stall().unwrap();
-        assert!(stall.starts_with("waits for nodes: b was told to open and is lost"), "{stall}");
+        assert!(stall.starts_with("waits for nodes: b may have acknowledged commits that it alone holds"), "{stall}");
+        p.says(A, Demoted, stopped(ControlState::ShutDown));
+        assert!(matches!(p.ordered_failover(None, true), Answer::Accepted { .. }));
+        assert_eq!(p.goals(), (ReportLsn, Draining));
+        p.votes(A, 1000);
+        assert_eq!(p.goals(), (StopReplication, DemoteTimeout), "given up by consent");
+    }
+
+    #[test]
+    fn one_that_was_told_to_open_and_is_lost_is_replaced_by_who_has_followed_it() {
+        let mut p = Pair::of(4, 1);
+        p.dies(A);
+        for node in [B, C, D] {
+            p.votes(node, 1000);
+        }
+        p.vows(B, StopReplication, 1000);
+        assert_eq!((p.goal(B), p.goal(C)), (WaitPrimary, Secondary));
+        let theirs = History::root(Timeline(1)).branch(Timeline(p.record().last_timeline), Lsn(1000));
+        let followed = || {
+            let mut facts = standby();
+            let Directory::Present(control) = &mut facts.directory else { unreachable!() };
+            control.history = theirs.clone();
+            let Server::Up(running) = &mut facts.server else { unreachable!() };
+            running.position = Position { tli: theirs.tli, lsn: Lsn(1100) };
+            facts
+        };
+        for node in [C, D] {
+            p.says(node, Secondary, followed());
+        }
+        p.dies(B);
+        p.says(C, Secondary, followed());
+        assert_eq!((p.goal(B), p.goal(C), p.goal(D)), (Draining, ReportLsn, ReportLsn));
+        assert_eq!(p.record().history.as_ref(), Some(&theirs));
+        let epoch = p.record().epoch;
+        for (node, lsn) in [(C, 1100), (D, 1050)] {
+            let seal = Some(Seal { epoch, position: Position { tli: theirs.tli, lsn: Lsn(lsn) } });
+            p.tells(node, ReportLsn, followed(), |r| r.seal = seal);
+        }
+        assert_eq!(p.goal(C), StopReplication, "{:?}", p.stall());
+    }
+
+    #[test]
+    fn a_server_that_is_just_being_started_has_not_stopped_in_order() {
+        let mut p = Pair::settled();
+        p.switchover();
+        p.says(B, PreparePromotion, standby());
+        let starting = Facts { server: Server::Starting, ..stopped(ControlState::ShutDown) };
+        p.says(A, Primary, starting.clone());
+        assert_eq!(p.goals(), (Draining, PreparePromotion), "its control file is of the time before");
+        for _ in 0..6 {
+            p.passes(Duration::from_secs(1));
+            p.says(B, PreparePromotion, standby());
+            p.says(A, Primary, starting.clone());
+        }
+        assert_eq!(p.goals(), (DemoteTimeout, StopReplication), "an archiver holds it up");
     }
 
     #[test]

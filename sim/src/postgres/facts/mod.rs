@@ -80,6 +80,10 @@ fn is_up(host: &PgHost) -> bool {
     host.pg().server.as_ref().is_some_and(|s| s.phase == Phase::Up)
 }
 
+fn calls_itself_streaming(host: &PgHost) -> bool {
+    host.facts().running().and_then(|r| r.receiver.as_ref()).is_some_and(|r| r.streaming)
+}
+
 fn refusal(host: &PgHost) -> String {
     let pg = host.pg();
     let refusal = pg.server.as_ref().and_then(|s| s.refusal.clone());
@@ -223,12 +227,8 @@ impl Lab {
 
     /// Both sides say so.
     async fn until_streams(&self, follower: &PgHost) {
-        let streams = || {
-            let pg = follower.pg();
-            pg.server.as_ref().is_some_and(|s| s.receiver.as_ref().is_some_and(|r| r.streaming))
-        };
         let name = follower.name.clone();
-        self.until(&format!("{name} streams"), || streams() && self.is_served(follower)).await;
+        self.until(&format!("{name} streams"), || calls_itself_streaming(follower) && self.is_served(follower)).await;
     }
 
     fn is_served(&self, follower: &PgHost) -> bool {

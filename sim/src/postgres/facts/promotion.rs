@@ -1,6 +1,7 @@
 //! Promotions, timelines and who follows whom.
 
 use super::*;
+use crate::postgres::DataDir;
 use pgbaton_core::model::{ControlState, Stranded};
 use pgbaton_core::ports::StopMode;
 
@@ -66,14 +67,33 @@ fn a_history_file_in_the_directory_takes_a_number() {
         // It is no child of what another directory holds, which doesn't start beside it.
         lab.pa.stop(StopMode::Fast).await.unwrap();
         put(&lab.a, 2);
-        assert!(lab.pa.start(StartAs::Standby).await.is_err());
+        assert!(lab.fate.timeout(LONG, lab.pa.start(StartAs::Standby)).await.is_none(), "it looks there for ever");
+        assert!(!is_up(&lab.a));
+        lab.a.kill_server();
         lab.a.pg().dir.as_mut().unwrap().histories.clear();
-        // The same with a number that is only reserved, but that the port takes away before a start.
+        // One that is only reserved is refused, but that the port takes away before a start.
         lab.a.pg().dir.as_mut().unwrap().reserve_below(Timeline(4));
         lab.a.rogue_start().unwrap();
         lab.until("it is refused", || lab.a.pg().server.is_none()).await;
         lab.pa.start(StartAs::Standby).await.unwrap();
         assert!(lab.a.pg().dir.as_ref().unwrap().histories.is_empty());
+    });
+    // Followers fetch every history on their way.
+    fact(|| async {
+        let lab = Lab::trio().await;
+        lab.pc.stop(StopMode::Immediate).await.unwrap();
+        lab.seal_b().await;
+        lab.pb.promote(Timeline(3)).await.unwrap();
+        lab.pb.admit(&peers(&[A, C])).await.unwrap();
+        assert!(lab.client("b").await.commits(1).await);
+        let histories = |change: &dyn Fn(&mut DataDir)| change(lab.b.pg().dir.as_mut().unwrap());
+        let aside = lab.b.pg().dir.as_ref().unwrap().histories[&Timeline(2)].clone();
+        histories(&|dir| drop(dir.histories.remove(&Timeline(2))));
+        lab.pc.follow(C, Some(&source("b"))).await.unwrap();
+        lab.pc.start(StartAs::Standby).await.unwrap();
+        lab.until("it is told", || refusal(&lab.c) == "could not receive timeline history file 2").await;
+        histories(&|dir| drop(dir.histories.insert(Timeline(2), aside.clone())));
+        lab.until("c follows there", || lab.c.visible_rows().contains(&1)).await;
     });
 }
 
@@ -177,7 +197,6 @@ fn a_forked_follower_is_refused_for_ever() {
         let facts = lab.pa.look().await;
         let running = facts.running().unwrap();
         assert_eq!(running.stranded, Some(Stranded::Forked));
-        assert!(!running.receiver.as_ref().is_some_and(|r| r.streaming));
         assert!(lab.b.pg().server.as_ref().unwrap().senders.is_empty());
         assert_eq!((running.in_recovery, lab.a.visible_rows()), (true, [1].into()));
     });
@@ -195,5 +214,53 @@ fn a_primary_that_changed_its_names_keeps_its_followers() {
         assert!(lab.client("a").await.commits(1).await);
         lab.until("b has it", || flushed(&lab.b, 1)).await;
         assert_eq!((connections(), before.len()), (before, 1));
+    });
+}
+
+impl Lab {
+    /// `b` dies amid its promotion.
+    async fn cut_short(&self) {
+        self.seal_b().await;
+        self.b.rogue_promote().unwrap();
+        let begun = || self.b.pg().dir.as_ref().unwrap().begun.is_some();
+        self.until("the files are there", begun).await;
+        self.b.kill_server();
+        assert!(begun() && !self.b.pg().dir.as_ref().unwrap().standby_signal);
+    }
+}
+
+#[test]
+fn a_promotion_cut_short_leaves_files_of_a_timeline_that_a_plain_start_does_not_open() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        assert!(lab.client("a").await.commits(1).await);
+        lab.until("b has it", || flushed(&lab.b, 1)).await;
+        lab.cut_short().await;
+        let control = || lab.b.facts().control().unwrap().clone();
+        assert_eq!((control().state, control().checkpoint.tli), (ControlState::InRecovery, Timeline(1)));
+        assert_eq!(control().history.tli, Timeline(2), "that is what the files say");
+        lab.b.rogue_start().unwrap();
+        lab.until("it is open", || lab.b.pg().is_open()).await;
+        assert_eq!(lab.b.facts().running().unwrap().position.tli, Timeline(1));
+        assert!(lab.client("b").await.commits(2).await);
+        assert_eq!(lab.b.pg().dir.as_ref().unwrap().next_tli(), Timeline(3));
+        // Once it has a checkpoint past the switch the segment there counts no more.
+        lab.pb.checkpoint().await.unwrap();
+        lab.b.kill_server();
+        assert_eq!(control().history.tli, Timeline(1));
+    });
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.cut_short().await;
+        lab.pb.follow(B, Some(&source("a"))).await.unwrap();
+        lab.pb.start(StartAs::Standby).await.unwrap();
+        lab.until("it is told", || refusal(&lab.b) == "timeline 1 is behind recovery timeline 2").await;
+        assert!(!lab.is_served(&lab.b));
+        // Promoted after all it takes the number after that.
+        lab.pa.stop(StopMode::Immediate).await.unwrap();
+        lab.pb.follow(B, None).await.unwrap();
+        lab.pb.seal().await.unwrap();
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        assert_eq!(timeline(&lab.b), Timeline(3));
     });
 }

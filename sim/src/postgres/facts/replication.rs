@@ -42,7 +42,11 @@ fn a_node_without_a_slot_is_refused() {
         lab.pb.start(StartAs::Standby).await.unwrap();
         let missing = "replication slot \"pgbaton_standby_2\" does not exist";
         lab.until("it is told", || refusal(&lab.b) == missing).await;
-        assert!(!lab.is_served(&lab.b));
+        for _ in 0..2 {
+            lab.until("it calls itself streaming", || calls_itself_streaming(&lab.b)).await;
+            assert!(!lab.is_served(&lab.b));
+            lab.until("it has ended", || lab.b.facts().running().unwrap().receiver.is_none()).await;
+        }
         assert!(matches!(lab.pc.clone_from(C, &source("a")).await, Err(PgError::Retry(_))));
         lab.pa.admit(&peers(&[B])).await.unwrap();
         lab.until_streams(&lab.b).await;
@@ -97,6 +101,8 @@ fn a_slot_beyond_its_limit_loses_its_wal_and_the_follower_must_be_cloned() {
         lab.call(&lab.b, "pgbaton_standby_2", None);
         lab.fate.sleep(LONG).await;
         assert!(refusal(&lab.b).contains(REMOVED), "also without its slot");
+        lab.until("it has ended", || lab.b.facts().running().unwrap().receiver.is_none()).await;
+        lab.until("it calls itself streaming", || calls_itself_streaming(&lab.b)).await;
         assert_eq!(held(&lab.b), before);
         assert_eq!(lab.pb.look().await.running().unwrap().stranded, Some(Stranded::WalRemoved));
         lab.pb.stop(StopMode::Fast).await.unwrap();

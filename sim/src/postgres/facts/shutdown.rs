@@ -64,6 +64,19 @@ fn an_orderly_stop_ships_its_last_record_to_the_standby() {
         assert!(held(&lab.b) > checkpoint);
         lab.pb.replayed_past(checkpoint).await.unwrap();
     });
+    // However long that takes, as long as they say something.
+    fact(|| async {
+        let lab = Lab::pair().await;
+        for by in [1500, 3000] {
+            lab.net.slow("a", "b", Duration::from_millis(by));
+            lab.fate.sleep(LONG).await;
+        }
+        let before = lab.fate.now();
+        lab.a.begin_stop();
+        lab.until("it ends", || is_down(&lab.a)).await;
+        assert!(lab.fate.now().since(before) > Duration::from_secs(6));
+        assert_eq!(held(&lab.b), held(&lab.a));
+    });
 }
 
 #[test]

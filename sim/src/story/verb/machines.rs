@@ -18,7 +18,7 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         Verb::StopService(_) => stop_service(world, &names[0]).await?,
         Verb::StartService(_) => start_service(world, &names[0]).await?,
         Verb::KillKeeper(_) => node()?.kill_keeper(),
-        Verb::KillPostgres(_) => node()?.pg.kill_server(),
+        Verb::KillPostgres(_) => node()?.pg.kill_postmaster(),
         Verb::KillNode(_) => {
             let node = node()?;
             node.kill_keeper();
@@ -71,6 +71,7 @@ async fn start_service(world: &World, name: &str) -> Result<(), String> {
 
 async fn stop_service(world: &World, name: &str) -> Result<(), String> {
     let node = world.node(name)?;
+    node.stays_stopped();
     if !node.keeper.is_running() {
         return Ok(());
     }
