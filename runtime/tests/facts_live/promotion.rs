@@ -38,6 +38,7 @@ fn a_promotion_takes_the_next_number_and_leaves_the_control_file_behind() {
         assert_eq!(b.timeline().await, 2);
         b.run("INSERT INTO t VALUES (1)").await;
         assert_eq!(b.control(CONTROL_TIMELINE).await, "1");
+        assert_eq!(b.control("Database cluster state").await, "in production", "by this an end of recovery is told");
         assert_eq!(b.control("Min recovery ending loc's timeline").await, "2", "that is what newer tools look at");
         assert_eq!(history(&b, 2).len(), 1);
         drop(checkpointer);

@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use pgbaton_core::model::{ControlState, Facts, Lsn, Moment, NodeId, Peer, Position, Server, Timeline, Upstream};
 use pgbaton_core::mutant;
 use pgbaton_core::ports::{Names, PgError, Postgres, Source, StartAs, StopMode};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,16 +15,18 @@ pub struct SimPostgres {
     seen: AtomicU64,
     /// Since when the disk has taken no write.
     refused_since: Mutex<Option<Moment>>,
+    /// A start has ended, or this keeper has given it up: one that dies meanwhile puts nothing back.
+    started: AtomicBool,
 }
 
 /// How long a write may be under way.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-struct SignalBack<'a>(&'a SimPostgres);
+struct Start<'a>(&'a AtomicBool);
 
-impl Drop for SignalBack<'_> {
+impl Drop for Start<'_> {
     fn drop(&mut self) {
-        self.0.put_signal_back();
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -35,7 +37,7 @@ fn retry(what: &str) -> PgError {
 impl SimPostgres {
     pub fn new(host: Arc<PgHost>) -> SimPostgres {
         let seen = AtomicU64::new(host.bells.exits.rings());
-        SimPostgres { host, seen, refused_since: Mutex::new(None) }
+        SimPostgres { host, seen, refused_since: Mutex::new(None), started: AtomicBool::new(false) }
     }
 
     /// Why commits can't succeed, as a probe that writes finds.
@@ -65,6 +67,9 @@ impl SimPostgres {
 
 impl Postgres for SimPostgres {
     async fn look(&self) -> Facts {
+        if self.started.swap(false, Ordering::Relaxed) {
+            self.put_signal_back();
+        }
         self.host.fate.sleep(Duration::from_millis(1)).await;
         self.host.renew_lost_slots();
         let mut facts = self.host.facts();
@@ -105,9 +110,10 @@ impl Postgres for SimPostgres {
             Some(Phase::Stopping) => Some(Err(retry("the server is shutting down"))),
             Some(Phase::Orphaned) => Some(Err(retry("children of the last server are still there"))),
         };
-        // Also when the call is given up half-way.
-        let _back = SignalBack(self);
-        self.host.bells.state.until(up).await
+        let _start = Start(&self.started);
+        let started = self.host.bells.state.until(up).await;
+        self.put_signal_back();
+        started
     }
 
     async fn stop(&self, mode: StopMode) -> Result<(), PgError> {

@@ -29,7 +29,9 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         self.drop_plan();
         if !matches!(self.doing, Some((Step::Stop(_), _))) {
             self.give_up_step();
+            self.spent.clear();
             self.plan.push_back(Step::Stop(StopMode::Fast));
+            self.then = Some(NodeState::DemoteTimeout);
         }
     }
 

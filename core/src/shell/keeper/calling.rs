@@ -231,11 +231,15 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     }
 
     /// A newer assignment is stored before anything is done about it; an older epoch is refused.
-    pub(super) async fn take(&mut self, assignment: Assignment) -> bool {
+    pub(super) async fn take(&mut self, mut assignment: Assignment) -> bool {
         if assignment.epoch < self.record.epoch && !mutant!(EpochsNotCompared) {
             let (told, known) = (assignment.epoch, self.record.epoch);
             self.note_trouble(format!("the monitor speaks for epoch {told}, this node has seen {known}: refused"));
             return false;
+        }
+        if self.record.state.is_writable() && !assignment.goal.is_writable() {
+            // Until it has closed, the lease that it had goes on.
+            assignment.lease_ms = self.record.assignment.as_ref().and_then(|known| known.lease_ms);
         }
         if self.record.assignment.as_ref() == Some(&assignment) {
             return true;

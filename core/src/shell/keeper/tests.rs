@@ -45,6 +45,18 @@ fn a_lease_that_ends_waits_for_no_step_but_the_stop() {
         assert!(ports.postgres.has("stop"), "{hangs}");
         assert_eq!(keeper.record.state, NodeState::DemoteTimeout, "{hangs}");
     }
+    let draining = ports(just_promoted(), "checkpoint");
+    let mut keeper = keeper(&draining, leased());
+    at_once(keeper.take(Assignment::new(Epoch(4), NodeState::Draining)));
+    run(&mut keeper);
+    assert!(draining.postgres.has("checkpoint"));
+    draining.clock.pass(LEASE);
+    run(&mut keeper);
+    assert!(draining.postgres.has("stop"), "it is told to close, and has not closed yet");
+}
+
+#[test]
+fn a_stop_under_way_is_not_given_up_for_another() {
     let stopping = ports(just_promoted(), "stop");
     let mut keeper = keeper(&stopping, leased());
     keeper.plan.push_back(Step::Stop(StopMode::Fast));

@@ -17,6 +17,7 @@ fn a_promotion_takes_the_next_number_and_leaves_the_control_file_behind() {
         assert!(!first.in_recovery);
         assert_eq!((first.position.tli, first.checkpoint_tli), (Timeline(2), Timeline(1)));
         let directory = || lab.b.pg().dir.clone().unwrap();
+        assert_eq!(directory().state, ControlState::InProduction, "by this an end of recovery is told");
         assert_eq!(directory().recovery_ended_on, Some(Timeline(2)), "that is what newer tools look at");
         assert!(directory().standby_signal, "the port puts it back");
         lab.until("the checkpoint comes", || directory().checkpoint.tli == Timeline(2)).await;

@@ -1,0 +1,225 @@
+//! Opening for writes under a contract, and staying open under it.
+
+use super::{Plan, Scene, steps};
+use crate::keeper::fence;
+use crate::keeper::step::Step;
+use crate::model::*;
+use crate::mutant;
+use crate::ports::{StartAs, StopMode};
+
+/// A new primary under a contract is open before its members have come over to it: without it they could not, and
+/// commits wait.
+fn opens_at_once(contract: &Contract, hop: NodeState) -> bool {
+    contract.is_none() || hop == NodeState::WaitPrimary || mutant!(OpensAfterCrash)
+}
+
+impl Scene<'_> {
+    /// Opens for writes under the assigned contract, by the shortest way that is safe from where the server is.
+    pub(super) fn open(&self, hop: NodeState) -> Plan {
+        let Some(contract) = self.assignment.contract.clone() else {
+            return Plan::default();
+        };
+        if self.record.rebuild.is_some() {
+            return Plan::default();
+        }
+        let was_closed = matches!(
+            self.record.state,
+            NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted | NodeState::PrepareMaintenance
+        );
+        let unconfirmed = self.memory.confirmed != Some(self.record.state);
+        // A lease that an earlier life was told of may be over by now, and another node open.
+        let leased = self.record.state == NodeState::StopReplication && self.assignment.lease_ms.is_some();
+        if was_closed && unconfirmed && !self.members_may_vouch(&contract, hop) || leased && !self.memory.told {
+            // What is stored may be outdated: nobody opens on the strength of it.
+            return Plan::default();
+        }
+        let mut plan = vec![];
+        if self.record.contract.as_ref() != Some(&contract) {
+            plan.push(Step::Remember(contract.clone()));
+        }
+        let way = match (&self.facts.server, self.record.state) {
+            (Server::Up(r), _) if r.stopping => return steps(self.stopped()),
+            (Server::Up(r), _) if !r.in_recovery => vec![Step::Enforce(contract.clone())],
+            (Server::Up(r), NodeState::StopReplication) => self.promote(&contract, r.position.tli),
+            (Server::Up(_), _) => self.reopen(&contract, hop),
+            (Server::Down, state)
+                if matches!(self.facts.directory, Directory::Absent)
+                    && (state == NodeState::Init || mutant!(InitdbOverLostDirectory)) =>
+            {
+                vec![Step::Create, Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
+            }
+            // Interrupted before the promotion was done.
+            (Server::Down, NodeState::StopReplication) if !self.was_open() => {
+                return steps(vec![Step::Follow(None), Step::Start(StartAs::Standby)]);
+            }
+            (Server::Down, _) if self.facts.control().is_none() => return Plan::default(),
+            (Server::Down, NodeState::StopReplication | NodeState::Init) => {
+                vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
+            }
+            (Server::Down, _) if opens_at_once(&contract, hop) => {
+                vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
+            }
+            (Server::Down, _) => {
+                let mut closed = vec![Step::Follow(None), Step::Start(StartAs::Standby)];
+                closed.extend(self.reopen(&contract, hop));
+                closed
+            }
+            (Server::Starting | Server::Stuck { .. }, _) => return Plan::default(),
+        };
+        plan.extend(way);
+        plan.extend([Step::Prove(contract.clone()), Step::Admit(self.assignment.peers.clone())]);
+        if !opens_at_once(&contract, hop) {
+            plan.push(Step::AwaitMembers(contract));
+        }
+        Plan { steps: plan, then: Some(hop) }
+    }
+
+    fn promote(&self, contract: &Contract, from: Timeline) -> Vec<Step> {
+        let number = self.assignment.timeline.unwrap_or(Timeline(from.0 + 1));
+        let mut plan = vec![Step::Enforce(contract.clone())];
+        if !contract.is_none() {
+            // Open under older, empty names it would acknowledge alone until it has read the new ones.
+            plan.push(Step::Prove(contract.clone()));
+        }
+        plan.push(Step::Promote(number));
+        plan
+    }
+
+    /// Without the monitor the members of the contract can tell that nobody was elected meanwhile: enough of them to
+    /// acknowledge follow this node, so too few can have given their vote to another. The server comes up closed and
+    /// opens once they hold what it holds.
+    fn members_may_vouch(&self, contract: &Contract, hop: NodeState) -> bool {
+        self.memory.unheard && !opens_at_once(contract, hop) && self.record.contract.as_ref() == Some(contract)
+    }
+
+    /// The server runs closed, in recovery. Under a contract its members first get what a crash left
+    /// behind: commits that waited for them became durable here and will be visible.
+    fn reopen(&self, contract: &Contract, hop: NodeState) -> Vec<Step> {
+        let mut plan = vec![];
+        if !opens_at_once(contract, hop) {
+            plan.push(Step::Admit(self.assignment.peers.clone()));
+            plan.push(Step::AwaitMembers(contract.clone()));
+        }
+        plan.extend([Step::Stop(StopMode::Fast), Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]);
+        plan
+    }
+
+    pub(super) fn keep_open(&self) -> Plan {
+        let Some(contract) = self.assignment.contract.clone() else {
+            return Plan::default();
+        };
+        let Some(running) = self.facts.running().filter(|r| !r.in_recovery) else {
+            return Plan { then: None, ..self.open(self.record.state) };
+        };
+        if running.stopping {
+            // Its sessions, the keeper's among them, might go on for ever, and no standby could connect again.
+            return steps(self.stopped());
+        }
+        let mut plan = vec![];
+        let alone = mutant!(DegradeUnrecorded) && !fence::sees_members(&contract, self.facts);
+        let contract = if alone { Contract::none(contract.id) } else { contract };
+        let news = self.record.contract.as_ref() != Some(&contract);
+        if news {
+            plan.push(Step::Remember(contract.clone()));
+        }
+        let applied = self.memory.applied == Some(contract.id) && !(mutant!(DegradeUnrecorded) && news);
+        if !applied {
+            plan.extend([Step::Enforce(contract.clone()), Step::Prove(contract.clone())]);
+        }
+        plan.extend(self.admit());
+        if running.checkpoint_tli != running.position.tli {
+            plan.push(Step::Checkpoint);
+        }
+        if !applied && !contract.is_none() {
+            plan.push(Step::AwaitMembers(contract));
+        }
+        steps(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::plan::testing::*;
+    use crate::keeper::plan::{Memory, plan};
+
+    #[test]
+    fn nobody_opens_on_the_strength_of_a_stored_assignment() {
+        let record = told(record(NodeState::DemoteTimeout, Some(any(4))), NodeState::WaitPrimary, Some(none(5)));
+        let mut memory = Memory::default();
+        assert_eq!(plan(&record, &down(), &memory), Plan::default());
+        memory.confirmed = Some(NodeState::DemoteTimeout);
+        let opened = plan(&record, &down(), &memory);
+        assert_eq!(names(&opened), ["remember contract", "set names", "start", "prove names", "admit"]);
+        assert_eq!(opened.then, Some(NodeState::WaitPrimary));
+    }
+
+    #[test]
+    fn without_the_monitor_a_primary_opens_only_under_its_contract_and_behind_its_members() {
+        let memory = Memory { unheard: true, ..Memory::default() };
+        let told_again = told(record(NodeState::DemoteTimeout, Some(any(4))), NodeState::Primary, Some(any(4)));
+        let opened = names(&plan(&told_again, &down(), &memory));
+        let wait = opened.iter().position(|s| *s == "await members").unwrap();
+        assert_eq!(opened[wait..wait + 4], ["await members", "stop", "set names", "start"]);
+        for (last, told_now) in [(any(3), any(4)), (none(4), none(4))] {
+            let other = told(record(NodeState::DemoteTimeout, Some(last)), NodeState::Primary, Some(told_now));
+            assert_eq!(plan(&other, &down(), &memory), Plan::default());
+        }
+    }
+
+    #[test]
+    fn under_a_contract_a_crashed_primary_comes_up_closed_until_its_members_hold_everything() {
+        let record = told(record(NodeState::DemoteTimeout, Some(any(4))), NodeState::Primary, Some(any(4)));
+        let memory = Memory { confirmed: Some(NodeState::DemoteTimeout), ..Memory::default() };
+        let opened = plan(&record, &down(), &memory);
+        let start = opened.steps.iter().position(|s| *s == Step::Start(StartAs::Primary)).unwrap();
+        let wait = opened.steps.iter().position(|s| matches!(s, Step::AwaitMembers(_))).unwrap();
+        assert!(wait < start && opened.steps.contains(&Step::Start(StartAs::Standby)), "{opened:?}");
+    }
+
+    #[test]
+    fn a_contract_is_remembered_before_the_server_hears_of_it() {
+        let record = told(record(NodeState::WaitPrimary, Some(none(3))), NodeState::Primary, Some(any(4)));
+        let opened = plan(&record, &open(Some(NodeId(2))), &Memory::default());
+        assert_eq!(names(&opened), ["remember contract", "set names", "prove names", "admit", "await members"]);
+    }
+
+    #[test]
+    fn a_contract_that_changes_under_a_primary_is_told_only_when_its_members_hold_everything() {
+        let record = told(record(NodeState::Primary, Some(none(3))), NodeState::Primary, Some(any(4)));
+        let plan = plan(&record, &open(Some(NodeId(2))), &Memory::default());
+        assert_eq!(names(&plan), ["remember contract", "set names", "prove names", "admit", "await members"]);
+    }
+
+    #[test]
+    fn a_promotion_is_repeated_until_the_control_file_says_that_it_is_done() {
+        let sealed = record(NodeState::StopReplication, None);
+        let record = told(sealed, NodeState::WaitPrimary, Some(none(5)));
+        let first = plan(&record, &standby(), &Memory::default());
+        assert_eq!(names(&first)[..3], ["remember contract", "set names", "promote"]);
+        let strict = told(KeeperRecord { assignment: None, ..record.clone() }, NodeState::WaitPrimary, Some(any(5)));
+        let proven = names(&plan(&strict, &standby(), &Memory::default()));
+        assert_eq!(proven[1..4], ["set names", "prove names", "promote"]);
+        let fell = |state| {
+            let directory = control(state, upstream().history);
+            plan(&record, &Facts { directory, ..down() }, &Memory::default()).steps
+        };
+        // Its history and its first segment are there before that, and the control file is still on the old timeline.
+        let begun = fell(ControlState::InRecovery);
+        assert_eq!(begun, [Step::Follow(None), Step::Start(StartAs::Standby)]);
+        let promoted = fell(ControlState::InProduction);
+        assert!(promoted.contains(&Step::Start(StartAs::Primary)) && promoted.iter().all(|s| s.name() != "promote"));
+    }
+
+    #[test]
+    fn nobody_is_promoted_on_a_lease_that_an_earlier_life_was_told_of() {
+        let sealed = record(NodeState::StopReplication, None);
+        let mut record = told(sealed, NodeState::WaitPrimary, Some(none(5)));
+        record.assignment.as_mut().unwrap().lease_ms = Some(10_000);
+        for facts in [standby(), down()] {
+            assert_eq!(plan(&record, &facts, &Memory::default()), Plan::default());
+            let told = Memory { told: true, ..Memory::default() };
+            assert_ne!(plan(&record, &facts, &told), Plan::default());
+        }
+    }
+}
