@@ -1,13 +1,12 @@
 //! The configuration files: `config.toml` of a node and of a monitor. They are written whole or not at
 //! all, and readable by their owner only, since a node's holds the password of the replication role.
 
+use crate::disk;
 use crate::tls::Files;
 use pgbaton_core::model::{KeeperSettings, MonitorSettings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,19 +115,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
 
 pub fn write<T: Serialize>(path: &Path, config: &T) -> Result<(), ConfigError> {
     let text = toml::to_string(config).expect("a configuration is plain data");
-    replace(path, text.as_bytes()).map_err(|source| ConfigError::Unwritable { path: path.into(), source })
-}
-
-/// After a crash at any moment the file is the old one or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("toml.new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    disk::replace(path, text.as_bytes(), 0o600).map_err(|source| ConfigError::Unwritable { path: path.into(), source })
 }
 
 #[cfg(test)]

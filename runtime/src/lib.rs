@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+mod disk;
 pub mod live;
 pub mod ports;
 pub mod postgres;

@@ -528,6 +528,101 @@ fn slots_on_a_standby_hold_wal_and_move_forward_only() {
     });
 }
 
+/// How often the role was written is told by the number of the transaction that wrote it last.
+async fn role(node: &Node) -> (String, bool) {
+    let sql = "SELECT xmin::text, rolcanlogin FROM pg_authid WHERE rolname = 'pgbaton_replicator'";
+    let row = node.client().await.query_one(sql, &[]).await.unwrap();
+    (row.get(0), row.get(1))
+}
+
+#[test]
+fn a_primary_that_admits_the_same_again_writes_nothing_and_mends_what_others_did() {
+    on_every_version(async |base: &Base| {
+        let a = Node::new(base, 1, "scram-sha-256");
+        let b = Node::new(base, 2, "scram-sha-256");
+        a.pg.create().await.unwrap();
+        a.pg.start(StartAs::Primary).await.unwrap();
+        a.pg.admit(&[b.peer()]).await.unwrap();
+        let set_up = role(&a).await;
+        timed("admit again", a.pg.admit(&[b.peer()])).await;
+        assert_eq!(role(&a).await, set_up);
+        a.execute("ALTER ROLE pgbaton_replicator NOLOGIN").await;
+        a.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots").await;
+        a.pg.admit(&[b.peer()]).await.unwrap();
+        assert!(role(&a).await.1);
+        assert!(slot(&a).await > Lsn::ZERO, "it is back at once");
+    });
+}
+
+#[test]
+fn a_server_is_stopped_although_its_signal_can_not_be_put_in_place() {
+    on_every_version(async |base: &Base| {
+        let a = Node::new(base, 1, "trust");
+        a.pg.create().await.unwrap();
+        a.pg.start(StartAs::Primary).await.unwrap();
+        std::fs::remove_file(a.pgdata().join("standby.signal")).unwrap();
+        let in_the_way = a.pgdata().join("standby.signal.pgbaton-new/x");
+        std::fs::create_dir_all(&in_the_way).unwrap();
+        let told = a.pg.stop(StopMode::Fast).await.unwrap_err();
+        assert!(told.to_string().contains("standby.signal"), "{told}");
+        assert_eq!(a.pg.look().await.server, Server::Down);
+        std::fs::remove_dir_all(in_the_way.parent().unwrap()).unwrap();
+        a.pg.stop(StopMode::Fast).await.unwrap();
+        assert!(a.has_signal());
+    });
+}
+
+/// Unmounts in the end, whatever comes.
+struct SmallDisk(PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _status = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// Where nothing may be mounted there is no small disk.
+#[test]
+fn a_clone_that_has_no_room_is_not_begun() {
+    on_every_version(async |base: &Base| {
+        let a = Node::new(base, 1, "scram-sha-256");
+        a.pg.create().await.unwrap();
+        a.pg.start(StartAs::Primary).await.unwrap();
+        let small = base.path().join("small");
+        std::fs::create_dir(&small).unwrap();
+        let mut mount = std::process::Command::new("mount");
+        if !mount.args(["-t", "tmpfs", "-o", "size=8m,mode=777", "test"]).arg(&small).status().unwrap().success() {
+            return;
+        }
+        let _disk = SmallDisk(small);
+        let b =
+            Node { pg: LocalPostgres::new(config(base, "small/node2", free_port(), "scram-sha-256")), id: NodeId(2) };
+        a.pg.admit(&[b.peer()]).await.unwrap();
+        let told = b.pg.clone_from(b.id, &a.upstream().await).await.unwrap_err();
+        let PgError::Retry(why) = &told else { panic!("{told:?}") };
+        assert!(why.contains("no room") && why.contains("are missing") && why.contains("small/node2.pgbaton"), "{why}");
+        let left = std::fs::read_dir(b.pg.config().state_dir.join("clone")).unwrap().count();
+        assert_eq!(left, 0, "nothing was pulled");
+    });
+}
+
+#[test]
+fn a_wal_level_above_what_is_needed_is_kept() {
+    on_every_version(async |base: &Base| {
+        let a = Node::new(base, 1, "trust");
+        a.pg.create().await.unwrap();
+        let level = async || a.client().await.query_one("SHOW wal_level", &[]).await.unwrap().get::<_, String>(0);
+        let conf = a.pgdata().join("postgresql.conf");
+        for (set, in_force) in [("minimal", "replica"), ("logical", "logical")] {
+            let text = std::fs::read_to_string(&conf).unwrap();
+            std::fs::write(&conf, format!("{text}wal_level = {set}\n")).unwrap();
+            a.pg.start(StartAs::Primary).await.unwrap();
+            assert_eq!(level().await, in_force);
+            a.pg.stop(StopMode::Fast).await.unwrap();
+        }
+    });
+}
+
 /// Two small segments are kept here, for slots as well.
 async fn keep_little_wal(node: &Node) {
     for setting in ["max_slot_wal_keep_size", "wal_keep_size"] {

@@ -46,6 +46,15 @@ pub fn rejoin(own: &Control, strayed: bool, upstream: &History, past: Option<(Po
     }
 }
 
+/// Whether a standby that has replayed so far can't be fed by this upstream. A timeline newer than the upstream's is no
+/// fork: the standby knew of a promotion before its upstream did.
+pub fn is_forked(own: &History, replayed: Lsn, upstream: &History) -> bool {
+    match upstream.end_of(own.tli) {
+        Some(end) => replayed > end || !upstream.is_kin(own),
+        None => own.tli < upstream.tli,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +63,18 @@ mod tests {
     fn control(history: History, checkpoint: u64) -> Control {
         let checkpoint = Position { tli: history.tli, lsn: Lsn(checkpoint) };
         Control { system_id: 1, state: ControlState::InProduction, checkpoint, history }
+    }
+
+    #[test]
+    fn a_fork_is_wal_past_the_switch_or_an_equal_number_of_another_lineage() {
+        let root = History::root(Timeline(1));
+        let upstream = root.branch(Timeline(3), Lsn(100));
+        let forked = |own: &History, replayed| is_forked(own, Lsn(replayed), &upstream);
+        assert!(!forked(&root, 100));
+        assert!(forked(&root, 101));
+        assert!(forked(&root.branch(Timeline(2), Lsn(50)), 60));
+        assert!(forked(&root.branch(Timeline(3), Lsn(90)), 95));
+        assert!(!forked(&root.branch(Timeline(4), Lsn(100)), 200));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod contract;
 pub mod group;
 pub mod ids;
 pub mod keeper;
+pub mod name;
 pub mod report;
 pub mod settings;
 pub mod state;

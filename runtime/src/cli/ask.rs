@@ -1,7 +1,7 @@
 //! Commands' calls to the monitor.
 
 use super::failure::{Code, Failure};
-use crate::ports::HttpLink;
+use crate::ports::{self, HttpLink};
 use pgbaton_core::model::FormationSettings;
 use pgbaton_core::ports::{Link, LinkError};
 use pgbaton_core::wire::{self, Answer, Command, Request, StateRow};
@@ -57,14 +57,18 @@ impl Monitor {
 
     /// The outer failure is that of the way, the inner one the monitor's own.
     async fn asked(&self, request: &Request) -> Result<Result<Answer, Failure>, Failure> {
-        self.call(request, PATIENCE).await.map_err(|e| {
+        let answer = self.exchange(request, PATIENCE).await.map_err(|e| {
             let remedy = match e {
                 // It says itself what to do.
                 LinkError::Untrusted(_) | LinkError::Rejected(_) => "",
                 _ => "check that it runs (pgbaton status --datadir DIR on its machine) and that the URL is right",
             };
             Failure::monitor(format!("the monitor at {} can't be asked: {e}", self.url), remedy)
-        })
+        })?;
+        match answer {
+            Ok(Answer::Unavailable { reason }) => Err(unavailable(&reason)),
+            answer => Ok(answer.and_then(granted)),
+        }
     }
 
     pub async fn command(&self, command: Command) -> Result<Accepted, Failure> {
@@ -82,15 +86,13 @@ impl Monitor {
 
     /// The outer error is one of the way, worth another try.
     pub async fn call(&self, request: &Request, patience: Duration) -> Result<Result<Answer, Failure>, LinkError> {
+        Ok(self.exchange(request, patience).await?.and_then(granted))
+    }
+
+    async fn exchange(&self, request: &Request, patience: Duration) -> Result<Result<Answer, Failure>, LinkError> {
         let bytes = self.link.call(wire::encode(request), patience).await?;
-        Ok(match wire::decode::<Answer>(&bytes) {
-            Ok(Answer::Refused { reason, remedy }) => Err(Failure::monitor(reason, remedy)),
-            Ok(Answer::Unavailable { reason }) => {
-                Err(Failure::monitor(format!("the monitor can't do it at the moment: {reason}"), "try again later"))
-            }
-            Ok(answer) => Ok(answer),
-            Err(e) => Err(Failure::monitor(format!("the answer of {} makes no sense: {e}", self.url), "")),
-        })
+        let answer = wire::decode::<Answer>(&bytes);
+        Ok(answer.map_err(|e| Failure::monitor(format!("the answer of {} makes no sense: {e}", self.url), "")))
     }
 
     pub async fn state(&self, formation: Option<String>, group: Option<u32>) -> Result<Vec<StateRow>, Failure> {
@@ -108,6 +110,19 @@ impl Monitor {
     }
 }
 
+fn granted(answer: Answer) -> Result<Answer, Failure> {
+    match answer {
+        Answer::Refused { reason, remedy } => Err(Failure::monitor(reason, remedy)),
+        Answer::Unavailable { reason } => Err(unavailable(&reason)),
+        answer => Ok(answer),
+    }
+}
+
+/// Such as a store that takes no more.
+fn unavailable(reason: &str) -> Failure {
+    Failure::monitor(format!("the monitor can't do it at the moment: {reason}"), "try again later")
+}
+
 pub fn unexpected(answer: &Answer) -> Failure {
     let text = format!("{answer:?}");
     let start: String = text.chars().take(60).collect();
@@ -118,35 +133,39 @@ pub fn unexpected(answer: &Answer) -> Failure {
     )
 }
 
-/// `http://host:port` or `https://host:port`; a scheme that is left out is http.
 pub fn monitor_url(text: &str) -> Result<String, Failure> {
-    let bad = |why: &str| {
-        Failure::arguments(
-            format!("\"{text}\" is not the URL of a monitor: {why}"),
-            "write http://HOST:PORT or https://HOST:PORT, as http://monitor.example:7432",
-        )
-    };
-    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-    if !matches!(scheme, "http" | "https") {
-        return Err(bad("it doesn't start with http:// or https://"));
-    }
-    let address = rest.trim_end_matches('/');
-    let (host, port) = split_address(address).ok_or_else(|| bad("host and port are needed"))?;
-    Ok(format!("{scheme}://{host}:{port}"))
-}
-
-/// `host:port`, `[v6]:port`.
-pub fn split_address(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let bracketed = host.starts_with('[') && host.ends_with(']');
-    let plain = !host.is_empty() && !host.contains([':', '/', '@', ' ']);
-    (bracketed || plain).then_some(())?;
-    Some((host, port.parse().ok().filter(|p| *p > 0)?))
+    ports::monitor_url(text).map_err(|why| {
+        Failure::arguments(why, "write http://HOST:PORT or https://HOST:PORT, as http://monitor.example:7432")
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::HttpDoor;
+    use pgbaton_core::ports::{Door, DoorEvent};
+
+    #[tokio::test]
+    async fn a_monitor_that_can_store_nothing_is_no_refusal() {
+        let mut door = HttpDoor::bind("127.0.0.1:0").await.unwrap();
+        let monitor = Monitor::trusting(&door.address().to_string(), Path::new("")).unwrap();
+        let answers = [
+            Answer::Unavailable { reason: "the disk is full".into() },
+            Answer::Refused { reason: "no".into(), remedy: String::new() },
+        ];
+        tokio::spawn(async move {
+            for answer in &answers {
+                if let DoorEvent::Call { id, .. } = door.next().await {
+                    door.answer(id, wire::encode(answer));
+                }
+            }
+            std::future::pending::<()>().await
+        });
+        let command = || Command::DropFormation { formation: "f".into() };
+        let full = monitor.try_command(command()).await.unwrap_err();
+        assert!(full.code == Code::Monitor && full.what.contains("the disk is full"), "{full}");
+        assert_eq!(monitor.try_command(command()).await.unwrap().unwrap_err().what, "no");
+    }
 
     #[test]
     fn the_url_of_a_monitor_needs_a_host_and_a_port() {

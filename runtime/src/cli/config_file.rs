@@ -4,6 +4,7 @@ use super::failure::{Code, Failure};
 use super::options::{Here, Local};
 use super::{ask, out, ssl};
 use crate::config::{self, MonitorConfig, NodeConfig};
+use crate::ports::split_address;
 use crate::postgres::find_installation;
 use crate::service::{keeper, monitor, pidfile};
 use clap::{Args, Subcommand};
@@ -199,7 +200,7 @@ fn check_node(config: &NodeConfig) -> Result<(), Failure> {
 }
 
 fn check_monitor(config: &MonitorConfig) -> Result<(), Failure> {
-    match ask::split_address(&config.listen) {
+    match split_address(&config.listen) {
         Some(_) => ssl::check(&config.ssl),
         None => Err(Failure::config(format!("\"{}\" is no address to listen on", config.listen), "write HOST:PORT")),
     }

@@ -2,12 +2,12 @@
 //! registers by itself with a monitor that doesn't know it; here it is told where that is.
 
 use super::ask::{Monitor, unexpected};
-use super::create::checks::absolute;
 use super::failure::{Code, Failure};
 use super::follow::{Follow, Shown, deadline};
 use super::status::stored_id;
 use super::stop;
 use crate::config::{self, NodeConfig};
+use crate::service::places::absolute;
 use crate::service::{Places, keeper, pidfile};
 use clap::Args;
 use pgbaton_core::wire::{Answer, Request, StateRow};

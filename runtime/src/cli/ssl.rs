@@ -1,11 +1,12 @@
 //! How the monitor is spoken to: options that `create` and `enable ssl` share, and `enable ssl` and `disable ssl`.
 
-use super::ask::{Monitor, split_address};
-use super::create::checks::absolute;
+use super::ask::Monitor;
 use super::failure::Failure;
 use super::options::{Here, Local};
 use super::stop;
 use crate::config::{self, MonitorConfig, MonitorSsl, NodeConfig, NodeSsl};
+use crate::ports::split_address;
+use crate::service::places::absolute;
 use crate::service::{Places, keeper, monitor};
 use crate::tls::{Certificate, TlsError, issue};
 use clap::Args;
@@ -75,6 +76,14 @@ impl ServerSsl {
         check(ssl)
     }
 
+    /// Where nodes find a monitor that listens so: under a name of its certificate, if one is made for it.
+    pub fn address(&self, listen: &str) -> String {
+        match (self.ssl_name.first(), split_address(listen)) {
+            (Some(name), Some((_, port))) => format!("{name}:{port}"),
+            _ => reachable(listen),
+        }
+    }
+
     fn names(&self, listen: &str) -> Vec<String> {
         if !self.ssl_name.is_empty() {
             return self.ssl_name.clone();
@@ -83,8 +92,7 @@ impl ServerSsl {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         match host {
             "0.0.0.0" | "::" => {
-                let machine = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-                machine.into_iter().chain(["localhost".to_string(), "127.0.0.1".to_string()]).collect()
+                this_machine().into_iter().chain(["localhost".to_string(), "127.0.0.1".to_string()]).collect()
             }
             host => vec![host.to_string()],
         }
@@ -106,13 +114,23 @@ fn failed(e: TlsError) -> Failure {
     Failure::config(e, remedy)
 }
 
+fn this_machine() -> Option<String> {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok())
+}
+
+/// Every address of a machine is none to call; its name may be one.
+fn reachable(listen: &str) -> String {
+    let Some(("0.0.0.0" | "[::]", port)) = split_address(listen) else { return listen.to_string() };
+    this_machine().map_or_else(|| listen.to_string(), |name| format!("{name}:{port}"))
+}
+
 /// How nodes and commands are to name the monitor.
-pub fn way_to(ssl: &MonitorSsl, listen: &str) -> String {
+pub fn way_to(ssl: &MonitorSsl, address: &str) -> String {
     match (ssl.active, ssl.ca_file.as_os_str().is_empty()) {
-        (false, _) => format!("--monitor http://{listen}"),
-        (true, true) => format!("--monitor https://{listen}"),
+        (false, _) => format!("--monitor http://{address}"),
+        (true, true) => format!("--monitor https://{address}"),
         (true, false) => {
-            format!("--monitor https://{listen} --ssl-ca-file FILE, a copy of {}", ssl.ca_file.display())
+            format!("--monitor https://{address} --ssl-ca-file FILE, a copy of {}", ssl.ca_file.display())
         }
     }
 }
@@ -152,7 +170,7 @@ impl EnableSsl {
         let config = monitor::read_config(places)?;
         let ssl = self.server.convert(places, self.ssl_ca_file.as_deref());
         self.server.prepare(&ssl, &config.listen)?;
-        let way = way_to(&ssl, &config.listen);
+        let way = way_to(&ssl, &self.server.address(&config.listen));
         write(places, &MonitorConfig { ssl, ..config })?;
         tracing::info!("the monitor is found with {way}; tell its nodes with pgbaton enable ssl --pgdata DIR");
         stop::reload_if_running(places)
@@ -178,7 +196,7 @@ impl DisableSsl {
             Local::Monitor(places) => {
                 let config = monitor::read_config(&places)?;
                 let ssl = MonitorSsl { active: false, ..config.ssl };
-                tracing::info!("the monitor is found with {}", way_to(&ssl, &config.listen));
+                tracing::info!("the monitor is found with {}", way_to(&ssl, &reachable(&config.listen)));
                 write(&places, &MonitorConfig { ssl, ..config })?;
                 stop::reload_if_running(&places)
             }
@@ -202,4 +220,29 @@ async fn change_way(places: &Places, config: NodeConfig) -> Result<(), Failure> 
 
 fn write<T: serde::Serialize>(places: &Places, config: &T) -> Result<(), Failure> {
     config::write(&places.config(), config).map_err(|e| Failure::config(e, "check the permissions of its directory"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_told_an_address_that_can_be_called() {
+        let server = |names: &[&str]| ServerSsl {
+            ssl_self_signed: true,
+            ssl_name: names.iter().map(ToString::to_string).collect(),
+            server_cert: None,
+            server_key: None,
+        };
+        let machine = this_machine().unwrap();
+        for (names, listen, address) in [
+            (&[][..], "monitor.example:6000", "monitor.example:6000".to_string()),
+            (&[], "0.0.0.0:6000", format!("{machine}:6000")),
+            (&[], "[::]:6000", format!("{machine}:6000")),
+            (&["monitor.example", "10.0.0.1"], "0.0.0.0:6000", "monitor.example:6000".to_string()),
+        ] {
+            assert_eq!(server(names).address(listen), address);
+        }
+        assert_eq!(way_to(&MonitorSsl::default(), &reachable("0.0.0.0:1")), format!("--monitor http://{machine}:1"));
+    }
 }

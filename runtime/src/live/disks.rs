@@ -6,14 +6,15 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::{User, chown, geteuid};
 use pgbaton_core::scenario::verb::{OnDisk, Whose};
 use pgbaton_core::scenario::{Scenario, Verb};
+use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Room for a data directory, a second one while it is cloned, and the WAL of a short story.
-const SIZE: &str = "size=768m,mode=755";
+const TMPFS: [&str; 5] = ["-t", "tmpfs", "-o", "size=768m,mode=755", "pgbaton-live"];
 const FILLING: &str = "filling";
 
 /// Unmounts when it is dropped, whatever way the run ends.
@@ -32,7 +33,7 @@ impl Disks {
         for name in &scenario.cluster.nodes {
             let home = base.join(name);
             std::fs::create_dir_all(&home)?;
-            mount(&home)?;
+            mount(&TMPFS.map(OsStr::new), &home)?;
             disks.0.push(home.clone());
             let state_dir = crate::service::Places::node(&home.join("pgdata")).state_dir;
             std::fs::create_dir(&state_dir)?;
@@ -44,7 +45,10 @@ impl Disks {
             let log = log_elsewhere(base, name);
             std::fs::create_dir_all(base.join("log"))?;
             File::create(&log)?;
-            symlink(&log, state_dir.join("postgres.log"))?;
+            let shown = state_dir.join("postgres.log");
+            File::create(&shown)?;
+            // Not by a link: a keeper that is root follows none.
+            mount(&["--bind".as_ref(), log.as_os_str()], &shown)?;
         }
         Ok(disks)
     }
@@ -63,7 +67,7 @@ impl Drop for Disks {
     }
 }
 
-/// The file that the log in a node's state directory leads to.
+/// What the log in a node's state directory is in truth.
 fn log_elsewhere(base: &Path, name: &str) -> PathBuf {
     base.join("log").join(format!("{name}-postgres.log"))
 }
@@ -79,13 +83,13 @@ pub fn can_mount() -> Result<()> {
         bail!("to fill a node's disk, a small one is mounted for it, which only root may do; run this as root");
     }
     let trial = tempfile::Builder::new().prefix("pgbaton-mount-").tempdir()?;
-    mount(trial.path())?;
+    mount(&TMPFS.map(OsStr::new), trial.path())?;
     drop(Disks(vec![trial.path().to_path_buf()]));
     Ok(())
 }
 
-fn mount(at: &Path) -> Result<()> {
-    let output = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "pgbaton-live"]).arg(at).output();
+fn mount(what: &[&OsStr], at: &Path) -> Result<()> {
+    let output = Command::new("mount").args(what).arg(at).output();
     let output = output.context("mount can't be run, and a disk that is to be filled is mounted")?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {

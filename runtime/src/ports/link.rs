@@ -132,27 +132,29 @@ impl Link for HttpLink {
     }
 }
 
+/// `http://host:port` or `https://host:port`; a scheme that is left out is http.
+pub fn monitor_url(text: &str) -> Result<String, String> {
+    let bad = |why: &str| format!("\"{text}\" is not the URL of a monitor: {why}");
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    if !matches!(scheme, "http" | "https") {
+        return Err(bad("it doesn't start with http:// or https://"));
+    }
+    let (host, port) = split_address(rest.trim_end_matches('/')).ok_or_else(|| bad("host and port are needed"))?;
+    Ok(format!("{scheme}://{host}:{port}"))
+}
+
+/// `host:port`, `[v6]:port`.
+pub fn split_address(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let plain = !host.is_empty() && !host.contains([':', '/', '@', ' ']);
+    (bracketed || plain).then_some(())?;
+    Some((host, port.parse().ok().filter(|p| *p > 0)?))
+}
+
 fn call_uri(url: &str) -> Result<Uri, String> {
-    let bad =
-        |why: &str| format!("\"{url}\" is no URL of a monitor: {why}; write http://HOST:PORT or https://HOST:PORT");
-    let uri: Uri = url.parse().map_err(|_| bad("it can't be read"))?;
-    match uri.scheme_str() {
-        Some("http" | "https") => {}
-        Some(_) => return Err(bad("only http and https are spoken")),
-        None => return Err(bad("it doesn't start with http://")),
-    }
-    let authority = uri.authority().ok_or_else(|| bad("the host is missing"))?;
-    if authority.host().is_empty() {
-        return Err(bad("the host is missing"));
-    }
-    if authority.port_u16().is_none() {
-        return Err(bad("the port is missing"));
-    }
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err(bad("it goes on after the port"));
-    }
-    let scheme = uri.scheme_str().unwrap_or("http");
-    format!("{scheme}://{authority}{CALL_PATH}").parse().map_err(|_| bad("it can't be read"))
+    let address = monitor_url(url).map_err(|why| format!("{why}; write http://HOST:PORT or https://HOST:PORT"))?;
+    format!("{address}{CALL_PATH}").parse().map_err(|e| format!("\"{url}\" is not the URL of a monitor: {e}"))
 }
 
 /// What TLS has found wrong. It comes wrapped into errors of the transport, which name as their source not what they
@@ -201,16 +203,16 @@ mod tests {
 
     #[test]
     fn urls_are_checked_and_the_error_says_what_is_wrong() {
-        for good in ["http://monitor:7432", "https://monitor:7432", "http://10.0.0.1:1/", "http://[::1]:7432"] {
+        for good in ["http://monitor:7432", "https://monitor:7432", "http://10.0.0.1:1/", "http://[::1]:7432", "m:1"] {
             assert!(call_uri(good).is_ok(), "{good}");
         }
         for (bad, why) in [
-            ("monitor:7432", "http://"),
-            ("ftp://monitor:7432", "only http and https"),
-            ("http://monitor", "port is missing"),
-            ("http://monitor:7432/x", "after the port"),
-            ("http://:7432", "host is missing"),
-            ("not a url", "can't be read"),
+            ("ftp://monitor:7432", "http:// or https://"),
+            ("http://monitor", "port are needed"),
+            ("http://monitor:7432/x", "port are needed"),
+            ("http://:7432", "host and port"),
+            ("not a url", "http://HOST:PORT"),
+            ("http://a\"b:1", "invalid"),
         ] {
             let text = call_uri(bad).unwrap_err();
             assert!(text.contains(why), "{bad}: {text}");

@@ -8,7 +8,7 @@ mod store;
 
 pub use clock::BootClock;
 pub use door::HttpDoor;
-pub use link::HttpLink;
+pub use link::{HttpLink, monitor_url, split_address};
 pub use store::RedbStore;
 
 /// Where a call is posted.

@@ -1,7 +1,10 @@
+use crate::disk;
 use pgbaton_core::ports::{Change, Snapshot, Store, StoreError};
+use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -55,7 +58,11 @@ impl RedbStore {
 }
 
 fn open_file(path: &Path) -> Result<Database, StoreError> {
-    let db = Database::create(path).map_err(|e| cannot_open(path, e))?;
+    let mut options = OpenOptions::new();
+    let file = disk::open(path, options.read(true).write(true).create(true).truncate(false))
+        .map_err(|e| StoreError::Io(format!("{}: {e}", path.display())))?;
+    let backend = FileBackend::new(file).map_err(|e| cannot_open(path, e))?;
+    let db = Database::builder().create_with_backend(backend).map_err(|e| cannot_open(path, e))?;
     check_format(&db, path)?;
     Ok(db)
 }

@@ -4,11 +4,11 @@ use super::conf::{Place, REPLICATION_ROLE, with_block};
 use super::sql::{SqlError, identifier, on_fresh_connection, quoted};
 use super::standby::SUSPICION;
 use super::{LocalPostgres, PostgresConfig, conf, files};
+use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 use pgbaton_core::model::Peer;
 use pgbaton_core::ports::{Names, PgError};
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const NAMES: &str = "put synchronous_standby_names in force";
 const POLL: Duration = Duration::from_millis(2);
-/// Peers admitted are taken for granted this long; a slot dropped by hand comes back after it.
-const RECHECK: Duration = Duration::from_secs(30);
 
 /// What is proven of the names, for one life of the server.
 #[derive(Clone)]
@@ -29,12 +27,12 @@ pub struct InForce {
     waits: bool,
 }
 
-/// The peers admitted last, for one life of the server.
+/// The life of the server in which peers were admitted last.
+#[derive(Clone)]
 pub struct Admitted {
     pid: i32,
-    standby: bool,
-    peers: Vec<Peer>,
-    at: Instant,
+    /// As it was set up, on a primary.
+    role: Option<String>,
 }
 
 impl LocalPostgres {
@@ -147,37 +145,57 @@ impl LocalPostgres {
         let postmaster = self.running("admit peers")?;
         let role = self.ask("admit peers", "SELECT pg_is_in_recovery()::int, 0").await?;
         let standby = role.first().is_some_and(|(recovering, _)| recovering == "1");
-        let known = |a: &Admitted| {
-            a.pid == postmaster.pid && a.standby == standby && a.peers == peers && a.at.elapsed() < RECHECK
-        };
-        if self.admitted.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(known) {
-            return Ok(());
-        }
-        let first = self.admitted.lock().unwrap_or_else(PoisonError::into_inner).is_none();
-        if write_hba(&self.config, peers).await? || first {
+        let before = self.admitted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // The first time also when nothing has changed: who wrote it may have died before the signal.
+        if write_hba(&self.config, peers).await? || before.is_none() {
             postmaster.signal(Signal::SIGHUP);
         }
-        if !standby {
-            self.ensure_role().await?;
-        }
+        let role = match standby {
+            true => None,
+            false => Some(self.ensure_role(before.filter(|b| b.pid == postmaster.pid).and_then(|b| b.role)).await?),
+        };
         self.ensure_slots(peers).await?;
         if standby {
             self.be_ready_to_wait(postmaster.pid).await;
         }
-        let admitted = Admitted { pid: postmaster.pid, standby, peers: peers.to_vec(), at: Instant::now() };
+        let admitted = Admitted { pid: postmaster.pid, role };
         *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(admitted);
         Ok(())
     }
 
-    /// A cluster that was made by somebody else has no such role, or one with another password.
-    async fn ensure_role(&self) -> Result<(), PgError> {
-        let exists = format!("SELECT 1, 0 FROM pg_roles WHERE rolname = {}", quoted(REPLICATION_ROLE));
-        let found = !self.ask("admit peers", &exists).await?.is_empty();
-        for statement in role_statements(&self.config, !found) {
+    /// A cluster that was made by somebody else has no such role, or one with another password. It is set up once in a
+    /// life as primary, and again when somebody has changed it: each time writes WAL. Ends with its looks.
+    async fn ensure_role(&self, as_set_up: Option<String>) -> Result<String, PgError> {
+        let look = role_query();
+        let found = self.ask("admit peers", &look).await?.pop().map(|(looks, _)| looks);
+        if let Some(looks) = found.clone().filter(|_| found == as_set_up) {
+            return Ok(looks);
+        }
+        for statement in role_statements(&self.config, found.is_none()) {
             self.ask("admit peers", &statement).await?;
         }
-        Ok(())
+        let done = self.ask("admit peers", &look).await?.pop().map(|(looks, _)| looks);
+        done.ok_or_else(|| PgError::Retry(format!("admit peers: the role {REPLICATION_ROLE} was taken away at once")))
     }
+}
+
+/// What pg_rewind reads a source by.
+const READS: [&str; 4] = [
+    "pg_ls_dir(text, boolean, boolean)",
+    "pg_stat_file(text, boolean)",
+    "pg_read_binary_file(text)",
+    "pg_read_binary_file(text, bigint, bigint, boolean)",
+];
+
+/// All that is set up of the role, as one text.
+fn role_query() -> String {
+    let may = READS.map(|function| format!("has_function_privilege(oid, 'pg_catalog.{function}', 'EXECUTE')"));
+    format!(
+        "SELECT concat_ws(' ', rolcanlogin, rolreplication, rolvaliduntil, rolpassword, {}), 0 \
+           FROM pg_authid WHERE rolname = {}",
+        may.join(", "),
+        quoted(REPLICATION_ROLE)
+    )
 }
 
 /// The role by which nodes stream, clone and rewind from each other: what pg_rewind reads, and no more.
@@ -186,12 +204,7 @@ pub fn role_statements(config: &PostgresConfig, is_new: bool) -> Vec<String> {
     let verb = if is_new { "CREATE" } else { "ALTER" };
     let password = quoted(&config.replication_password);
     let mut statements = vec![format!("{verb} ROLE {role} LOGIN REPLICATION PASSWORD {password}")];
-    for function in [
-        "pg_ls_dir(text, boolean, boolean)",
-        "pg_stat_file(text, boolean)",
-        "pg_read_binary_file(text)",
-        "pg_read_binary_file(text, bigint, bigint, boolean)",
-    ] {
+    for function in READS {
         statements.push(format!("GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {role}"));
     }
     statements
@@ -199,12 +212,10 @@ pub fn role_statements(config: &PostgresConfig, is_new: bool) -> Vec<String> {
 
 async fn write_hba(config: &PostgresConfig, peers: &[Peer]) -> Result<bool, PgError> {
     let path = config.pgdata.join("pg_hba.conf");
-    let text = fs::read_to_string(&path).map_err(|e| files::failed("read", &path, &e))?;
-    let mut hosts = BTreeSet::new();
-    for peer in peers {
-        hosts.extend(addresses(&peer.host).await);
-    }
-    files::update(config.run_as.as_ref(), &path, &with_block(&text, &hba_block(config, &hosts), Place::Start))
+    let text = files::read(&path)?;
+    let all = join_all(peers.iter().map(|peer| addresses(&peer.host))).await;
+    let hosts: BTreeSet<String> = all.into_iter().flatten().collect();
+    files::update(&path, &with_block(&text, &hba_block(config, &hosts), Place::Start))
 }
 
 /// First in the file, because the first line that matches decides.

@@ -2,6 +2,7 @@
 //! the source's files, and these must not be the source's. `postgresql.conf` includes them at its end.
 
 use super::{PostgresConfig, files};
+use crate::disk;
 use pgbaton_core::model::{NodeId, Upstream};
 use pgbaton_core::ports::PgError;
 use std::fmt::Write as _;
@@ -15,7 +16,7 @@ const BEGIN: &str = "# pgbaton begin: managed, changes here are lost";
 const END: &str = "# pgbaton end";
 
 /// `ALTER SYSTEM` and `pg_basebackup -R` write these to postgresql.auto.conf, which would win over ours.
-const OWNED: [&str; 15] = [
+const OWNED: [&str; 14] = [
     "port",
     "listen_addresses",
     "unix_socket_directories",
@@ -27,7 +28,6 @@ const OWNED: [&str; 15] = [
     "recovery_target_timeline",
     "recovery_min_apply_delay",
     "hot_standby",
-    "wal_level",
     "wal_log_hints",
     "full_page_writes",
     "promote_trigger_file",
@@ -35,21 +35,21 @@ const OWNED: [&str; 15] = [
 
 /// Brings every file into shape before a start, also those that came with a clone or a rewind.
 pub fn prepare(config: &PostgresConfig) -> Result<(), PgError> {
-    let run_as = config.run_as.as_ref();
     let dir = config.conf_dir();
-    files::private_dir(run_as, &config.state_dir)?;
-    files::private_dir(run_as, &dir)?;
-    files::private_dir(run_as, &config.seal_dir())?;
-    prepare_socket_dir(config)?;
-    files::update(run_as, &dir.join("pgbaton.conf"), &fixed(config))?;
+    files::private_dir(config, &config.state_dir)?;
+    files::private_dir(config, &dir)?;
+    files::private_dir(config, &config.seal_dir())?;
+    // That nobody else can enter it is what keeps `local ... trust` private.
+    files::private_dir(config, &config.socket_dir())?;
+    let own = files::read(&config.pgdata.join("postgresql.conf")).unwrap_or_default();
+    files::update(&dir.join("pgbaton.conf"), &(fixed(config) + wal_level(&own)))?;
     take_the_last_word(config)
 }
 
 /// What is read last counts: our files come after all that the operator has written, also since the last start.
 pub fn take_the_last_word(config: &PostgresConfig) -> Result<(), PgError> {
-    let run_as = config.run_as.as_ref();
     let main = config.pgdata.join("postgresql.conf");
-    let text = fs::read_to_string(&main).map_err(|e| match e.kind() {
+    let text = disk::read(&main).map_err(|e| match e.kind() {
         ErrorKind::NotFound => PgError::Operator(format!(
             "{} is missing; pgbaton needs the configuration in the data directory: move it there",
             main.display()
@@ -63,7 +63,7 @@ pub fn take_the_last_word(config: &PostgresConfig) -> Result<(), PgError> {
             main.display()
         );
     }
-    files::update(run_as, &main, &with_block(&text, &includes(config), Place::End))?;
+    files::update(&main, &with_block(&text, &includes(config), Place::End))?;
     clear_auto_conf(config)
 }
 
@@ -84,7 +84,6 @@ pub fn fixed(config: &PostgresConfig) -> String {
         ("port", config.port.to_string()),
         ("listen_addresses", config.listen.clone()),
         ("unix_socket_directories", config.socket_dir().to_string_lossy().into_owned()),
-        ("wal_level", "replica".into()),
         ("max_wal_senders", "20".into()),
         ("max_replication_slots", "20".into()),
         // A forgotten slot may cost a standby a new clone, but never the primary its disk.
@@ -120,20 +119,17 @@ pub fn fixed(config: &PostgresConfig) -> String {
     text
 }
 
-/// The socket's directory is what keeps `local ... trust` private, so its owner and mode are checked.
-fn prepare_socket_dir(config: &PostgresConfig) -> Result<(), PgError> {
-    use std::os::unix::fs::MetadataExt;
-    let dir = config.socket_dir();
-    files::private_dir(config.run_as.as_ref(), &dir)?;
-    let meta = fs::symlink_metadata(&dir).map_err(|e| files::failed("look at", &dir, &e))?;
-    let owner = config.run_as.as_ref().map_or_else(nix::unistd::geteuid, |user| user.uid);
-    if !meta.is_dir() || meta.uid() != owner.as_raw() || meta.mode() & 0o077 != 0 {
-        return Err(PgError::Operator(format!(
-            "{} must be a directory of user {owner} that nobody else can enter; remove it",
-            dir.display()
-        )));
+/// At least what replication needs. `logical` is more than that, and kept.
+fn wal_level(own: &str) -> &'static str {
+    match own.lines().rfind(|line| name_of(line) == "wal_level").is_some_and(is_logical) {
+        true => "wal_level = 'logical'\n",
+        false => "wal_level = 'replica'\n",
     }
-    Ok(())
+}
+
+fn is_logical(line: &str) -> bool {
+    let value = line.trim_start()["wal_level".len()..].trim_start_matches([' ', '\t', '=']);
+    value.trim_start_matches('\'').get(..7).is_some_and(|start| start.eq_ignore_ascii_case("logical"))
 }
 
 /// Writes whom to follow; tells whether that is a change.
@@ -146,8 +142,8 @@ pub fn write_upstream(config: &PostgresConfig, me: NodeId, upstream: Option<&Ups
         ),
         None => "primary_conninfo = ''\nprimary_slot_name = ''\n".to_string(),
     };
-    files::private_dir(config.run_as.as_ref(), &config.conf_dir())?;
-    files::update(config.run_as.as_ref(), &config.conf_dir().join("pgbaton-standby.conf"), &text)
+    files::private_dir(config, &config.conf_dir())?;
+    files::update(&config.conf_dir().join("pgbaton-standby.conf"), &text)
 }
 
 pub fn follows_nobody(config: &PostgresConfig) -> bool {
@@ -156,9 +152,9 @@ pub fn follows_nobody(config: &PostgresConfig) -> bool {
 }
 
 pub fn write_names(config: &PostgresConfig, names: &str) -> Result<bool, PgError> {
-    files::private_dir(config.run_as.as_ref(), &config.conf_dir())?;
+    files::private_dir(config, &config.conf_dir())?;
     let text = format!("synchronous_standby_names = {}\n", value(names));
-    files::update(config.run_as.as_ref(), &config.conf_dir().join("pgbaton-names.conf"), &text)
+    files::update(&config.conf_dir().join("pgbaton-names.conf"), &text)
 }
 
 /// The names written last; none when nothing was written. They hold no quotes.
@@ -258,17 +254,20 @@ fn name_of(line: &str) -> String {
 
 fn clear_auto_conf(config: &PostgresConfig) -> Result<(), PgError> {
     let path = config.pgdata.join("postgresql.auto.conf");
-    let Ok(text) = fs::read_to_string(&path) else {
+    let Ok(text) = disk::read(&path) else {
         return Ok(());
     };
-    let is_owned = |line: &&str| OWNED.contains(&name_of(line).as_str());
+    let is_owned = |line: &&str| match name_of(line).as_str() {
+        "wal_level" => !is_logical(line),
+        name => OWNED.contains(&name),
+    };
     let dropped: Vec<&str> = text.lines().filter(is_owned).collect();
     if dropped.is_empty() {
         return Ok(());
     }
     tracing::warn!("taken out of {}, pgbaton manages these: {}", path.display(), dropped.len());
     let kept: String = text.lines().filter(|line| !is_owned(line)).map(|line| format!("{line}\n")).collect();
-    files::update(config.run_as.as_ref(), &path, &kept).map(drop)
+    files::update(&path, &kept).map(drop)
 }
 
 #[cfg(test)]
@@ -291,6 +290,18 @@ mod tests {
             assert!(sets(text, "restore_command"), "{text}");
         }
         assert!(!sets("#restore_command = 'x'\n# restore_command = 'x'", "restore_command"));
+    }
+
+    #[test]
+    fn logical_is_kept_and_any_other_wal_level_is_enough_for_replication() {
+        for logical in
+            ["wal_level = logical", "WAL_LEVEL 'Logical' # for Debezium", "wal_level=minimal\nwal_level=logical"]
+        {
+            assert_eq!(wal_level(logical), "wal_level = 'logical'\n", "{logical}");
+        }
+        for other in ["", "#wal_level = logical", "wal_level = minimal", "wal_level = logical\nwal_level = replica"] {
+            assert_eq!(wal_level(other), "wal_level = 'replica'\n", "{other}");
+        }
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The data directory without its server: the control file and the timeline histories.
 
-use super::{PostgresConfig, files, tool};
+use super::{PostgresConfig, tool};
+use crate::disk;
 use pgbaton_core::model::wal::Switch;
 use pgbaton_core::model::{Control, ControlState, Directory, History, Lsn, Position, Timeline};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// It reads one small file; a look must end in any case.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The control file as read last, so that looking again at a stopped server starts no program.
 #[derive(Default)]
@@ -40,7 +44,7 @@ impl ControlCache {
         if let Some((_, known)) = self.lock().as_ref().filter(|(at, _)| *at == stamp) {
             return Ok(known.clone());
         }
-        let file = read_control(config).await?;
+        let file = read_control(config, PATIENCE).await?;
         *self.lock() = Some((stamp, file.clone()));
         Ok(file)
     }
@@ -83,7 +87,7 @@ fn is_unstarted_copy(pgdata: &Path) -> bool {
 /// What can be said of a directory that is no data directory.
 fn without_control(config: &PostgresConfig) -> Option<Directory> {
     let pgdata = &config.pgdata;
-    match files::is_empty_or_missing(pgdata) {
+    match disk::is_empty_or_missing(pgdata) {
         Ok(true) => return Some(Directory::Absent),
         Ok(false) => {}
         Err(e) => {
@@ -102,12 +106,16 @@ fn without_control(config: &PostgresConfig) -> Option<Directory> {
     }
 }
 
-async fn read_control(config: &PostgresConfig) -> Result<ControlFile, String> {
+async fn read_control(config: &PostgresConfig, patience: Duration) -> Result<ControlFile, String> {
     let mut command = tool::command(config, "pg_controldata");
     command.arg("-D").arg(&config.pgdata);
     // A parent that is there in any case: this looks only, and the state directory may not exist yet.
     command.current_dir("/");
-    let done = tool::run(config, "pg_controldata", command, None).await.map_err(|e| e.to_string())?;
+    let run = tokio::time::timeout(patience, tool::run(config, "pg_controldata", command, None)).await;
+    let stuck = |_| {
+        format!("pg_controldata doesn't end within {patience:?}: is the disk of {} stuck?", config.pgdata.display())
+    };
+    let done = run.map_err(stuck)?.map_err(|e| e.to_string())?;
     if !done.success {
         return Err(format!("pg_controldata failed: {}", tool::last_lines(&done.stderr, 2)));
     }
@@ -238,6 +246,28 @@ Bytes per WAL segment:                16777216
         assert_eq!(file.checkpoint, Position::new(2, 0x300_0060));
         assert_eq!((file.min_recovery_tli, file.segment_bytes), (Timeline(3), 16 << 20));
         assert_eq!(parse_control(&OUTPUT.replace("shut down in recovery", "unrecognized status code")), None);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_given_up() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("pg_controldata");
+        fs::write(&program, "#!/bin/sh\nexec tail -f /dev/null\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let config = PostgresConfig {
+            bin_dir: dir.path().into(),
+            pgdata: dir.path().into(),
+            port: 5432,
+            listen: "*".into(),
+            run_as: None,
+            auth: "trust".into(),
+            replication_password: String::new(),
+            dbname: "postgres".into(),
+            state_dir: dir.path().into(),
+        };
+        let why = read_control(&config, Duration::from_millis(50)).await.unwrap_err();
+        assert!(why.contains("doesn't end within 50ms"), "{why}");
     }
 
     #[test]

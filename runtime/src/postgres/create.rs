@@ -6,15 +6,15 @@ use super::conf::{Place, with_block};
 use super::processes::end_tools;
 use super::sql::{identifier, quoted};
 use super::{LocalPostgres, PostgresConfig, conf, files, tool};
+use crate::disk;
 use pgbaton_core::ports::PgError;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::PathBuf;
 
 impl LocalPostgres {
     pub(super) async fn create_cluster(&self) -> Result<(), PgError> {
         let config = &self.config;
-        match files::is_empty_or_missing(&config.pgdata) {
+        match disk::is_empty_or_missing(&config.pgdata) {
             Ok(true) => {}
             Ok(false) => return Err(PgError::Operator(format!("create: {} is not empty", config.pgdata.display()))),
             Err(e) => return Err(files::failed("read", &config.pgdata, &e)),
@@ -23,9 +23,9 @@ impl LocalPostgres {
         init(&staged).await?;
         conf::prepare(&staged)?;
         let hba = staged.pgdata.join("pg_hba.conf");
-        let text = fs::read_to_string(&hba).map_err(|e| files::failed("read", &hba, &e))?;
+        let text = files::read(&hba)?;
         let block = hba_block(&staged, &BTreeSet::new());
-        files::update(staged.run_as.as_ref(), &hba, &with_block(&text, &block, Place::Start))?;
+        files::update(&hba, &with_block(&text, &block, Place::Start))?;
         populate(&staged).await?;
         files::put_standby_signal(&staged)?;
         let config = self.config.clone();
@@ -35,12 +35,12 @@ impl LocalPostgres {
 
 /// The same configuration on a directory in the making, which is empty afterwards.
 pub async fn stage(config: &PostgresConfig, name: &str) -> Result<PostgresConfig, PgError> {
-    files::private_dir(config.run_as.as_ref(), &config.state_dir)?;
+    files::private_dir(config, &config.state_dir)?;
     files::check_movable(config)?;
     let pgdata: PathBuf = config.state_dir.join(name);
     end_tools(&pgdata).await?;
     files::remove_tree(&pgdata)?;
-    files::private_dir(config.run_as.as_ref(), &pgdata)?;
+    files::private_dir(config, &pgdata)?;
     Ok(PostgresConfig { pgdata, ..config.clone() })
 }
 
@@ -53,7 +53,7 @@ async fn init(staged: &PostgresConfig) -> Result<(), PgError> {
         // initdb insists on a superuser's password here. Over the socket none is asked for, so a random one will do.
         let path = staged.state_dir.join("initdb-password");
         let password: String = (0..4).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
-        files::write_whole(staged.run_as.as_ref(), &path, &password).map_err(|e| files::failed("write", &path, &e))?;
+        files::write_for_now(&path, &password)?;
         command.arg("--pwfile").arg(&path);
     }
     let done = tool::run(staged, "initdb", command, None).await;

@@ -1,11 +1,11 @@
-//! Small files that must survive a power cut, owned by the user Postgres runs as.
+//! The files that decide how the server starts, and the data directory as a whole.
 
 use super::PostgresConfig;
-use nix::unistd::{Gid, Uid, User, chown};
+use crate::disk;
 use pgbaton_core::ports::PgError;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What can't be done for want of a right needs a person; anything else may pass (a full disk).
@@ -17,44 +17,27 @@ pub fn failed(what: &str, path: &Path, e: &io::Error) -> PgError {
     }
 }
 
-pub fn give_to(run_as: Option<&User>, path: &Path) -> io::Result<()> {
-    let Some(user) = run_as else { return Ok(()) };
-    chown(path, Some(Uid::from_raw(user.uid.as_raw())), Some(Gid::from_raw(user.gid.as_raw()))).map_err(io::Error::from)
-}
-
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-/// Replaces the whole file: a reader, and the next start after a power cut, sees the old or the new text.
-pub fn write_durably(run_as: Option<&User>, path: &Path, text: &str) -> io::Result<()> {
-    let staged = path.with_extension("pgbaton-new");
-    write_staged(run_as, &staged, text)?.sync_all()?;
-    fs::rename(&staged, path)?;
-    sync_dir(path.parent().unwrap_or(Path::new("/")))
-}
-
-/// As [`write_durably`], for what need not outlive the machine.
-pub fn write_whole(run_as: Option<&User>, path: &Path, text: &str) -> io::Result<()> {
-    let staged = path.with_extension("pgbaton-new");
-    write_staged(run_as, &staged, text)?;
-    fs::rename(&staged, path)
-}
-
-fn write_staged(run_as: Option<&User>, staged: &Path, text: &str) -> io::Result<File> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(staged)?;
-    file.write_all(text.as_bytes())?;
-    give_to(run_as, staged)?;
-    Ok(file)
-}
-
 /// Writes only when the text differs; tells whether it did.
-pub fn update(run_as: Option<&User>, path: &Path, text: &str) -> Result<bool, PgError> {
-    if fs::read_to_string(path).is_ok_and(|now| now == text) {
+pub fn update(path: &Path, text: &str) -> Result<bool, PgError> {
+    if disk::read(path).is_ok_and(|now| now == text) {
         return Ok(false);
     }
-    write_durably(run_as, path, text).map_err(|e| failed("write", path, &e))?;
+    write(path, text)?;
     Ok(true)
+}
+
+/// It survives a power cut, whole.
+pub fn write(path: &Path, text: &str) -> Result<(), PgError> {
+    disk::replace(path, text.as_bytes(), 0o600).map_err(|e| failed("write", path, &e))
+}
+
+/// What need not outlive the machine.
+pub fn write_for_now(path: &Path, text: &str) -> Result<(), PgError> {
+    disk::replace_for_now(path, text.as_bytes(), 0o600).map_err(|e| failed("write", path, &e))
+}
+
+pub fn read(path: &Path) -> Result<String, PgError> {
+    disk::read(path).map_err(|e| failed("read", path, &e))
 }
 
 /// Removes a file if it is there; tells whether it was.
@@ -74,11 +57,8 @@ pub fn remove_tree(path: &Path) -> Result<(), PgError> {
 }
 
 /// Makes a directory that only the user Postgres runs as can enter.
-pub fn private_dir(run_as: Option<&User>, path: &Path) -> Result<(), PgError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.and_then(|()| give_to(run_as, path))
-        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700)))
-        .map_err(|e| failed("make", path, &e))
+pub fn private_dir(config: &PostgresConfig, path: &Path) -> Result<(), PgError> {
+    disk::private_dir(config.run_as.as_ref(), path).map_err(|e| failed("make", path, &e))
 }
 
 /// `standby.signal` decides the role at start. It stays in place whenever the server is down, so that a
@@ -88,7 +68,7 @@ pub fn put_standby_signal(config: &PostgresConfig) -> Result<(), PgError> {
     if path.exists() || !config.pgdata.join("PG_VERSION").exists() {
         return Ok(());
     }
-    write_durably(config.run_as.as_ref(), &path, "").map_err(|e| failed("write", &path, &e))
+    write(&path, "")
 }
 
 /// Takes `standby.signal` away for a while; it is back when this is dropped, also when the work was cancelled.
@@ -98,7 +78,7 @@ impl<'a> WithoutSignal<'a> {
     pub fn take(config: &'a PostgresConfig) -> Result<WithoutSignal<'a>, PgError> {
         let guard = WithoutSignal(config);
         if remove(&config.pgdata.join("standby.signal"))? {
-            sync_dir(&config.pgdata).map_err(|e| failed("sync", &config.pgdata, &e))?;
+            disk::sync_dir(&config.pgdata).map_err(|e| failed("sync", &config.pgdata, &e))?;
         }
         Ok(guard)
     }
@@ -126,7 +106,7 @@ pub fn swap_in(config: &PostgresConfig, staged: &Path) -> Result<(), PgError> {
     }
     fs::rename(staged, pgdata).map_err(|e| failed("move a new directory to", pgdata, &e))?;
     for dir in [parent(pgdata), state_dir.clone()] {
-        sync_dir(&dir).map_err(|e| failed("sync", &dir, &e))?;
+        disk::sync_dir(&dir).map_err(|e| failed("sync", &dir, &e))?;
     }
     remove_tree(&old)
 }
@@ -150,14 +130,6 @@ pub fn check_movable(config: &PostgresConfig) -> Result<(), PgError> {
 
 pub fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(Path::new("/")).to_path_buf()
-}
-
-pub fn is_empty_or_missing(dir: &Path) -> io::Result<bool> {
-    match fs::read_dir(dir) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),
-        Err(e) => Err(e),
-    }
 }
 
 /// Runs work that waits for the disk where it holds up no timer and no connection.

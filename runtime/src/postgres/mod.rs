@@ -99,6 +99,7 @@ pub struct LocalPostgres {
     questions: stranded::Questions,
     disk: probe::DiskProbe,
     renewal: slots::Renewal,
+    rebuilding: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl LocalPostgres {
@@ -116,12 +117,18 @@ impl LocalPostgres {
             questions: stranded::Questions::default(),
             disk: probe::DiskProbe::default(),
             renewal: slots::Renewal::default(),
+            rebuilding: Arc::default(),
             config,
         }
     }
 
     pub fn config(&self) -> &PostgresConfig {
         &self.config
+    }
+
+    /// Held while a data directory is made or changed as a whole: who cuts that short makes it start over.
+    pub fn rebuilding(&self) -> Arc<tokio::sync::Mutex<()>> {
+        self.rebuilding.clone()
     }
 
     /// The process id of the running postmaster.
@@ -168,6 +175,7 @@ impl Postgres for LocalPostgres {
     }
 
     async fn create(&self) -> Result<(), PgError> {
+        let _whole = self.rebuilding.lock().await;
         self.create_cluster().await
     }
 
@@ -228,10 +236,12 @@ impl Postgres for LocalPostgres {
     }
 
     async fn rewind(&self, source: &Source) -> Result<(), PgError> {
+        let _whole = self.rebuilding.lock().await;
         self.run_rewind(source).await
     }
 
     async fn clone_from(&self, me: NodeId, source: &Source) -> Result<(), PgError> {
+        let _whole = self.rebuilding.lock().await;
         self.run_clone(me, source).await
     }
 }

@@ -2,6 +2,7 @@
 
 use super::control::history_file;
 use super::{PostgresConfig, files};
+use crate::disk;
 use pgbaton_core::model::Timeline;
 use pgbaton_core::ports::PgError;
 use std::fs;
@@ -20,8 +21,7 @@ pub fn take_below(config: &PostgresConfig, own: Timeline, timeline: Timeline) ->
     for number in 2..timeline.0 {
         let path = history_file(&config.pgdata, Timeline(number));
         if !path.exists() {
-            files::write_durably(config.run_as.as_ref(), &path, &reservation(own, Timeline(number)))
-                .map_err(|e| files::failed("write", &path, &e))?;
+            files::write(&path, &reservation(own, Timeline(number)))?;
         }
     }
     Ok(())
@@ -41,14 +41,13 @@ pub fn release_above(config: &PostgresConfig, own: Timeline) -> Result<(), PgErr
     for entry in entries {
         let entry = entry.map_err(|e| files::failed("read", &wal, &e))?;
         let number = entry.file_name().to_str().and_then(parse_history_name);
-        if number.is_some_and(|number| number > own)
-            && fs::read_to_string(entry.path()).is_ok_and(|text| text.contains(MARK))
+        if number.is_some_and(|number| number > own) && disk::read(&entry.path()).is_ok_and(|text| text.contains(MARK))
         {
             released |= files::remove(&entry.path())?;
         }
     }
     if released {
-        files::sync_dir(&wal).map_err(|e| files::failed("sync", &wal, &e))?;
+        disk::sync_dir(&wal).map_err(|e| files::failed("sync", &wal, &e))?;
     }
     Ok(())
 }

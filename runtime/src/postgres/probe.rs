@@ -1,10 +1,9 @@
 //! Whether the disk under WAL takes writes. A server on one that doesn't answers queries all the same, while every
 //! commit hangs; the only way to see that is to write.
 
-use super::{PostgresConfig, files};
-use std::fs::{File, OpenOptions};
+use super::PostgresConfig;
+use crate::disk;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -59,7 +58,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 fn probe(config: &PostgresConfig, shared: &Mutex<State>) {
-    let written = write(config, &config.pgdata.join("pg_wal/pgbaton-probe"));
+    let written = write(&config.pgdata.join("pg_wal/pgbaton-probe"));
     let mut state = lock(shared);
     state.under_way = false;
     state.refusal = match written {
@@ -78,11 +77,9 @@ fn refuses(kind: ErrorKind) -> bool {
 }
 
 /// Beside the file of the last time, which goes only then: its block would be room enough on a full disk.
-fn write(config: &PostgresConfig, path: &Path) -> io::Result<()> {
+fn write(path: &Path) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    // A rewind reads every file as the server's user.
-    files::give_to(config.run_as.as_ref(), &new)?;
+    let mut file = disk::create_anew(&new, 0o600)?;
     file.write_all(b"pgbaton\n")?;
     file.sync_all()?;
     std::fs::rename(&new, path)

@@ -3,6 +3,7 @@
 
 use super::watch::ProcessWatch;
 use super::{PostgresConfig, tool};
+use crate::disk;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pgbaton_core::ports::PgError;
@@ -129,12 +130,10 @@ impl Processes {
 fn open_log(config: &PostgresConfig) -> io::Result<fs::File> {
     const LARGE: u64 = 64 << 20;
     let path = config.log_file();
-    if fs::metadata(&path).is_ok_and(|m| m.len() > LARGE) {
+    if fs::symlink_metadata(&path).is_ok_and(|m| m.len() > LARGE) {
         fs::rename(&path, path.with_extension("log.1"))?;
     }
-    let file = fs::OpenOptions::new().append(true).create(true).open(&path)?;
-    super::files::give_to(config.run_as.as_ref(), &path)?;
-    Ok(file)
+    disk::open(&path, fs::OpenOptions::new().append(true).create(true))
 }
 
 /// The processes of a server, its postmaster or orphans of a killed one: every one of them works in the

@@ -1,19 +1,23 @@
 //! Bringing a data directory back in line with its group: pg_rewind and pg_basebackup.
 
+use super::access::PATIENCE;
+use super::conf::REPLICATION_ROLE;
 use super::create::stage;
 use super::files::WithoutSignal;
 use super::processes::clear_the_way;
 use super::{LocalPostgres, PostgresConfig, conf, files, tool};
+use crate::disk;
 use pgbaton_core::model::{ControlState, Directory, NodeId};
 use pgbaton_core::ports::{PgError, Source};
 use tokio::process::Command;
+use tokio_postgres::NoTls;
 
 impl LocalPostgres {
     pub(super) async fn run_rewind(&self, source: &Source) -> Result<(), PgError> {
         self.stopped("pg_rewind")?;
         // A single-user server, say, that an interrupted rewind has left behind.
         clear_the_way(&self.config).await?;
-        files::private_dir(self.config.run_as.as_ref(), &self.config.state_dir)?;
+        files::private_dir(&self.config, &self.config.state_dir)?;
         conf::prepare(&self.config)?;
         // Single-user recovery, which pg_rewind runs on a crashed target, refuses standby.signal. Should the keeper die
         // meanwhile, an init system that starts this server would open it: our mark that it is being rebuilt keeps only
@@ -45,6 +49,7 @@ impl LocalPostgres {
         self.stopped("pg_basebackup")?;
         clear_the_way(&self.config).await?;
         let staged = stage(&self.config, "clone").await?;
+        self.check_room(source).await?;
         let mut command = with_password(&self.config, "pg_basebackup");
         command.arg("-d").arg(conf::tool_conninfo(source, &[]));
         command.arg("-D").arg(&staged.pgdata).args(["-X", "stream", "--checkpoint=fast", "--no-password"]);
@@ -63,6 +68,47 @@ impl LocalPostgres {
         let config = self.config.clone();
         files::off_the_loop(move || files::swap_in(&config, &staged.pgdata)).await
     }
+}
+
+impl LocalPostgres {
+    /// The old directory stays until the new one is whole, so both need room. What can't be found out is left to the
+    /// copy itself.
+    async fn check_room(&self, source: &Source) -> Result<(), PgError> {
+        let size = tokio::time::timeout(PATIENCE, size_of(source, &self.config)).await;
+        let needed = match size.unwrap_or_else(|_| Err("it doesn't answer in time".into())) {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                tracing::debug!("the size of the source isn't known: {why}");
+                return Ok(());
+            }
+        };
+        let dir = &self.config.state_dir;
+        let free = disk::free_bytes(dir).map_err(|e| files::failed("look at", dir, &e))?;
+        if free >= needed {
+            return Ok(());
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        Err(PgError::Retry(format!(
+            "no room for a copy of the source: it needs {} MiB in {}, beside what is there until it is whole, and {} MiB \
+             are missing",
+            mib(needed),
+            dir.display(),
+            mib(needed - free)
+        )))
+    }
+}
+
+/// Without its WAL, and without tablespaces that lie elsewhere. Whoever may log in is told that of the tablespace of the
+/// database it is in.
+async fn size_of(source: &Source, config: &PostgresConfig) -> Result<u64, String> {
+    let mut wanted = tokio_postgres::Config::new();
+    wanted.host(&source.host).port(source.port).user(REPLICATION_ROLE).dbname("postgres");
+    wanted.password(&config.replication_password).connect_timeout(PATIENCE);
+    let (client, connection) = wanted.connect(NoTls).await.map_err(|e| e.to_string())?;
+    tokio::spawn(connection);
+    let row = client.query_one("SELECT pg_tablespace_size('pg_default')", &[]).await.map_err(|e| e.to_string())?;
+    let bytes: i64 = row.try_get(0).map_err(|e| e.to_string())?;
+    u64::try_from(bytes).map_err(|e| e.to_string())
 }
 
 /// Through the environment, which only the same user and root can read, unlike arguments.

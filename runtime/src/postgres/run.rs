@@ -3,6 +3,7 @@
 use super::processes::{PidFile, Postmaster, clear_the_way, end_orphans};
 use super::watch::DirWatch;
 use super::{LocalPostgres, PostgresConfig, conf, files, numbers, tool};
+use crate::disk;
 use files::WithoutSignal;
 use nix::sys::signal::Signal;
 use pgbaton_core::model::{Control, Directory};
@@ -72,7 +73,8 @@ impl LocalPostgres {
     }
 
     pub(super) async fn stop_server(&self, mode: StopMode) -> Result<(), PgError> {
-        files::put_standby_signal(&self.config)?;
+        // A disk that takes no file must not keep a server open that is to be closed.
+        let shut = files::put_standby_signal(&self.config);
         if let Some(postmaster) = self.processes.postmaster(&self.config) {
             match mode {
                 // However long it takes: the shutdown checkpoint is what a lossless handover stands on.
@@ -83,7 +85,8 @@ impl LocalPostgres {
                 StopMode::Immediate => quit(&postmaster).await,
             }
         }
-        end_orphans(&self.config.pgdata).await
+        end_orphans(&self.config.pgdata).await?;
+        shut
     }
 }
 
@@ -109,7 +112,7 @@ fn fit(directory: Directory) -> Result<Control, String> {
 pub fn log_tail(config: &PostgresConfig, from: u64) -> String {
     const MOST: u64 = 4096;
     let read = || -> std::io::Result<String> {
-        let mut file = fs::File::open(config.log_file())?;
+        let mut file = disk::open_to_read(&config.log_file())?;
         let end = file.metadata()?.len();
         file.seek(SeekFrom::Start(from.max(end.saturating_sub(MOST)).min(end)))?;
         let mut bytes = Vec::new();

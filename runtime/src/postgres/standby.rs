@@ -81,13 +81,12 @@ impl LocalPostgres {
         self.working.query("SELECT pg_wal_replay_resume()", PATIENCE).await.map_err(|e| e.during("seal"))?;
         self.end_apply_delay().await?;
         let dir = self.config.seal_dir();
-        files::private_dir(self.config.run_as.as_ref(), &dir)?;
+        files::private_dir(&self.config, &dir)?;
         remove_notes(&dir);
         let notes = dir.join(format!("{:016x}", rand::random::<u64>()));
         let watch = DirWatch::new(&dir).map_err(|e| files::failed("watch", &dir, &e))?;
         let setting = format!("restore_command = {}\n", conf::value(&noting_command(&notes)));
-        files::write_whole(self.config.run_as.as_ref(), &self.seal_conf(), &setting)
-            .map_err(|e| files::failed("write", &self.seal_conf(), &e))?;
+        files::write_for_now(&self.seal_conf(), &setting)?;
         self.reload_one(startup);
         let mut seen = 0;
         loop {

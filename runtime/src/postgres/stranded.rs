@@ -3,6 +3,7 @@
 //! the last answer.
 
 use super::replication::{Replication, ReplicationError};
+use pgbaton_core::keeper::lineage;
 use pgbaton_core::model::{History, Lsn, Position, Stranded, Upstream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -80,7 +81,7 @@ async fn judge(need: &Need, password: &str) -> Result<Option<Stranded>, Replicat
     let mut upstream = Replication::to(&need.upstream, password).await?;
     let end = upstream.identify().await?;
     let theirs = upstream.history(end.tli).await?;
-    if is_forked(need, &theirs) {
+    if lineage::is_forked(&need.history, need.replayed, &theirs) {
         return Ok(Some(Stranded::Forked));
     }
     // A receiver asks for whole segments.
@@ -90,36 +91,4 @@ async fn judge(need: &Need, password: &str) -> Result<Option<Stranded>, Replicat
     }
     let served = upstream.serves(Position { tli: need.history.tli, lsn: from }).await?;
     Ok((!served).then_some(Stranded::WalRemoved))
-}
-
-/// A timeline newer than the upstream's is no fork: the standby knew of a promotion before its upstream did.
-fn is_forked(need: &Need, theirs: &History) -> bool {
-    let ours = &need.history;
-    match theirs.end_of(ours.tli) {
-        Some(end) => need.replayed > end || !theirs.is_kin(ours),
-        None => ours.tli < theirs.tli,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use pgbaton_core::model::{NodeId, Timeline};
-
-    #[test]
-    fn a_fork_is_wal_past_the_switch_or_an_equal_number_of_another_lineage() {
-        let root = History::root(Timeline(1));
-        let theirs = root.branch(Timeline(3), Lsn(100));
-        let need = |history: History, replayed| Need {
-            upstream: Upstream { node: NodeId(1), host: "h".into(), port: 1, history: theirs.clone(), opening: false },
-            history,
-            replayed: Lsn(replayed),
-            segment_bytes: 1 << 20,
-        };
-        assert!(!is_forked(&need(root.clone(), 100), &theirs));
-        assert!(is_forked(&need(root.clone(), 101), &theirs));
-        assert!(is_forked(&need(root.branch(Timeline(2), Lsn(50)), 60), &theirs));
-        assert!(is_forked(&need(root.branch(Timeline(3), Lsn(90)), 95), &theirs));
-        assert!(!is_forked(&need(root.branch(Timeline(4), Lsn(100)), 200), &theirs));
-    }
 }

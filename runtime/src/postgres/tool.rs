@@ -4,6 +4,7 @@ use super::PostgresConfig;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use pgbaton_core::ports::PgError;
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
@@ -22,7 +23,7 @@ pub fn command(config: &PostgresConfig, program: &str) -> Command {
     let mut command = Command::new(config.bin_dir.join(program));
     // A child that inherits root's working directory may not be allowed to enter it.
     command.current_dir(&config.state_dir).env("LC_ALL", "C.UTF-8").env("LC_MESSAGES", "C");
-    for name in ["PGDATA", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGSERVICE", "PGAPPNAME"] {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_for_libpq(name)) {
         command.env_remove(name);
     }
     if let Some(user) = &config.run_as {
@@ -30,6 +31,12 @@ pub fn command(config: &PostgresConfig, program: &str) -> Command {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).env("HOME", &user.dir).env("USER", &user.name);
     }
     command
+}
+
+/// Whatever our caller has set for its own connections (`PGSSLMODE`, `PGPASSFILE`, ...) would change ours.
+fn is_for_libpq(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b"PG") && !name.starts_with(b"PG_OOM_ADJUST_")
 }
 
 pub fn not_started(program: &str, config: &PostgresConfig, e: &std::io::Error) -> PgError {
@@ -89,6 +96,16 @@ pub fn last_lines(text: &str, count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_set_for_connections_of_others_is_taken_away() {
+        for name in ["PGDATA", "PGSSLMODE", "PGTARGETSESSIONATTRS", "PGPASSWORD", "PGBATON_MONITOR"] {
+            assert!(is_for_libpq(OsStr::new(name)), "{name}");
+        }
+        for name in ["PATH", "LANG", "PG_OOM_ADJUST_FILE", "PG_OOM_ADJUST_VALUE"] {
+            assert!(!is_for_libpq(OsStr::new(name)), "{name}");
+        }
+    }
 
     #[test]
     fn the_last_lines_are_kept_in_order() {

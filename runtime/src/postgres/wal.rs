@@ -2,12 +2,14 @@
 
 use super::control::{read_history, segment_name, segments};
 use super::{LocalPostgres, files, tool};
+use crate::disk;
 use pgbaton_core::model::{Lsn, Position, Timeline};
 use pgbaton_core::ports::PgError;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 const PAGE: u64 = 8192;
@@ -64,12 +66,9 @@ impl LocalPostgres {
         };
         let (last, heard) = tokio::join!(scan, errors.read_to_string(&mut complaint));
         heard.map_err(lost)?;
-        child.wait().await.map_err(lost)?;
+        let status = child.wait().await.map_err(lost)?;
         let last = last.map_err(lost)?;
-        // It always ends with an error, at the place where the WAL ends. Only what it can't read is a failure.
-        if last.is_none() && ["ermission denied", "could not open directory"].iter().any(|t| complaint.contains(t)) {
-            return Err(PgError::Operator(format!("pg_waldump: {}", tool::last_lines(&complaint, 2))));
-        }
+        came_to_the_end(status, last.is_some(), &complaint)?;
         Ok(last)
     }
 
@@ -77,10 +76,9 @@ impl LocalPostgres {
         let control = self.control.read(&self.config).await.map_err(PgError::Retry)?;
         let config = self.config.clone();
         files::off_the_loop(move || {
-            let run_as = config.run_as.as_ref();
             let base = config.state_dir.join("diverged");
-            files::private_dir(run_as, &config.state_dir)?;
-            files::private_dir(run_as, &base)?;
+            files::private_dir(&config, &config.state_dir)?;
+            files::private_dir(&config, &base)?;
             let flat = |lsn: Lsn| format!("{:08X}{:08X}", lsn.0 >> 32, lsn.0 & 0xffff_ffff);
             let target = base.join(format!("{}-{}-{}", fork.tli, flat(fork.lsn), flat(end)));
             if target.exists() {
@@ -88,7 +86,7 @@ impl LocalPostgres {
             }
             let staged = target.with_extension("part");
             files::remove_tree(&staged)?;
-            files::private_dir(run_as, &staged)?;
+            files::private_dir(&config, &staged)?;
             let size = control.segment_bytes;
             let (first, last) = (fork.lsn.0 / size, end.0.saturating_sub(1).max(fork.lsn.0) / size);
             // The end is known on the fork's own timeline only; of those that grew out of it, all there is.
@@ -102,9 +100,9 @@ impl LocalPostgres {
             for name in names.chain(histories) {
                 copy_durably(&config.pgdata.join("pg_wal").join(&name), &staged.join(&name))?;
             }
-            files::sync_dir(&staged)
+            disk::sync_dir(&staged)
                 .and_then(|()| fs::rename(&staged, &target))
-                .and_then(|()| files::sync_dir(&base))
+                .and_then(|()| disk::sync_dir(&base))
                 .map_err(|e| files::failed("finish the copy", &target, &e))?;
             Ok(target.to_string_lossy().into_owned())
         })
@@ -112,15 +110,32 @@ impl LocalPostgres {
     }
 }
 
-/// A file that isn't there was removed by Postgres long ago; what is there is kept.
-fn copy_durably(from: &Path, to: &PathBuf) -> Result<(), PgError> {
-    match fs::copy(from, to) {
-        Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(files::failed("copy WAL to", to, &e)),
+/// It ends with an error where the WAL ends. One that died or couldn't read has told nothing of what comes after.
+fn came_to_the_end(status: ExitStatus, has_records: bool, complaint: &str) -> Result<(), PgError> {
+    const ENDS: [&str; 3] = ["could not find a valid record", "error in WAL record at", "could not find file"];
+    let says = |patterns: &[&str]| patterns.iter().any(|pattern| complaint.contains(pattern));
+    let text = format!("pg_waldump, {status}: {}", tool::last_lines(complaint, 2));
+    match status.code() {
+        None => Err(PgError::Retry(text)),
+        Some(0) => Ok(()),
+        Some(_) if !has_records && says(&["ermission denied", "could not open directory"]) => {
+            Err(PgError::Operator(text))
+        }
+        Some(_) if has_records || says(&ENDS) => Ok(()),
+        Some(_) => Err(PgError::Retry(text)),
     }
-    let synced = fs::File::open(to).and_then(|file| file.sync_all());
-    synced.map_err(|e| files::failed("sync", to, &e))
+}
+
+/// A file that isn't there was removed by Postgres long ago; what is there is kept.
+fn copy_durably(from: &Path, to: &Path) -> Result<(), PgError> {
+    let mut source = match disk::open_to_read(from) {
+        Ok(source) => source,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(files::failed("read", from, &e)),
+    };
+    let copied = disk::create_anew(to, 0o600)
+        .and_then(|mut copy| io::copy(&mut source, &mut copy).and_then(|_| copy.sync_all()));
+    copied.map_err(|e| files::failed("copy WAL to", to, &e))
 }
 
 /// `rmgr: Heap  len (rec/tot):     54/   174, tx:  735, lsn: 0/01502A88, prev 0/01502A50, desc: INSERT ...`
@@ -158,6 +173,22 @@ fn end_of(record: Record, segment_bytes: u64) -> Lsn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_pg_waldump_that_dies_has_not_found_the_end() {
+        let judged = |raw, has_records, text| came_to_the_end(ExitStatus::from_raw(raw), has_records, text);
+        let failed = 1 << 8;
+        let end = "pg_waldump: error: could not find a valid record after 0/2000000";
+        assert_eq!(judged(failed, false, end), Ok(()));
+        assert_eq!(
+            judged(failed, true, "pg_waldump: error: error in WAL record at 0/1: invalid record length"),
+            Ok(())
+        );
+        assert!(matches!(judged(9, true, ""), Err(PgError::Retry(_))), "killed on its way");
+        assert!(matches!(judged(failed, false, "pg_waldump: error: out of memory"), Err(PgError::Retry(_))));
+        assert!(matches!(judged(failed, false, "could not open file: Permission denied"), Err(PgError::Operator(_))));
+    }
 
     #[test]
     fn records_are_read_and_end_where_the_next_one_starts() {

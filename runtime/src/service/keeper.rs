@@ -11,8 +11,14 @@ use crate::postgres::{LocalPostgres, PostgresConfig};
 use nix::unistd::User;
 use pgbaton_core::model::{KeeperRecord, NodeState};
 use pgbaton_core::shell::{KeeperExit, KeeperPorts, StopRequest, run_keeper};
+use std::future::pending;
 use std::pin::pin;
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::Instant;
+
+/// How long a reload waits for a node that is on its way; copies of a whole data directory it never cuts short.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
 
 pub type KeeperStore = MirroredStore<RedbStore>;
 
@@ -96,11 +102,13 @@ async fn one_life(
     signals: &mut Signals,
     aim: Aim,
 ) -> Result<Life, Failure> {
+    let postgres = LocalPostgres::new(postgres_config(config, places)?);
+    let rebuilding = postgres.rebuilding();
     let ports = KeeperPorts {
         clock: BootClock,
         link: HttpLink::trusting_file(&config.monitor, &config.ssl.ca_file),
         store: store.clone(),
-        postgres: LocalPostgres::new(postgres_config(config, places)?),
+        postgres,
     };
     let (ask, asked) = oneshot::channel();
     let mut keeper = pin!(run_keeper(ports, config.settings.clone(), stop_request(aim, store.clone(), asked)));
@@ -109,16 +117,16 @@ async fn one_life(
         Aim::Stop(request) => Some(request),
         Aim::Serve | Aim::Initialise => None,
     };
-    let mut reload = false;
+    let mut reload = None;
     loop {
         tokio::select! {
             biased;
             exit = &mut keeper => return Ok(Life::Over(exit)),
-            () = store.until(is_at_rest), if reload => return Ok(Life::Reloads),
+            () = may_reload(store, &rebuilding, reload) => return Ok(Life::Reloads),
             signal = signals.next() => match (signal, stopping) {
                 (Asked::Stop(request), None) => {
                     log_stop(request);
-                    (stopping, reload) = (Some(request), false);
+                    (stopping, reload) = (Some(request), None);
                     if let Some(ask) = ask.take() {
                         let _loop_that_listens = ask.send(request);
                     }
@@ -130,7 +138,7 @@ async fn one_life(
                 (Asked::Stop(_), Some(_)) => tracing::info!("already stopping"),
                 (Asked::Reload, None) => {
                     tracing::info!("the configuration is read again as soon as no step is running");
-                    reload = true;
+                    reload.get_or_insert_with(|| Instant::now() + RELOAD_PATIENCE);
                 }
                 (Asked::Reload, Some(_)) => {}
             },
@@ -162,6 +170,20 @@ fn log_stop(request: StopRequest) {
 /// A base backup or a rewind that is cut short must start over, so a reload waits for it.
 fn is_at_rest(record: &KeeperRecord) -> bool {
     record.rebuild.is_none() && record.goal().is_none_or(|goal| goal == record.state)
+}
+
+/// Ends when a reload that is due by then does the least harm: at rest, or else between two tries of what may fail for
+/// ever under the old configuration. Never without one.
+async fn may_reload(store: &KeeperStore, rebuilding: &Mutex<()>, due: Option<Instant>) {
+    let Some(due) = due else { return pending().await };
+    let between_tries = async {
+        tokio::time::sleep_until(due).await;
+        drop(rebuilding.lock().await);
+    };
+    tokio::select! {
+        () = store.until(is_at_rest) => {}
+        () = between_tries => {}
+    }
 }
 
 /// The node has a data directory and a role.
@@ -231,4 +253,27 @@ pub fn find_user(name: &str) -> Result<User, Failure> {
             "Postgres refuses to run as root; name the user it shall run as with --run-as",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn a_reload_waits_for_a_copy_and_not_for_what_fails_for_ever() {
+        const MOMENT: Duration = Duration::from_millis(20);
+        let dir = tempfile::tempdir().unwrap();
+        // Its node never comes to rest.
+        std::fs::create_dir(dir.path().join("a.pgbaton")).unwrap();
+        let store = open_store(&Places::node(&dir.path().join("a"))).await.unwrap();
+        let rebuilding = Mutex::new(());
+        let (now, later) = (Some(Instant::now()), Some(Instant::now() + RELOAD_PATIENCE));
+        timeout(MOMENT, may_reload(&store, &rebuilding, None)).await.unwrap_err();
+        timeout(MOMENT, may_reload(&store, &rebuilding, later)).await.unwrap_err();
+        let copying = rebuilding.lock().await;
+        timeout(MOMENT, may_reload(&store, &rebuilding, now)).await.unwrap_err();
+        drop(copying);
+        timeout(RELOAD_PATIENCE, may_reload(&store, &rebuilding, now)).await.unwrap();
+    }
 }

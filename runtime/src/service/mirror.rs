@@ -1,11 +1,13 @@
 //! A store that keeps a readable copy of its records beside it. redb locks its file while a keeper runs;
-//! `show file` and `status` read the copy. Nothing is ever decided by it, so a copy that can't be written is only logged.
+//! `show file` and `status` read the copy. Nothing is ever decided by it, so a copy that can't be written is only logged,
+//! and no step waits until it is on disk: it is written anew with every start.
 
+use crate::disk;
 use pgbaton_core::model::KeeperRecord;
 use pgbaton_core::ports::{Change, Snapshot, Store, StoreError};
 use pgbaton_core::wire;
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -49,7 +51,7 @@ impl<S: Store> MirroredStore<S> {
 
     fn write(&self, snapshot: &Snapshot) {
         let text = serde_json::to_string_pretty(&readable(snapshot)).expect("JSON of JSON");
-        if let Err(e) = replace(&self.0.path, &text) {
+        if let Err(e) = disk::replace_for_now(&self.0.path, text.as_bytes(), 0o600) {
             tracing::warn!("can't write the readable copy of the state, {}: {e}", self.0.path.display());
         }
     }
@@ -92,12 +94,6 @@ pub fn readable(snapshot: &Snapshot) -> Value {
     };
     let records: Map<String, Value> = snapshot.records.iter().map(|(k, v)| (k.clone(), body(v))).collect();
     json!({ "version": snapshot.version, "records": records })
-}
-
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = path.with_extension("json.new");
-    std::fs::write(&temporary, text)?;
-    std::fs::rename(&temporary, path)
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use super::signals::{Asked, Signals};
 use super::{Places, pidfile};
 use crate::cli::failure::{Code, Failure};
 use crate::config::{self, MonitorConfig};
-use crate::ports::{BootClock, HttpDoor, RedbStore};
+use crate::ports::{BootClock, HttpDoor, RedbStore, split_address};
 use crate::tls::{Certificate, Shown};
 use pgbaton_core::shell::run_monitor;
 use std::future::{Future, pending};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -28,7 +29,11 @@ pub async fn run(places: &Places) -> Result<(), Failure> {
     let store = RedbStore::open(&places.store()).map_err(|e| broken_store(places, &e))?;
     let mut door = bind(&config, shown.as_ref(), places).await?;
     loop {
-        tracing::info!("monitor, directory {}, listens on {}", places.data.display(), config.listen);
+        let (dir, address) = (places.data.display(), door.address());
+        tracing::info!("monitor, directory {dir}, listens on {} ({address})", config.listen);
+        if is_hidden(&config.listen, address.ip()) {
+            tracing::warn!("nobody but this machine can reach {address}: listen on 0.0.0.0, or on another address");
+        }
         let turn = {
             let life = pin!(run_monitor(BootClock, door, store.clone(), config.settings.clone()));
             one_life(life, &mut signals, &config, shown.as_ref(), places).await
@@ -42,6 +47,14 @@ pub async fn run(places: &Places) -> Result<(), Failure> {
         }
         door = bind_again(&config, shown.as_ref(), places).await?;
     }
+}
+
+/// Debian gives a machine's own name an address of the loopback network, which isn't what who uses the name wants.
+fn is_hidden(listen: &str, bound: IpAddr) -> bool {
+    let host = split_address(listen).map_or(listen, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_meant = host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok();
+    bound.is_loopback() && !is_meant
 }
 
 /// Until the monitor is to stop, or to go on with this configuration and certificate. Another certificate alone ends
@@ -124,4 +137,19 @@ fn broken_store(places: &Places, e: &dyn std::fmt::Display) -> Failure {
         format!("{}: {e}", places.store().display()),
         "see that no other process uses it, and that its disk is well",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_leads_to_loopback_is_told_of() {
+        let hidden = |listen, bound: &str| is_hidden(listen, bound.parse().unwrap());
+        assert!(hidden("monitor.example:6000", "127.0.1.1"));
+        assert!(!hidden("monitor.example:6000", "10.0.0.1"));
+        for meant in ["127.0.0.1:1", "localhost:1", "[::1]:1", "a.localhost:1"] {
+            assert!(!hidden(meant, "127.0.0.1"), "{meant}");
+        }
+    }
 }

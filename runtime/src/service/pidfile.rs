@@ -1,6 +1,7 @@
 //! One service per directory. The lock on the pid file tells whether it lives, the number in the file
 //! only which process it is: a number may be used again by another program, a lock can't outlive its process.
 
+use crate::disk;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -29,7 +30,7 @@ pub enum PidFileError {
 impl PidFile {
     pub fn take(path: &Path) -> Result<PidFile, PidFileError> {
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = disk::open(path, options.read(true).write(true).create(true).truncate(false))?;
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
             Ok(_) => {}
             Err(Errno::EAGAIN | Errno::EACCES) => return Err(PidFileError::Taken(read_pid(path).unwrap_or(0))),

@@ -48,7 +48,7 @@ impl Places {
 }
 
 /// Services change their directory and units name paths, so no path is kept relative; `a/` and `a` are the same.
-fn absolute(path: &Path) -> PathBuf {
+pub fn absolute(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     path.components().collect()
 }

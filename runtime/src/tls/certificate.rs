@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use x509_parser::parse_x509_certificate;
 
-/// From then on its end is told with every start and reload.
+/// From then on its end is told with every start and reload, and once when it comes so near.
 const NEAR_END: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Wall clocks are moved, and machines sleep: the end is looked for at least this often.
 const LOOK: Duration = Duration::from_secs(600);
@@ -99,12 +99,18 @@ impl Certificate {
         }
     }
 
-    /// Says so when it has come to its end, and never ends itself.
+    /// Says so when it comes near its end, and when it has come to it; never ends itself.
     pub async fn tell_of_its_end(self) {
-        while let Ok(left) = Duration::try_from(self.left(Timestamp::now()))
+        let mut before = self.left(Timestamp::now());
+        while let Ok(left) = Duration::try_from(before)
             && !left.is_zero()
         {
             tokio::time::sleep(left.min(LOOK)).await;
+            let now = self.left(Timestamp::now());
+            if comes_near(before, now) {
+                self.tell();
+            }
+            before = now;
         }
         let expired = TlsError::Expired { path: self.path.clone(), since: self.until };
         tracing::error!(
@@ -113,6 +119,11 @@ impl Certificate {
         );
         std::future::pending().await
     }
+}
+
+/// What is left has become short between two looks.
+fn comes_near(before: SignedDuration, now: SignedDuration) -> bool {
+    before >= NEAR_END && now < NEAR_END && now > SignedDuration::ZERO
 }
 
 /// What new connections are shown. Its clones change together.
@@ -177,6 +188,15 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn that_the_end_comes_near_is_told_once() {
+        let minute = SignedDuration::from_mins(1);
+        assert!(comes_near(NEAR_END, NEAR_END - minute));
+        assert!(!comes_near(NEAR_END + minute, NEAR_END));
+        assert!(!comes_near(NEAR_END - minute, NEAR_END - minute - minute), "told before");
+        assert!(!comes_near(NEAR_END, -minute), "told as the end");
     }
 
     #[test]

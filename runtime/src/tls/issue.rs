@@ -2,11 +2,9 @@
 //! one before is trusted by whoever has a copy of that, so it can be renewed without a word to the nodes.
 
 use super::{Files, TlsError};
+use crate::disk;
 use jiff::Timestamp;
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,28 +46,11 @@ impl Issued {
     /// stays the same when a certificate is renewed.
     pub fn write(&self, files: &Files) -> Result<(), TlsError> {
         for (path, text, mode) in [(&files.key, &self.key, 0o600), (&files.cert, &self.cert, 0o644)] {
-            replace(path, text, mode)
+            disk::replace(path, text.as_bytes(), mode)
                 .map_err(|e| TlsError::Unwritable { path: path.clone(), reason: e.to_string() })?;
         }
         Ok(())
     }
-}
-
-fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut temporary = path.to_path_buf().into_os_string();
-    temporary.push(".new");
-    // Made anew, so that the mode counts.
-    if let Err(e) = std::fs::remove_file(&temporary)
-        && e.kind() != io::ErrorKind::NotFound
-    {
-        return Err(e);
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The list of facts and what is shown of it.
 
-use super::harness::versions;
+use super::harness::{Version, versions};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -46,12 +46,15 @@ fn every_fact_has_a_live_twin_or_says_why_not() {
     eprintln!("{total} facts, {} with a live twin", owed.len());
 }
 
-/// Which majors this machine is expected to have, such as `15,17`.
+/// Which majors this machine is expected to have, such as `15,17`; by default the system's, whichever that is, and 17.
 const EXPECTED: &str = "PGBATON_FACTS_VERSIONS";
 
 #[test]
 fn versions_under_test() {
-    let expected = std::env::var(EXPECTED).unwrap_or_else(|_| "15,17".into());
+    let is_the_systems = |version: &&Version| version.bin.starts_with("/usr/lib/postgresql");
+    let systems = versions().iter().find(is_the_systems).map(|version| version.major.to_string());
+    let systems = systems.unwrap_or_else(|| "of the system".into());
+    let expected = std::env::var(EXPECTED).unwrap_or_else(|_| format!("{systems},17"));
     let found: Vec<String> = versions().iter().map(|version| version.major.to_string()).collect();
     for version in versions() {
         eprintln!("the facts run on {} in {}", version.full, version.bin.display());

@@ -7,8 +7,8 @@ use crate::monitor::state::Effects;
 use crate::wire::NodeChange;
 
 impl Order<'_> {
-    pub fn set_node(&self, formation: &str, name: &str, change: &NodeChange) -> Result<Effects, Refusal> {
-        let (group, node) = self.node(formation, name)?;
+    pub fn set_node(&self, formation: &str, named: &str, change: &NodeChange) -> Result<Effects, Refusal> {
+        let (group, node) = self.node(formation, named)?;
         let mut edits = Vec::new();
         let mut said = Vec::new();
         if let Some(priority) = change.candidate_priority.filter(|p| *p != node.candidate_priority) {
@@ -23,6 +23,12 @@ impl Order<'_> {
             edits.push(Edit::Quorum(node.id, quorum));
             said.push(format!("replication quorum {quorum}"));
         }
+        if let Some(bad) = change.name.as_deref().and_then(name::bad_name) {
+            return no(bad, name::NAME_REMEDY);
+        }
+        if let Some(bad) = change.host.as_deref().and_then(name::bad_host) {
+            return no(bad, name::HOST_REMEDY);
+        }
         let new_name = change.name.clone().unwrap_or_else(|| node.name.clone());
         let host = change.host.clone().unwrap_or_else(|| node.host.clone());
         let port = change.port.unwrap_or(node.port);
@@ -32,9 +38,9 @@ impl Order<'_> {
             edits.push(Edit::Address(node.id, new_name, host, port));
         }
         if edits.is_empty() {
-            return Ok(self.nothing(format!("{name} is set so already")));
+            return Ok(self.nothing(format!("{named} is set so already")));
         }
-        let text = format!("{name} is set to {}", said.join(", "));
+        let text = format!("{named} is set to {}", said.join(", "));
         Ok(self.carry_out(group, &edits, &text, None))
     }
 
@@ -80,5 +86,42 @@ impl Order<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::monitor::rules::testing::*;
+    use crate::monitor::state::Input;
+    use crate::wire::{Answer, Command, NodeChange, Register};
+
+    /// A host goes into pg_hba.conf of every other node.
+    #[test]
+    fn a_node_can_not_be_said_to_be_everywhere_neither_at_first_nor_later() {
+        let mut p = Pair::settled();
+        for bad in ["all", "h\nhost all all 0.0.0.0/0 trust", ".example"] {
+            let change = NodeChange { host: Some(bad.into()), ..NodeChange::default() };
+            let moved = p.orders(Command::SetNode { formation: "default".into(), name: "b".into(), change });
+            let ask = Register {
+                formation: "default".into(),
+                group: 0,
+                name: "c".into(),
+                host: bad.into(),
+                port: 1,
+                candidate_priority: 50,
+                replication_quorum: true,
+                system_id: None,
+                again: None,
+            };
+            let joined = p.feed(Input::Register(ask)).answer.unwrap();
+            for answer in [moved, joined] {
+                let Answer::Refused { reason, remedy } = answer else { panic!("{bad}: {answer:?}") };
+                assert!(reason.contains("can't be the host name") && remedy.contains("letters"), "{reason}");
+            }
+        }
+        assert!(p.record().nodes.values().all(|node| node.host == "localhost") && p.record().nodes.len() == 2);
+        let change = NodeChange { name: Some("b b".into()), ..NodeChange::default() };
+        let renamed = p.orders(Command::SetNode { formation: "default".into(), name: "b".into(), change });
+        assert!(matches!(renamed, Answer::Refused { .. }), "{renamed:?}");
     }
 }

@@ -88,6 +88,12 @@ fn refuse_registration(m: &Monitor, key: &GroupKey, ask: &Register) -> Option<Ef
         let reason = format!("formation {} already has a node named {}", key.formation, ask.name);
         return Some(Effects::refuse(reason, "give another --name, or drop that node first"));
     }
+    if let Some(bad) = Some(&ask.name).filter(|name| !name.is_empty()).and_then(|name| name::bad_name(name)) {
+        return Some(Effects::refuse(bad, name::NAME_REMEDY));
+    }
+    if let Some(bad) = name::bad_host(&ask.host) {
+        return Some(Effects::refuse(bad, name::HOST_REMEDY));
+    }
     if ask.candidate_priority > 100 {
         let reason = format!("candidate priority {} is out of range", ask.candidate_priority);
         return Some(Effects::refuse(reason, "give a number from 0 to 100"));

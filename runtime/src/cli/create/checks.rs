@@ -2,22 +2,21 @@
 
 use crate::cli::failure::{Code, Failure};
 use crate::config::{self, ConfigError};
-use nix::unistd::geteuid;
+use crate::disk;
+use nix::unistd::{User, geteuid};
 use serde::de::DeserializeOwned;
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A directory that is absent or empty may be filled; anything else is somebody's data.
 pub fn absent_or_empty(dir: &Path) -> Result<bool, Failure> {
-    match std::fs::read_dir(dir) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(e) => Err(Failure::config(
+    disk::is_empty_or_missing(dir).map_err(|e| {
+        Failure::config(
             format!("\"{}\" can't be used as a data directory: {e}", dir.display()),
             "name a directory that is absent or empty",
-        )),
-    }
+        )
+    })
 }
 
 /// The configuration of an earlier `create`, if there was one.
@@ -68,13 +67,9 @@ pub fn run_as(asked: Option<String>) -> Option<String> {
     None
 }
 
-/// Services change their directory, so no path is kept relative.
-pub fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
-}
-
-pub fn make_directory(dir: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(dir).map_err(|e| {
+/// Makes a directory that only its owner can enter: it holds the password of the replication role.
+pub fn make_private(owner: Option<&User>, dir: &Path) -> Result<(), Failure> {
+    disk::private_dir(owner, dir).map_err(|e| {
         Failure::new(
             Code::Config,
             format!("can't make directory \"{}\": {e}", dir.display()),

@@ -1,11 +1,10 @@
 //! `pgbaton create monitor`.
 
 use super::checks;
-use crate::cli::ask::split_address;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::ssl::{self, ServerSsl};
 use crate::config::{self, MonitorConfig, MonitorSsl};
-use crate::ports::RedbStore;
+use crate::ports::{RedbStore, split_address};
 use crate::service::{Places, monitor, pidfile};
 use clap::Args;
 use pgbaton_core::model::MonitorSettings;
@@ -123,7 +122,10 @@ impl Plan {
         if !self.server.is_self_signed() {
             ssl::check(&self.ssl)?;
         }
-        checks::make_directory(dir)?;
+        // One that is there already stays whosever it is; what is secret in it is its owner's only.
+        if !dir.exists() {
+            checks::make_private(None, dir)?;
+        }
         RedbStore::open(&self.places.store()).map_err(|e| {
             Failure::new(
                 Code::State,
@@ -139,7 +141,7 @@ impl Plan {
         if !self.ssl.active && !self.no_ssl {
             tracing::warn!("nodes and commands come in the clear; --ssl-self-signed or --server-cert makes it TLS");
         }
-        tracing::info!("nodes find it with {}", ssl::way_to(&self.ssl, &config.listen));
+        tracing::info!("nodes find it with {}", ssl::way_to(&self.ssl, &self.server.address(&config.listen)));
         Ok(())
     }
 }

@@ -6,9 +6,10 @@ use crate::cli::ask::{Monitor, monitor_url};
 use crate::cli::failure::{Code, Failure};
 use crate::config::{self, NodeConfig, NodeSsl, PostgresqlConfig};
 use crate::postgres::find_installation;
+use crate::service::places::absolute;
 use crate::service::{Places, keeper, pidfile, postmaster};
 use clap::{ArgAction, Args, ValueEnum};
-use pgbaton_core::model::KeeperSettings;
+use pgbaton_core::model::{KeeperSettings, name};
 use pgbaton_core::shell::{RegisterError, ensure_registered};
 use pgbaton_core::wire::{Register, Request};
 use std::path::PathBuf;
@@ -107,13 +108,11 @@ impl CreatePostgres {
     }
 
     fn convert(self) -> Result<Plan, Failure> {
-        for (text, option) in [(self.name.as_deref().unwrap_or("-"), "--name"), (&self.hostname, "--hostname")] {
-            if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c == '/' || c == ':') {
-                return Err(Failure::arguments(
-                    format!("\"{text}\" can't be used for {option}"),
-                    "it needs at least one character, and no blanks, slashes or colons",
-                ));
-            }
+        if let Some(bad) = self.name.as_deref().and_then(name::bad_name) {
+            return Err(Failure::arguments(format!("--name: {bad}"), name::NAME_REMEDY));
+        }
+        if let Some(bad) = name::bad_host(&self.hostname) {
+            return Err(Failure::arguments(format!("--hostname: {bad}"), name::HOST_REMEDY));
         }
         let installation = find_installation(self.pgctl.as_deref()).map_err(|e| Failure::new(Code::Postgres, e, ""))?;
         let run_as = checks::run_as(self.run_as);
@@ -138,7 +137,7 @@ impl CreatePostgres {
                 run_as,
                 replication_password: String::new(),
             },
-            ssl: NodeSsl { ca_file: self.ssl_ca_file.as_deref().map(checks::absolute).unwrap_or_default() },
+            ssl: NodeSsl { ca_file: self.ssl_ca_file.as_deref().map(absolute).unwrap_or_default() },
             settings: settings.clone().unwrap_or_default(),
         };
         Ok(Plan { places, wanted, settings, run: self.run })
@@ -188,7 +187,9 @@ impl Plan {
         let monitor = Monitor::trusting(&self.wanted.monitor, &self.wanted.ssl.ca_file)?;
         monitor.ask(&Request::Uri { formation: None }).await?;
         let made_here = !self.places.state_dir.exists();
-        checks::make_directory(&self.places.state_dir)?;
+        // For the user Postgres runs as, and so is what comes into it: whoever runs the service can use it.
+        let owner = self.wanted.postgresql.run_as.as_deref().map(keeper::find_user).transpose()?;
+        checks::make_private(owner.as_ref(), &self.places.state_dir)?;
         let registered = self.register(&monitor).await;
         if registered.is_err() && made_here {
             // It holds an empty store and nothing else; a refused node leaves no trace.

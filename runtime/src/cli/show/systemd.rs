@@ -17,7 +17,7 @@ pub struct ShowSystemd {
 impl ShowSystemd {
     pub fn run(self) -> Result<(), Failure> {
         let local = self.here.local()?;
-        // Postgres' own user may own the directory; the service must be able to read its configuration.
+        // What a node keeps belongs to Postgres' own user, so its service needs no other.
         let config = local.places().config();
         let owner = std::fs::metadata(&config).map_err(|e| {
             Failure::config(
@@ -25,6 +25,9 @@ impl ShowSystemd {
                 "create the node or the monitor first, with pgbaton create",
             )
         })?;
+        if let Local::Node(places) = &local {
+            tell_of_a_foreign_home(&places.data, owner.uid());
+        }
         let user = User::from_uid(Uid::from_raw(owner.uid())).ok().flatten();
         let user = user.map_or_else(|| owner.uid().to_string(), |user| user.name);
         let program = std::env::current_exe()
@@ -37,6 +40,16 @@ impl ShowSystemd {
         tracing::info!("save this as /etc/systemd/system/{name}.service, then: systemctl daemon-reload");
         tracing::info!("and: systemctl enable --now {name}.service");
         Ok(())
+    }
+}
+
+/// A clone is moved into its place, which is a change of the directory above.
+fn tell_of_a_foreign_home(pgdata: &Path, user: u32) {
+    let above = pgdata.parent().unwrap_or(Path::new("/"));
+    let fit = |meta: std::fs::Metadata| user == 0 || meta.uid() == user || meta.mode() & 0o002 != 0;
+    if !std::fs::metadata(above).is_ok_and(fit) {
+        let above = above.display();
+        tracing::warn!("the service can't clone its node anew, for {above} isn't its user's: chown {user} {above}");
     }
 }
 
@@ -64,7 +77,8 @@ ExecReload={program} reload {option} {dir}
 # alone dies Postgres serves on, and the next keeper takes it over.
 KillMode=process
 TimeoutStopSec=300
-Restart=always
+# Who asks it to stop wants it stopped; anything else is a failure.
+Restart=on-failure
 RestartSec=1
 # 121: the node was dropped. 122: a person is needed. Neither gets better by starting again.
 RestartPreventExitStatus=121 122
@@ -98,7 +112,7 @@ mod tests {
         let local = Local::Node(Places::node(Path::new("/data/my db/100%")));
         let unit = unit(&local, "postgres", Path::new("/usr/bin/pgbaton"));
         assert!(unit.contains("ExecStart=/usr/bin/pgbaton run --pgdata \"/data/my db/100%%\"\n"), "{unit}");
-        for line in ["User=postgres", "KillMode=process", "TimeoutStopSec=300", "RestartPreventExitStatus=121 122"] {
+        for line in ["User=postgres", "KillMode=process", "Restart=on-failure", "RestartPreventExitStatus=121 122"] {
             assert!(unit.lines().any(|l| l == line), "{line}");
         }
     }

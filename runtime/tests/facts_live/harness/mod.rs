@@ -19,7 +19,7 @@ pub use program::give_away;
 pub use proxy::Proxy;
 pub use server::{Server, freeze, is_alive};
 pub use session::{Session, refusal};
-pub use version::versions;
+pub use version::{Version, versions};
 
 use pgbaton_core::model::Lsn;
 use std::time::{Duration, Instant};
