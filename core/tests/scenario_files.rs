@@ -92,6 +92,7 @@ fn condition(nodes: usize) -> BoxedStrategy<Condition> {
         text().prop_map(|pending| Condition::Pending { pending }),
         text().prop_map(|text| Condition::Event { text }),
         Just(Condition::Settled),
+        selector(nodes).prop_map(|node| Condition::Covered { node }),
     ]
     .boxed()
 }
@@ -116,6 +117,7 @@ fn about_one_node(nodes: usize) -> BoxedStrategy<Verb> {
         Verb::ContinueBackend,
         Verb::HangArchiver,
         Verb::FreeArchiver,
+        Verb::UseArchive,
         Verb::CancelWaiters,
         Verb::TerminateWaiters,
         Verb::LoseDirectory,
@@ -189,6 +191,8 @@ fn verb(nodes: usize) -> BoxedStrategy<Verb> {
         Verb::SaveMonitor,
         Verb::RestoreMonitor,
         Verb::ReplaceMonitor,
+        Verb::ExpireCertificate,
+        Verb::RenewCertificate,
         Verb::Swizzle,
         Verb::Heal,
     ];
@@ -249,9 +253,10 @@ fn workload() -> BoxedStrategy<Workload> {
         SynchronousCommit::RemoteApply,
     ]);
     let rate = prop_oneof![(1..1000u32).prop_map(f64::from), part()];
-    (any::<u32>(), rate, commit, any::<bool>())
-        .prop_map(|(clients, rate, synchronous_commit, sticky)| Workload {
-            kind: WorkloadKind::UniqueInserts,
+    let kind = prop::sample::select(vec![WorkloadKind::UniqueInserts, WorkloadKind::StandbyReads]);
+    (kind, any::<u32>(), rate, commit, any::<bool>())
+        .prop_map(|(kind, clients, rate, synchronous_commit, sticky)| Workload {
+            kind,
             clients,
             rate,
             synchronous_commit,
@@ -267,11 +272,10 @@ fn cluster(nodes: usize) -> BoxedStrategy<Cluster> {
             FormationSettings { number_sync_standbys: number, durability, secondary, dbname }
         });
     let settings = prop_oneof![Just(FormationSettings::default()), settings];
-    let options = (0..=100u8, any::<bool>()).prop_map(|(candidate_priority, replication_quorum)| NodeOptions {
-        candidate_priority,
-        replication_quorum,
-        join: true,
-    });
+    let options =
+        (0..=100u8, any::<bool>(), any::<bool>()).prop_map(|(candidate_priority, replication_quorum, join)| {
+            NodeOptions { candidate_priority, replication_quorum, join }
+        });
     let postgres = (of(size()), of(size()), of(size()), of(duration()), of(duration()), of(any::<u32>())).prop_map(
         |(row, wal_keep_size, max_slot_wal_keep_size, checkpoint_timeout, base_backup_takes, version)| {
             PostgresOptions {
@@ -289,15 +293,11 @@ fn cluster(nodes: usize) -> BoxedStrategy<Cluster> {
     let clock = btree_map(clocks, clock, 0..3);
     let named = btree_map(prop::sample::select(names(nodes)), options, 0..3);
     (settings, named, of(postgres), prop_oneof![Just("default".to_string()), text()], clock, any::<bool>())
-        .prop_map(move |(settings, node, postgres, formation, clock, ssl)| Cluster {
-            nodes: names(nodes),
-            primary: names(nodes).remove(0),
-            formation,
-            settings,
-            node,
-            postgres,
-            clock,
-            ssl,
+        .prop_map(move |(settings, mut node, postgres, formation, clock, ssl)| {
+            let (nodes, primary) = (names(nodes), names(nodes).remove(0));
+            // It joins first.
+            node.entry(primary.clone()).and_modify(|options| options.join = true);
+            Cluster { nodes, primary, formation, settings, node, postgres, clock, ssl }
         })
         .boxed()
 }
@@ -338,7 +338,17 @@ fn scenario() -> BoxedStrategy<Scenario> {
         let points = btree_map(prop::sample::select(FaultPoint::ALL.to_vec()), part(), 0..3);
         let head = (text(), text(), any::<u64>(), any::<bool>(), points);
         (head, cluster(nodes), settings(), vec(workload(), 0..3), vec(step(nodes), 0..8), finally(nodes)).prop_map(
-            |((title, why, seed, drawn, fault_points), cluster, (monitor, keeper), workload, mut steps, finally)| {
+            |(
+                (title, why, seed, drawn, fault_points),
+                mut cluster,
+                (monitor, keeper),
+                workload,
+                mut steps,
+                finally,
+            )| {
+                let of_certificates =
+                    |s: &Step| matches!(s.verb, Some(Verb::ExpireCertificate(_) | Verb::RenewCertificate(_)));
+                cluster.ssl |= steps.iter().any(of_certificates);
                 let first = Verb::Pause(Selector::Primary);
                 let bind = Some("old".to_string());
                 steps.insert(0, Step { at: None, wait: None, until: None, within: None, verb: Some(first), bind });
@@ -361,6 +371,14 @@ fn a_drawn_plan_is_written_as_it_is() {
             assert_read_back(&plan(seed, &manner), "");
         }
     }
+}
+
+#[test]
+fn what_only_live_runs_can_do_is_written_as_it_is() {
+    let mut scenario = plan(0, &Manner::live(true));
+    (scenario.worlds, scenario.why) = (vec![World::Live], Some("processes have numbers there".into()));
+    scenario.steps.iter_mut().for_each(|step| step.verb = Some(Verb::ReusePid(Selector::Primary)));
+    assert_read_back(&scenario, "");
 }
 
 proptest! {

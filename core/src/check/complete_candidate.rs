@@ -1,9 +1,10 @@
 //! S8: whoever is promoted holds all that a quorum of sealed nodes holds: those sealed where its log ends or before
-//! it leave too few to have acknowledged anything more.
+//! it, on its lineage, leave too few to have acknowledged anything more.
 
+use super::rogues::Rogues;
 use super::succession::{Succession, Successions};
 use super::trace::{Kind, Trace};
-use crate::model::{Epoch, NodeId, Position, Seal};
+use crate::model::{Epoch, NodeId, Position, Seal, Timeline};
 use std::collections::BTreeMap;
 
 #[derive(Default)]
@@ -17,23 +18,28 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut voters: BTreeMap<&str, Voter> = BTreeMap::new();
     let mut successions = Successions::default();
     let mut latest: Option<Succession> = None;
+    let mut forks = Forks::default();
+    let mut rogues = Rogues::default();
     for event in &trace.events {
         if let Some(next) = successions.follow(event)? {
             latest = Some(next);
         }
+        rogues.follow(&event.kind);
         match &event.kind {
             Kind::Node { node, id, .. } => voters.entry(node).or_default().id = Some(*id),
             Kind::Stored { node, seal, epoch, .. } => {
                 let voter = voters.entry(node).or_default();
                 (voter.seal, voter.epoch) = (*seal, Some(*epoch));
             }
-            Kind::Branched { node, parent, fork, .. } => {
+            Kind::Branched { node, tli, parent, fork } => {
+                forks.add(*tli, Position { tli: *parent, lsn: *fork }, rogues.has(node));
                 let proven = latest.as_ref().filter(|s| s.moved.to == node && !s.is_given_up());
                 let Some(succession) = proven.filter(|s| !s.has_last_record(Some(*fork))) else { continue };
                 let end = Position { tli: *parent, lsn: *fork };
                 let epoch = voters.get(node.as_str()).and_then(|v| v.epoch);
-                let within =
-                    voters.values().filter(|v| v.seal.is_some_and(|s| Some(s.epoch) == epoch && s.ends_by(end)));
+                let within = voters
+                    .values()
+                    .filter(|v| v.seal.is_some_and(|s| Some(s.epoch) == epoch && forks.hold(s.position, end)));
                 let within = within.filter_map(|v| v.id).collect();
                 if let Some(contract) = succession.contracts.iter().find(|c| c.can_acknowledge_without(&within)) {
                     return Err(format!(
@@ -48,10 +54,29 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     Ok(())
 }
 
-impl Seal {
-    /// Timelines of one group have rising numbers along a lineage.
-    fn ends_by(&self, end: Position) -> bool {
-        (self.position.tli, self.position.lsn) <= (end.tli, end.lsn)
+/// Where each timeline leaves its parent.
+#[derive(Default)]
+struct Forks(BTreeMap<Timeline, Position>);
+
+impl Forks {
+    /// The group may give a number again that a hand has given, and not the other way round.
+    fn add(&mut self, tli: Timeline, fork: Position, by_hand: bool) {
+        match by_hand {
+            true => _ = self.0.entry(tli).or_insert(fork),
+            false => _ = self.0.insert(tli, fork),
+        }
+    }
+
+    /// Whether the log that ends here holds all of one that ends at `position`: on the same timeline, or on an ancestor
+    /// and not past the fork.
+    fn hold(&self, position: Position, end: Position) -> bool {
+        let (mut tli, mut lsn) = (end.tli, end.lsn);
+        while tli > position.tli
+            && let Some(fork) = self.0.get(&tli)
+        {
+            (tli, lsn) = (fork.tli, lsn.min(fork.lsn));
+        }
+        tli == position.tli && position.lsn <= lsn
     }
 }
 
@@ -77,6 +102,24 @@ mod tests {
         assert_eq!(election("any 1 of (2, 3)", 120), Ok(()));
         assert!(election("any 1 of (2, 3)", 100).unwrap_err().contains("may have acknowledged more"));
         assert_eq!(election("any 2 of (2, 3)", 100), Ok(()), "b has all that was acknowledged");
+    }
+
+    #[test]
+    fn a_vote_on_another_branch_is_no_part_of_the_candidate() {
+        let election = |fork_of_2: u64, sealed_at: u64| {
+            check(&trace(vec![
+                (0, under("a", Primary, Primary, 1, "any 1 of (2, 3)")),
+                (1, branched("a", 2, 1, fork_of_2)),
+                (1, stored("c", 2, ReportLsn, Some(sealed_at))),
+                (2, under("b", ReportLsn, ReportLsn, 2, "any 1 of (2, 3)")),
+                (2, under("c", ReportLsn, ReportLsn, 2, "any 1 of (2, 3)")),
+                (2, stored("b", 2, ReportLsn, Some(100))),
+                (3, under("b", ReportLsn, WaitPrimary, 2, "none")),
+                (4, branched("b", 3, 2, 200)),
+            ]))
+        };
+        assert_eq!(election(120, 120), Ok(()));
+        assert!(election(110, 120).unwrap_err().contains("may have acknowledged more"), "c has gone on past the fork");
     }
 
     #[test]

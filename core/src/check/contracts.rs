@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 
 /// `k` of these must have flushed a commit before it is acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
+pub struct Demand {
     pub k: usize,
     pub members: BTreeSet<NodeId>,
 }
 
-impl Terms {
+impl Demand {
     /// Whether enough members are left to acknowledge a commit when these take part no more.
     pub fn can_acknowledge_without(&self, gone: &BTreeSet<NodeId>) -> bool {
         self.members.iter().filter(|m| !gone.contains(m)).count() >= self.k
@@ -19,18 +19,18 @@ impl Terms {
 }
 
 /// Reads what `Contract` prints, several of them with a semicolon between.
-pub fn read(in_force: &str) -> Result<Vec<Terms>, String> {
+pub fn read(in_force: &str) -> Result<Vec<Demand>, String> {
     in_force.split("; ").filter(|text| !text.is_empty()).map(read_one).collect()
 }
 
-fn read_one(text: &str) -> Result<Terms, String> {
+fn read_one(text: &str) -> Result<Demand, String> {
     if text == "none" {
-        return Ok(Terms { k: 0, members: BTreeSet::new() });
+        return Ok(Demand { k: 0, members: BTreeSet::new() });
     }
     let parts = text.strip_prefix("any ").and_then(|rest| rest.strip_suffix(')')?.split_once(" of ("));
     let terms = parts.and_then(|(k, members)| {
         let members = members.split(", ").map(|m| m.parse().ok().map(NodeId)).collect::<Option<_>>()?;
-        Some(Terms { k: k.parse().ok()?, members })
+        Some(Demand { k: k.parse().ok()?, members })
     });
     terms.ok_or_else(|| format!("\"{text}\" is no contract"))
 }
@@ -45,8 +45,8 @@ mod tests {
         let any = Contract::any(ContractId(1), 2, [NodeId(2), NodeId(3), NodeId(10)].into());
         let both = format!("{}; {}", Contract::none(ContractId(2)), any);
         let read = read(&both).unwrap();
-        assert_eq!(read[0], Terms { k: 0, members: BTreeSet::new() });
-        assert_eq!(read[1], Terms { k: 2, members: any.members.clone() });
+        assert_eq!(read[0], Demand { k: 0, members: BTreeSet::new() });
+        assert_eq!(read[1], Demand { k: 2, members: any.members.clone() });
         assert_eq!(super::read(""), Ok(vec![]));
         assert!(super::read("first 1 of (2)").is_err());
     }

@@ -7,7 +7,7 @@ use crate::model::NodeState;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let Some(text) = &trace.terms.stalled else {
-        // A drawn story may end in a lawful wait as well; one that was written says so.
+        // A lawful wait is an end as well; whether the story wanted one is for its player to say.
         return settled(trace).or_else(|how| stall::reason(trace).map(|_| ()).map_err(|_| how));
     };
     if settled(trace).is_ok() {

@@ -14,7 +14,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 acked.insert(*id, (node, event.at));
             }
             Kind::Rebuilt { node, gone } => {
-                let promised = |id: &&u64| acked.get(*id).is_some_and(|(by, at)| !given_up.has(**id, by, *at));
+                let promised =
+                    |id: &&u64| acked.get(*id).is_some_and(|(by, at)| !given_up.has(**id, by, *at, event.at));
                 if let Some(id) = gone.iter().find(promised) {
                     let at = event.at.seconds();
                     return Err(format!("{node} was rebuilt at {at:.3} s without write {id}, which was acknowledged"));
@@ -50,5 +51,13 @@ mod tests {
         };
         assert_eq!(under_policy(900), Ok(()));
         assert!(under_policy(5000).is_err(), "long after that");
+        let too_late = trace(vec![
+            (0, node("a", NodeState::Primary, NodeState::Primary, 1)),
+            (900, acked(2, "a", 0)),
+            (1000, given_up("b", 2, None)),
+            (2000, rebuilt(&[2])),
+            (9000, given_up("c", 3, Some(crate::model::Waiver::Policy))),
+        ]);
+        assert!(check(&too_late).unwrap_err().contains("a was rebuilt at 2.000 s without write 2"));
     }
 }

@@ -1,7 +1,7 @@
 //! S6: what the open primary enforces is on record, as the names its backends work under and not only as what it was
 //! told: no set of standbys may acknowledge a commit that the monitor doesn't count on.
 
-use super::contracts::{self, Terms};
+use super::contracts::{self, Demand};
 use super::rogues::Rogues;
 use super::roles::{Role, is_reset};
 use super::trace::{Kind, Trace};
@@ -9,7 +9,7 @@ use crate::model::Epoch;
 use std::collections::BTreeMap;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
-    let mut enforced: BTreeMap<&str, Terms> = BTreeMap::new();
+    let mut enforced: BTreeMap<&str, Demand> = BTreeMap::new();
     let mut role = Role::default();
     let mut recorded: Option<&str> = None;
     let (mut stored, mut past) = (Epoch::ZERO, Epoch::ZERO);
@@ -23,7 +23,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         rogues.follow(&event.kind);
         match &event.kind {
             Kind::Names { node, k, of } => {
-                enforced.insert(node, Terms { k: *k, members: of.clone() });
+                enforced.insert(node, Demand { k: *k, members: of.clone() });
             }
             Kind::Closed { node } => {
                 enforced.remove(node.as_str());
@@ -41,16 +41,16 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         let Some(terms) = enforced.get(node) else { continue };
         if !rogues.has(node) && !contracts::read(recorded)?.iter().any(|c| c.covers(terms)) {
             let at = event.at.seconds();
-            let Terms { k, members } = terms;
+            let Demand { k, members } = terms;
             return Err(format!("{node} enforces {k} of {members:?} at {at:.3} s, on record is \"{recorded}\""));
         }
     }
     Ok(())
 }
 
-impl Terms {
+impl Demand {
     /// Whether every set able to acknowledge under `other` is able to under this.
-    fn covers(&self, other: &Terms) -> bool {
+    fn covers(&self, other: &Demand) -> bool {
         let strangers = other.members.difference(&self.members).count();
         // Fewer members than must acknowledge: others than nodes of the group are listed.
         self.k == 0 || (other.k >= self.k + strangers && other.members.len() >= other.k)

@@ -1,12 +1,16 @@
 //! S3: the epoch never falls, on the monitor or in what a keeper stores; it rises whenever the role moves; and nobody
-//! is promoted but by a keeper that has stored the order to open, in an epoch in which the monitor gave it.
+//! opens but by a keeper that has stored the order to, and is promoted in an epoch in which the monitor gave it.
 
 use super::rogues::Rogues;
 use super::roles::is_reset;
 use super::trace::{Fault, Kind, Trace};
-use crate::model::{Epoch, NodeState};
+use crate::model::{Epoch, Moment, NodeState};
 use crate::monitor::doubt::REGISTERS_AGAIN;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The longest that a start of a server takes.
+const STARTS: Duration = Duration::from_secs(10);
 
 pub fn monitor(trace: &Trace) -> Result<(), String> {
     let mut log = Log::new(Epoch::ZERO);
@@ -62,7 +66,7 @@ impl<'a> Log<'a> {
 }
 
 pub fn keepers(trace: &Trace) -> Result<(), String> {
-    let mut stored: BTreeMap<&str, (Epoch, Option<NodeState>)> = BTreeMap::new();
+    let mut disks: BTreeMap<&str, Disk> = BTreeMap::new();
     // An order that was taken back since was an order all the same: its keeper may not have heard of it yet.
     let mut granted: BTreeSet<(&str, Epoch)> = BTreeSet::new();
     let mut rogues = Rogues::default();
@@ -71,18 +75,28 @@ pub fn keepers(trace: &Trace) -> Result<(), String> {
         let at = event.at.seconds();
         match &event.kind {
             Kind::Stored { node, epoch, goal, .. } => {
-                if let Some((before, _)) = stored.insert(node, (*epoch, *goal)).filter(|(before, _)| before > epoch) {
-                    return Err(format!("{node} stored epoch {epoch} at {at:.3} s, after epoch {before}"));
+                let disk = disks.entry(node).or_insert(Disk::EMPTY);
+                if *epoch < disk.epoch {
+                    return Err(format!("{node} stored epoch {epoch} at {at:.3} s, after epoch {}", disk.epoch));
                 }
+                disk.store(event.at, *epoch, *goal);
             }
             Kind::Node { node, goal, epoch, .. } if goal.is_writable() => {
                 granted.insert((node, *epoch));
             }
             Kind::Fault { fault: Fault::Disk, nodes } => nodes.iter().for_each(|node| {
-                stored.remove(node.as_str());
+                disks.remove(node.as_str());
             }),
+            Kind::Opened { node, .. } if !rogues.has(node) => {
+                let disk = disks.get(node.as_str()).copied().unwrap_or(Disk::EMPTY);
+                if !disk.may_open(event.at) {
+                    let is = disk.goal.map_or("nothing".into(), |goal| goal.to_string());
+                    return Err(format!("{node} opened at {at:.3} s, and is to be {is} by what is on its disk"));
+                }
+            }
             Kind::Branched { node, .. } if !rogues.has(node) => {
-                let Some((epoch, Some(goal))) = stored.get(node.as_str()) else {
+                let disk = disks.get(node.as_str()).copied().unwrap_or(Disk::EMPTY);
+                let Some(goal) = disk.goal else {
                     return Err(format!("{node} was promoted at {at:.3} s with no order on its disk"));
                 };
                 if !goal.is_writable() {
@@ -90,7 +104,8 @@ pub fn keepers(trace: &Trace) -> Result<(), String> {
                         "{node} was promoted at {at:.3} s, and is to be {goal} by what is on its disk"
                     ));
                 }
-                if !granted.contains(&(node.as_str(), *epoch)) {
+                if !granted.contains(&(node.as_str(), disk.epoch)) {
+                    let epoch = disk.epoch;
                     return Err(format!("{node} was promoted at {at:.3} s in epoch {epoch}, as it was never told"));
                 }
             }
@@ -98,6 +113,33 @@ pub fn keepers(trace: &Trace) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What a keeper has stored.
+#[derive(Clone, Copy)]
+struct Disk {
+    epoch: Epoch,
+    goal: Option<NodeState>,
+    /// Until when it was to be the primary, if it was and is to be another.
+    led: Option<Moment>,
+}
+
+impl Disk {
+    const EMPTY: Disk = Disk { epoch: Epoch::ZERO, goal: None, led: None };
+
+    fn leads(&self) -> bool {
+        self.goal.is_some_and(NodeState::belongs_to_primary)
+    }
+
+    fn store(&mut self, at: Moment, epoch: Epoch, goal: Option<NodeState>) {
+        let led = if self.leads() { Some(at) } else { self.led };
+        *self = Disk { epoch, goal, led };
+    }
+
+    /// A start that is under way goes on when its order is taken back.
+    fn may_open(&self, at: Moment) -> bool {
+        self.leads() || self.led.is_some_and(|led| at.since(led) <= STARTS)
+    }
 }
 
 #[cfg(test)]
@@ -148,6 +190,20 @@ mod tests {
         let revoked = (3, node("b", StopReplication, ReportLsn, 4));
         assert_eq!(then(vec![obeys(), revoked.clone(), promoted()]), Ok(()), "it has not heard of that");
         assert!(then(vec![obeys(), revoked, (4, stored("b", 4, ReportLsn, None)), promoted()]).is_err());
+    }
+
+    #[test]
+    fn a_server_opens_only_by_an_order_that_is_stored() {
+        let opens =
+            |before: Vec<(u64, Kind)>| keepers(&trace(before.into_iter().chain([(9000, opened("b", 1))]).collect()));
+        let leads = || (0, stored("b", 1, Primary, None));
+        assert!(opens(vec![]).unwrap_err().contains("is to be nothing by what is on its disk"));
+        assert_eq!(opens(vec![leads()]), Ok(()));
+        assert!(opens(vec![(0, stored("b", 1, Secondary, None))]).unwrap_err().contains("is to be secondary"));
+        assert_eq!(opens(vec![leads(), (8000, stored("b", 2, Demoted, None))]), Ok(()), "its start was under way");
+        let long_ago = vec![leads(), (1, stored("b", 2, Demoted, None)), (12_000, opened("b", 1))];
+        assert!(keepers(&trace(long_ago)).unwrap_err().contains("is to be demoted"));
+        assert_eq!(opens(vec![(0, fault(Fault::Rogue, &["b"]))]), Ok(()), "by hand");
     }
 
     #[test]

@@ -146,6 +146,30 @@ mod tests {
     }
 
     #[test]
+    fn who_voted_for_an_open_server_lets_it_acknowledge() {
+        let moves = |second: Vec<(u64, Kind)>| {
+            let first = vec![
+                (0, node("a", Primary, Primary, 1)),
+                (0, node("b", Secondary, Secondary, 1)),
+                (0, node("c", Secondary, Secondary, 1)),
+                (1, names("a", 1, &["b", "c"])),
+                (1, opened("a", 1)),
+                (2, stored("b", 2, ReportLsn, Some(100))),
+                (2, stored("c", 2, ReportLsn, Some(90))),
+                (3, closed("a")),
+                (4, node("b", StopReplication, WaitPrimary, 2)),
+                (5, names("b", 1, &["a", "c"])),
+                (5, opened("b", 2)),
+                (6, stored("c", 2, Secondary, Some(90))),
+            ];
+            let opens = [(8, node("a", StopReplication, WaitPrimary, 3)), (9, opened("a", 3)), (10, closed("b"))];
+            check(&trace(first.into_iter().chain(second).chain(opens).collect()))
+        };
+        assert!(moves(vec![]).unwrap_err().contains("a opened at 0.009 s while b could acknowledge"));
+        assert_eq!(moves(vec![(7, stored("c", 3, ReportLsn, Some(120)))]), Ok(()), "c has promised anew");
+    }
+
+    #[test]
     fn two_open_servers_at_the_end_are_found() {
         let both = vec![
             (0, node("b", Secondary, Secondary, 1)),

@@ -1,11 +1,12 @@
 //! What a run came to: named things that a search must have reached to have proved anything about them, the rules that
 //! fired and the moves that nodes made. A search that never saw a candidate fetch WAL says nothing about fetching.
 
-use super::roles::Role;
+use super::rogues::Rogues;
+use super::roles::{Role, promotions};
 use super::trace::{Answered, Fault, Kind, Trace};
 use super::{CONSENT, convergence};
 use crate::model::NodeState::{self, *};
-use crate::model::Timeline;
+use crate::model::{Timeline, Waiver};
 use crate::scenario::words;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,67 +14,99 @@ pub struct Mark {
     pub name: &'static str,
     /// A search of some thousand runs that doesn't come here has a hole.
     pub must: bool,
-    seen: fn(&Trace) -> bool,
+    seen: Seen,
 }
 
-const fn must(name: &'static str, seen: fn(&Trace) -> bool) -> Mark {
+enum Seen {
+    /// The rule of this number fired.
+    Fired(u16),
+    In(fn(&Trace) -> bool),
+}
+
+use Seen::{Fired, In};
+
+const fn must(name: &'static str, seen: Seen) -> Mark {
     Mark { name, must: true, seen }
 }
 
-const fn may(name: &'static str, seen: fn(&Trace) -> bool) -> Mark {
+const fn may(name: &'static str, seen: Seen) -> Mark {
     Mark { name, must: false, seen }
 }
 
 pub const MARKS: &[Mark] = &[
-    must("an election was won", |t| fired(t, 221)),
-    must("the candidate fetched WAL first", |t| fired(t, 223)),
-    must("an election was started over", |t| fired(t, 225)),
-    must("a move of the role was called off", |t| fired(t, 201)),
-    must("the old primary came back before anybody was elected", |t| fired(t, 227)),
-    must("the old primary died while it handed over", |t| fired(t, 203)),
-    must("a handover was drained", |t| fired(t, 205)),
-    must("a stopped service handed over", |t| fired(t, 213)),
-    must("the primary went on alone", |t| fired(t, 403)),
-    may("a closed primary opened again alone", |t| fired(t, 405)),
-    must("the last node was left alone", |t| fired(t, 103)),
-    must("a monitor that knew too little adopted the primary", |t| fired(t, 109)),
-    must("a primary came back closed and kept its role", |t| {
-        edges(t).iter().any(|(from, to)| *from == DemoteTimeout && to.is_writable())
-    }),
-    must("a primary closed by itself", closed_by_itself),
-    must("a node opened without the monitor", opened_without_the_monitor),
-    must("writes were thrown away by a rewind or a copy", |t| {
-        t.events.iter().any(|e| matches!(&e.kind, Kind::Rebuilt { gone, .. } if !gone.is_empty()))
-    }),
-    must("a directory was replaced", |t| t.events.iter().any(|e| matches!(&e.kind, Kind::Rebuilt { .. }))),
-    must("consent to lose data was given", |t| accepted(t, CONSENT)),
-    must("a switchover was accepted", |t| accepted(t, "Failover")),
-    must("an order was refused", |t| {
-        t.events.iter().any(|e| matches!(&e.kind, Kind::Told { answer: Answered::Refused { .. }, .. }))
-    }),
-    must("a node was in maintenance", |t| reported(t, Maintenance)),
-    must("a node was dropped", |t| accepted(t, "Drop")),
-    must("a primary was dropped or put in maintenance", |t| {
-        edges(t).iter().any(|(from, to)| *from == PrepareMaintenance || (from.is_writable() && *to == Dropped))
-    }),
-    must("two branches left one timeline", two_branches),
-    must("the role moved more than five times", |t| super::roles::promotions(t).len() > 5),
-    must("a fault struck while the role moved", |t| while_the_role_moves(t, |fault| fault != Fault::Monitor)),
-    must("the monitor died or came back while the role moved", |t| {
-        while_the_role_moves(t, |fault| fault == Fault::Monitor)
-    }),
-    must("a commit was acknowledged with a warning", |t| {
-        t.events.iter().any(|e| matches!(&e.kind, Kind::Acked { warning: true, .. }))
-    }),
-    must("the group ended in a lawful wait", |t| convergence::settled(t).is_err() && !super::is_unsettled(t)),
-    must("a primary without a contract was replaced once its lease had ended", |t| {
-        t.terms.may_lose && !super::roles::promotions(t).is_empty()
-    }),
+    must("an election was won", Fired(221)),
+    must("the candidate fetched WAL first", Fired(223)),
+    must("an election was started over", Fired(225)),
+    must("a move of the role was called off", Fired(201)),
+    must("the old primary came back before anybody was elected", Fired(227)),
+    must("the old primary died while it handed over", Fired(203)),
+    must("a handover was drained", Fired(205)),
+    must("a stopped service handed over", Fired(213)),
+    must("the primary went on alone", Fired(403)),
+    may("a closed primary opened again alone", Fired(405)),
+    must("the last node was left alone", Fired(103)),
+    must("a monitor that knew too little adopted the primary", Fired(109)),
+    must(
+        "a primary came back closed and kept its role",
+        In(|t| edges(t).iter().any(|(from, to)| *from == DemoteTimeout && to.is_writable())),
+    ),
+    must("a primary closed by itself", In(closed_by_itself)),
+    must("a node opened without the monitor", In(opened_without_the_monitor)),
+    must(
+        "writes were thrown away by a rewind or a copy",
+        In(|t| happened(t, |kind| matches!(kind, Kind::Rebuilt { gone, .. } if !gone.is_empty()))),
+    ),
+    must("a directory was replaced", In(|t| happened(t, |kind| matches!(kind, Kind::Rebuilt { .. })))),
+    must("consent to lose data was given", In(|t| accepted(t, |order| order.contains(CONSENT)))),
+    must(
+        "a switchover was accepted",
+        In(|t| accepted(t, |order| order.starts_with("Failover") && !order.contains(CONSENT))),
+    ),
+    must(
+        "an order was refused",
+        In(|t| happened(t, |kind| matches!(kind, Kind::Told { answer: Answered::Refused { .. }, .. }))),
+    ),
+    must(
+        "a node was in maintenance",
+        In(|t| happened(t, |kind| matches!(kind, Kind::Node { reported: Maintenance, .. }))),
+    ),
+    must("a node was dropped", In(|t| accepted(t, |order| order.starts_with("Drop {")))),
+    must(
+        "a primary was dropped or put in maintenance",
+        In(|t| edges(t).iter().any(|(from, to)| *from == PrepareMaintenance || (from.is_writable() && *to == Dropped))),
+    ),
+    must("two branches left one timeline", In(two_branches)),
+    must("the role moved more than five times", In(|t| promotions(t).len() > 5)),
+    must("a fault struck while the role moved", In(|t| while_the_role_moves(t, strikes))),
+    must(
+        "the monitor died or came back while the role moved",
+        In(|t| while_the_role_moves(t, |fault| fault == Fault::Monitor)),
+    ),
+    must(
+        "a commit was acknowledged with a warning",
+        In(|t| happened(t, |kind| matches!(kind, Kind::Acked { warning: true, .. }))),
+    ),
+    must("the group ended in a lawful wait", In(|t| convergence::settled(t).is_err() && !super::is_unsettled(t))),
+    must(
+        "a primary without a contract was replaced once its lease had ended",
+        In(|t| promotions(t).iter().any(|moved| moved.waiver == Some(Waiver::Policy))),
+    ),
 ];
+
+impl Mark {
+    fn is_seen(&self, trace: &Trace) -> bool {
+        match self.seen {
+            Fired(number) => {
+                happened(trace, |kind| matches!(kind, Kind::Node { rule: Some(rule), .. } if *rule == number))
+            }
+            In(seen) => seen(trace),
+        }
+    }
+}
 
 /// The names of all marks that a run has come to.
 pub fn marks(trace: &Trace) -> Vec<&'static str> {
-    MARKS.iter().filter(|mark| (mark.seen)(trace)).map(|mark| mark.name).collect()
+    MARKS.iter().filter(|mark| mark.is_seen(trace)).map(|mark| mark.name).collect()
 }
 
 /// Numbers of the rules that fired, as far as the monitor told of it.
@@ -95,37 +128,40 @@ pub fn edges(trace: &Trace) -> BTreeSet<(NodeState, NodeState)> {
     walked
 }
 
-fn fired(trace: &Trace, number: u16) -> bool {
-    trace.events.iter().any(|e| matches!(&e.kind, Kind::Node { rule: Some(rule), .. } if *rule == number))
+fn happened(trace: &Trace, is: impl Fn(&Kind) -> bool) -> bool {
+    trace.events.iter().any(|e| is(&e.kind))
 }
 
-fn reported(trace: &Trace, state: NodeState) -> bool {
-    trace.events.iter().any(|e| matches!(&e.kind, Kind::Node { reported, .. } if *reported == state))
+fn accepted(trace: &Trace, is: fn(&str) -> bool) -> bool {
+    happened(trace, |kind| matches!(kind, Kind::Told { order, answer: Answered::Accepted } if is(order)))
 }
 
-fn accepted(trace: &Trace, words: &str) -> bool {
-    let told = |kind: &Kind| matches!(kind, Kind::Told { order, answer: Answered::Accepted } if order.contains(words));
-    trace.events.iter().any(|e| told(&e.kind))
+/// Neither an end of something nor an order.
+fn strikes(fault: Fault) -> bool {
+    !matches!(fault, Fault::Monitor | Fault::Mend | Fault::Order)
 }
 
 /// Its keeper closed it although it was to write.
 fn closed_by_itself(trace: &Trace) -> bool {
-    let closed =
-        |kind: &Kind| matches!(kind, Kind::Stored { state: DemoteTimeout, goal: Some(goal), .. } if goal.is_writable());
-    trace.events.iter().any(|e| closed(&e.kind))
+    happened(
+        trace,
+        |kind| matches!(kind, Kind::Stored { state: DemoteTimeout, goal: Some(goal), .. } if goal.is_writable()),
+    )
 }
 
 fn opened_without_the_monitor(trace: &Trace) -> bool {
     let mut away = false;
+    let mut rogues = Rogues::default();
     let killed = [words::KILL_MONITOR.to_string(), format!("{} monitor", words::CUT_POWER)];
     let started = [words::START_MONITOR, words::RESTORE_MONITOR, words::REPLACE_MONITOR];
     trace.events.iter().any(|e| {
+        rogues.follow(&e.kind);
         match &e.kind {
             Kind::Step { text } if killed.contains(text) => away = true,
             Kind::Step { text } if started.contains(&text.as_str()) => away = false,
             _ => {}
         }
-        away && matches!(&e.kind, Kind::Opened { .. })
+        away && matches!(&e.kind, Kind::Opened { node, .. } if !rogues.has(node))
     })
 }
 
@@ -154,6 +190,7 @@ fn while_the_role_moves(trace: &Trace, counts: fn(Fault) -> bool) -> bool {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::monitor::rules::RULES;
 
     #[test]
     fn names_are_unique_and_a_run_in_which_nothing_happens_comes_to_none() {
@@ -184,6 +221,46 @@ mod tests {
             "a fault struck while the role moved",
         ];
         assert_eq!(marks(&run), expected);
+    }
+
+    #[test]
+    fn a_rule_that_is_looked_for_exists() {
+        let known = |number| RULES.iter().any(|rule| rule.number == number);
+        let unknown = MARKS.iter().find(|mark| matches!(mark.seen, Fired(number) if !known(number)));
+        assert_eq!(unknown.map(|mark| mark.name), None);
+    }
+
+    fn comes_to(name: &str, kinds: Vec<Kind>) -> bool {
+        marks(&trace((0..).zip(kinds).collect())).contains(&name)
+    }
+
+    #[test]
+    fn what_only_looks_like_it_is_no_mark() {
+        let leased = |waiver| {
+            let run = vec![node("a", Primary, Primary, 1), given_up("b", 2, waiver)];
+            comes_to("a primary without a contract was replaced once its lease had ended", run)
+        };
+        assert!(leased(Some(Waiver::Policy)));
+        assert!(!leased(Some(Waiver::Operator)) && !leased(None));
+        let struck = |kind| {
+            let run = vec![node("b", Secondary, StopReplication, 2), fault(kind, &["b"])];
+            comes_to("a fault struck while the role moved", run)
+        };
+        assert!(struck(Fault::Machine) && struck(Fault::Link));
+        assert!(!struck(Fault::Mend) && !struck(Fault::Order));
+        let order = |text: &str| {
+            let told = Kind::Told { order: text.into(), answer: Answered::Accepted };
+            comes_to("a switchover was accepted", vec![told])
+        };
+        assert!(order("Failover { allow_data_loss: false }"));
+        assert!(!order(&format!("Failover {{ allow_data_loss: true }}, {CONSENT}")));
+        let opens = |first: Vec<Kind>| {
+            let killed = Kind::Step { text: words::KILL_MONITOR.into() };
+            let run = first.into_iter().chain([killed, opened("b", 2)]).collect();
+            comes_to("a node opened without the monitor", run)
+        };
+        assert!(opens(vec![]));
+        assert!(!opens(vec![fault(Fault::Rogue, &["b"])]));
     }
 
     #[test]

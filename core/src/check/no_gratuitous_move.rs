@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const MONITOR: &str = "monitor";
-/// What names nobody, an order above all, is a reason for so long.
+/// What names nobody, an order above all, is a reason for so long; so is what is over, once its node is open again.
 const RECENT: Duration = Duration::from_secs(60);
 
 /// What has happened to a node.
@@ -15,6 +15,8 @@ const RECENT: Duration = Duration::from_secs(60);
 struct Touched<'a> {
     /// Since it was chosen for the role, or it still lasts.
     hit: bool,
+    /// When it opened first after that.
+    back: Option<Moment>,
     /// Frozen, cut off, or hampered in another way until it is mended.
     lasts: bool,
     /// The machines to which it has no link.
@@ -39,6 +41,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         match &event.kind {
             Kind::Fault { fault, nodes } => excuses.note(event.at, *fault, nodes),
             Kind::Node { node, goal, .. } => excuses.choose(node, *goal),
+            Kind::Opened { node, .. } => excuses.open(event.at, node),
             _ => {}
         }
         let Some(moved) = role.follow(event.at, &event.kind) else { continue };
@@ -75,8 +78,14 @@ impl<'a> Excuses<'a> {
 
     fn hit(&mut self, node: &'a str, lasts: bool) {
         let touched = self.nodes.entry(node).or_default();
-        touched.hit = true;
+        (touched.hit, touched.back) = (true, None);
         touched.lasts |= lasts;
+    }
+
+    fn open(&mut self, at: Moment, node: &str) {
+        if let Some(touched) = self.nodes.get_mut(node) {
+            touched.back.get_or_insert(at);
+        }
     }
 
     /// A node that the monitor hears is not gone because another doesn't; nor is one that only the monitor doesn't hear,
@@ -96,7 +105,9 @@ impl<'a> Excuses<'a> {
     fn mend(&mut self, nodes: &'a [String]) {
         let mended = |node: &str| nodes.is_empty() || nodes.iter().any(|n| n == node);
         for (node, touched) in &mut self.nodes {
-            touched.lasts &= !mended(node);
+            if touched.lasts && mended(node) {
+                (touched.lasts, touched.back) = (false, None);
+            }
             touched.cut_from.retain(|from| !mended(node) && !mended(from));
         }
     }
@@ -114,8 +125,9 @@ impl<'a> Excuses<'a> {
     }
 
     fn has(&self, at: Moment, node: &str) -> bool {
-        let of = |node: &str| self.nodes.get(node).is_some_and(|t| t.hit);
-        let lately = self.anyone.is_some_and(|then| at.since(then) <= RECENT);
+        let recent = |then: Moment| at.since(then) <= RECENT;
+        let of = |node: &str| self.nodes.get(node).is_some_and(|t| t.hit && (t.lasts || t.back.is_none_or(recent)));
+        let lately = self.anyone.is_some_and(recent);
         lately || of(node) || (self.leased && self.nodes.get(MONITOR).is_some_and(|t| t.lasts))
     }
 }
@@ -201,6 +213,30 @@ mod tests {
         };
         assert_eq!(moves(Fault::Link), Ok(()));
         assert!(moves(Fault::Machine).is_err());
+    }
+
+    #[test]
+    fn what_is_over_is_no_reason_a_minute_after_the_node_is_open_again() {
+        let moves = |first, at| {
+            check(&trace(vec![
+                (0, node("a", Primary, Primary, 1)),
+                (1000, fault(first, &["a"])),
+                (2000, opened("a", 1)),
+                (50_000, opened("a", 1)),
+                (at, node("b", StopReplication, WaitPrimary, 2)),
+            ]))
+        };
+        assert_eq!(moves(Fault::Machine, 62_000), Ok(()));
+        assert!(moves(Fault::Machine, 62_001).unwrap_err().contains("nothing had happened to a"));
+        assert_eq!(moves(Fault::Pause, 90_000), Ok(()), "it lasts");
+        let mended = trace(vec![
+            (0, node("a", Primary, Primary, 1)),
+            (1000, fault(Fault::Pause, &["a"])),
+            (2000, opened("a", 1)),
+            (80_000, fault(Fault::Mend, &["a"])),
+            (81_000, node("b", StopReplication, WaitPrimary, 2)),
+        ]);
+        assert_eq!(check(&mended), Ok(()), "it has lasted until now");
     }
 
     #[test]

@@ -1,6 +1,9 @@
-//! L3: a node that is not what it shall be has a published reason, and nobody goes in circles once all is mended.
+//! L3: a node that is not what it shall be has a published reason, and nobody goes in circles once all is mended. That it
+//! is on its way is no reason for one that runs, unless the whole group waits for a lawful one.
 
+use super::stall;
 use super::trace::{Kind, Trace};
+use crate::monitor::rows::ON_ITS_WAY;
 use std::collections::BTreeMap;
 
 /// More rows of one node than the longest lawful way needs: a failover, a rebuild and a contract.
@@ -22,6 +25,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             Kind::Ended { node, reported, goal, pending: None, .. } if reported != goal => {
                 return Err(format!("{node} is {reported}, is to be {goal}, and nothing says what it waits for"));
             }
+            Kind::Ended { node, pending: Some(text), runs: true, .. }
+                if text.starts_with(ON_ITS_WAY) && trace.terms.must_settle(node) && stall::reason(trace).is_err() =>
+            {
+                return Err(format!("{node} ends {text}, and nothing keeps it from getting there"));
+            }
             _ => {}
         }
     }
@@ -37,8 +45,17 @@ mod tests {
     #[test]
     fn a_node_without_a_reason_or_without_rest_is_found() {
         let end = |pending| check(&trace(vec![(0, waiting("a", Catchingup, Secondary, pending))]));
-        assert_eq!(end(Some("on its way")), Ok(()));
+        assert_eq!(end(Some("waits for the backup")), Ok(()));
         assert!(end(None).unwrap_err().contains("nothing says"));
+        let way = Some("on its way from catchingup to secondary");
+        assert!(end(way).unwrap_err().contains("nothing keeps it from getting there"));
+        let down = Kind::Ended { node: "b".into(), reported: Secondary, goal: Secondary, pending: None, runs: false };
+        let stalled = (0, waiting("c", Primary, Primary, Some("waits for nodes: b is lost")));
+        let with_stall = vec![(0, waiting("a", Catchingup, Secondary, way)), (0, down), stalled];
+        assert_eq!(check(&trace(with_stall)), Ok(()));
+        let mut outside = trace(vec![(0, waiting("a", Catchingup, Secondary, way))]);
+        outside.terms.core = ["b".to_string()].into();
+        assert_eq!(check(&outside), Ok(()));
         let rows = |n: u64| {
             let rows = (0..n).map(|i| (i, node("a", Secondary, Catchingup, 1)));
             check(&trace([(0, Kind::Healed)].into_iter().chain(rows).collect()))

@@ -37,7 +37,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         }
     }
     let missing = |id: &u64| !cancelled.contains(id) && found.iter().any(|ids| !ids.contains(id));
-    match read.iter().find(|(id, (node, at))| missing(id) && !given_up.has(**id, node, *at)) {
+    match read.iter().find(|(id, (node, at))| missing(id) && !given_up.has(**id, node, *at, trace.end())) {
         None => Ok(()),
         Some((id, (node, at))) => {
             Err(format!("write {id} was read on {node} at {:.3} s and is gone at the end", at.seconds()))

@@ -36,7 +36,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 acked.insert(*id, Ack { node, sent: *sent, at: event.at });
             }
             Kind::Read { node, ids } if role.holder == Some(node) && !rogues.has(node) => {
-                let gone = missing_from(ids, &acked, event.at).find(|(id, ack)| !given_up.has(*id, ack.node, ack.at));
+                let given_up = |id, ack: &Ack| given_up.has(id, ack.node, ack.at, event.at);
+                let gone = missing_from(ids, &acked, event.at).find(|(id, ack)| !given_up(*id, ack));
                 if let Some((id, ack)) = gone {
                     let (read, was) = (event.at.seconds(), ack.at.seconds());
                     let by = ack.node;
@@ -61,8 +62,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         return Err("no primary could be read at the end".into());
     }
     // Whoever is open at the end must have them all.
-    let is_lost =
-        |id: u64, ack: &Ack| found.iter().any(|ids| !ids.contains(&id)) && !given_up.has(id, ack.node, ack.at);
+    let is_lost = |id: u64, ack: &Ack| {
+        found.iter().any(|ids| !ids.contains(&id)) && !given_up.has(id, ack.node, ack.at, trace.end())
+    };
     let lost: Vec<_> = acked.iter().filter(|(id, ack)| is_lost(**id, ack)).collect();
     let Some((id, Ack { node, at, .. })) = lost.first() else {
         return Ok(());
@@ -124,5 +126,19 @@ mod tests {
         assert_eq!(shows("b", None, &[2, 3], 2200), Ok(()), "only the latest are shown");
         assert_eq!(shows("a", None, &[1], 2200), Ok(()), "the old primary is judged at its end");
         assert_eq!(shows("b", Some(Waiver::Policy), &[1, 3], 2200), Ok(()), "given up");
+    }
+
+    #[test]
+    fn a_later_consent_forgives_no_earlier_loss() {
+        let run = vec![
+            (0, node("a", Primary, Primary, 1)),
+            (90, acked(1, "a", 80)),
+            (110, acked(2, "a", 100)),
+            (200, given_up("b", 2, None)),
+            (2500, Kind::Read { node: "b".into(), ids: [1, 3].into() }),
+            (5000, given_up("c", 3, Some(Waiver::Policy))),
+            (9000, found(&[1, 3])),
+        ];
+        assert!(check(&trace(run)).unwrap_err().contains("b showed no write 2 at 2.500 s"));
     }
 }

@@ -53,17 +53,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 (node, *tli)
             }
             Kind::Branched { node, tli, parent, .. } => {
-                let again = tree.born.insert(*tli, event.at).is_some();
-                let by_hand = rogues.has(node);
-                // A number that a hand gives, or had given to a branch since rewound, may be given twice.
-                if again && (by_hand || tree.wild.contains(tli)) {
-                    tree.left.remove(tli);
-                }
-                if by_hand {
-                    tree.wild.insert(*tli)
-                } else {
-                    tree.wild.remove(tli)
-                };
+                tree.branches(*tli, event.at, rogues.has(node));
                 if answered_for == Some(node) {
                     continue;
                 }
@@ -99,6 +89,18 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 }
 
 impl Tree<'_> {
+    fn branches(&mut self, tli: Timeline, at: Moment, by_hand: bool) {
+        let again = self.born.insert(tli, at).is_some();
+        // A number that a hand gives, or had given to a branch since rewound, may be given twice.
+        if again && (by_hand || self.wild.contains(&tli)) {
+            self.left.remove(&tli);
+        }
+        match by_hand {
+            true => self.wild.insert(tli),
+            false => self.wild.remove(&tli),
+        };
+    }
+
     /// An acknowledged write makes this branch the group's, and everything beside it that was there before it a fork.
     fn uses(&mut self, node: &str, sent: Moment) {
         let Some(tli) = self.on.get(node).copied().filter(|tli| !self.left.contains(tli)) else { return };

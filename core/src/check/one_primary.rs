@@ -1,49 +1,82 @@
 //! S2: two nodes never acknowledge writes side by side, in the real time of the clients. Once a node that
 //! was told to open is seen open, or has acknowledged its first write, no other acknowledges one that was sent after it.
+//! Whatever the monitor knows of it, one that another has followed doesn't go on without having opened anew.
 
 use super::rogues::Rogues;
 use super::roles::Role;
-use super::trace::{Kind, Trace};
+use super::trace::{Kind, Sense, Trace};
 use super::unfenced::Frozen;
 use crate::model::Moment;
+use std::collections::BTreeMap;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut role = Role::default();
     let mut first_ack: Option<Moment> = None;
     let mut rogues = Rogues::default();
     let mut frozen = Frozen::default();
+    let mut turns = Turns::default();
     for event in &trace.events {
         let before = role.holder;
         role.follow(event.at, &event.kind);
         if role.holder != before {
             first_ack = None;
         }
-        let holder = role.holder;
         rogues.follow(&event.kind);
         frozen.follow(event.at, &event.kind);
-        match &event.kind {
-            // Where commits wait for nobody, nothing keeps one that a hand has opened from acknowledging.
-            Kind::Acked { node, .. } if trace.terms.may_lose && rogues.has(node) => {}
-            Kind::Acked { node, .. } if trace.terms.may_lose && frozen.has_just_woken(node, event.at) => {}
-            Kind::Acked { node, warning: false, .. } | Kind::Opened { node, .. } if holder == Some(node.as_str()) => {
+        if let Kind::Opened { node, .. } = &event.kind {
+            turns.opened(node);
+            if role.holder == Some(node) {
                 first_ack.get_or_insert(event.at);
             }
-            // A session that forgoes the wait for standbys is told of success by whoever is open.
-            Kind::Acked { node, id, sent, warning: false, .. } => {
-                if let (Some(holder), Some(first)) = (holder, first_ack)
-                    && *sent > first
-                {
-                    return Err(format!(
-                        "{node} acknowledged write {id} at {:.3} s, sent {:.3} s after {holder} was open",
-                        event.at.seconds(),
-                        sent.since(first).as_secs_f64()
-                    ));
-                }
-            }
-            _ => {}
+        }
+        // A session that forgoes the wait for standbys is told of success by whoever is open.
+        let Kind::Acked { node, id, sent, warning: false, .. } = &event.kind else { continue };
+        // Where commits wait for nobody, nothing keeps one that a hand has opened, or that wakes, from acknowledging.
+        if trace.terms.may_lose && (rogues.has(node) || frozen.has_just_woken(node, event.at)) {
+            continue;
+        }
+        let at = event.at.seconds();
+        let passed = turns.acked(node, *sent, event.at).filter(|_| trace.sees.contains(&Sense::Servers));
+        if let Some(other) = passed {
+            return Err(format!("{node} acknowledged write {id} at {at:.3} s, after {other} had taken its place"));
+        }
+        let Some(holder) = role.holder else { continue };
+        if holder == node {
+            first_ack.get_or_insert(event.at);
+        } else if let Some(first) = first_ack.filter(|first| sent > first) {
+            let late = sent.since(first).as_secs_f64();
+            return Err(format!(
+                "{node} acknowledged write {id} at {at:.3} s, sent {late:.3} s after {holder} was open"
+            ));
         }
     }
     Ok(())
+}
+
+/// Who has acknowledged after whom, by the clients' time.
+#[derive(Default)]
+struct Turns<'a>(BTreeMap<&'a str, Turn<'a>>);
+
+/// Of one node, since it opened.
+struct Turn<'a> {
+    /// When it acknowledged first.
+    first: Moment,
+    /// Who has acknowledged a write that was sent after that, and when.
+    passed: Option<(&'a str, Moment)>,
+}
+
+impl<'a> Turns<'a> {
+    fn opened(&mut self, node: &str) {
+        self.0.remove(node);
+    }
+
+    /// Gives who had acknowledged something in between.
+    fn acked(&mut self, node: &'a str, sent: Moment, at: Moment) -> Option<&'a str> {
+        let others = self.0.iter_mut().filter(|(other, turn)| **other != node && sent > turn.first);
+        others.for_each(|(_, turn)| _ = turn.passed.get_or_insert((node, at)));
+        let turn = self.0.entry(node).or_insert(Turn { first: at, passed: None });
+        turn.passed.filter(|(_, then)| sent > *then).map(|(other, _)| other)
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +103,27 @@ mod tests {
             Ok(()),
             "the role went back"
         );
+    }
+
+    #[test]
+    fn nobody_takes_turns_without_opening_anew() {
+        let turns = |sees: bool, between: Vec<(u64, Kind)>| {
+            let doubt = [(0, fault(crate::check::Fault::MonitorStore, &[]))];
+            let acks = [(2, acked(1, "b", 1)), (4, acked(2, "a", 3)), (7, acked(3, "b", 6))];
+            let mut trace = trace(doubt.into_iter().chain(acks).chain(between).collect());
+            trace.sees.extend(sees.then_some(Sense::Servers));
+            trace.sort();
+            check(&trace)
+        };
+        assert!(turns(true, vec![]).unwrap_err().contains("b acknowledged write 3 at 0.007 s, after a had"));
+        assert_eq!(turns(true, vec![(5, opened("b", 2))]), Ok(()));
+        assert_eq!(turns(false, vec![]), Ok(()), "it may have opened anew unseen");
+        let overlaps = |more: (u64, Kind)| {
+            let mut trace = trace(vec![(2, acked(1, "b", 1)), (4, acked(2, "a", 1)), more]);
+            trace.sees = [Sense::Servers].into();
+            check(&trace)
+        };
+        assert_eq!(overlaps((7, acked(3, "b", 6))), Ok(()), "a's was sent before");
     }
 
     fn step(text: &str) -> Kind {

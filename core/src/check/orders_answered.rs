@@ -1,25 +1,29 @@
-//! L6: every order is answered in time, by success or by a stated refusal. Only a monitor that was killed or cut
-//! off may owe an answer, until it has given one again.
+//! L6: every order is answered in time, by success or by a stated refusal. Only a monitor that was killed may owe an
+//! answer, until it has given one again, and one that is cut off, until its links are mended.
 
 use super::trace::{Answered, Fault, Kind, Trace};
 use crate::model::Moment;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+const MONITOR: &str = "monitor";
 const BOUND: Duration = Duration::from_secs(15);
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     // When each was asked, and whether the monitor could be reached then.
     let mut open: BTreeMap<&str, (Moment, bool)> = BTreeMap::new();
     // A process may die at a point in the code.
-    let mut cut_off = trace.terms.fault_points.then_some(Moment::ZERO);
+    let mut away = trace.terms.fault_points.then_some(Moment::ZERO);
+    let mut cuts: Vec<&[String]> = Vec::new();
     for event in &trace.events {
         match &event.kind {
-            Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore | Fault::Link | Fault::Other, .. } => {
-                cut_off = Some(event.at)
+            Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore | Fault::Other, .. } => away = Some(event.at),
+            Kind::Fault { fault: Fault::Link, nodes } if nodes.iter().any(|n| n == MONITOR) => cuts.push(nodes),
+            Kind::Fault { fault: Fault::Mend, nodes } => {
+                cuts.retain(|cut| !nodes.is_empty() && !nodes.iter().any(|node| cut.contains(node)));
             }
             Kind::Asked { order } => {
-                open.insert(order, (event.at, cut_off.is_none()));
+                open.insert(order, (event.at, away.is_none() && cuts.is_empty()));
             }
             Kind::Told { order, answer } => {
                 let Some((asked, was_reachable)) = open.remove(order.as_str()) else {
@@ -32,12 +36,12 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                     Answered::Refused { why } if why.trim().is_empty() => {
                         return Err(format!("\"{order}\" was refused without a reason"));
                     }
-                    Answered::Lost { why } if was_reachable && cut_off.is_none() => {
+                    Answered::Lost { why } if was_reachable && away.is_none() && cuts.is_empty() => {
                         return Err(format!("\"{order}\" got no answer: {why}"));
                     }
                     Answered::Lost { .. } => {}
                     Answered::Accepted | Answered::Refused { .. } => {
-                        cut_off = cut_off.filter(|since| trace.terms.fault_points || asked <= *since);
+                        away = away.filter(|since| trace.terms.fault_points || asked <= *since);
                     }
                 }
             }
@@ -74,5 +78,23 @@ mod tests {
         let then = |first| away([(1, asked().1), told(10, first)].into_iter().chain(again()).collect());
         assert_eq!(then(lost()), Ok(()));
         assert!(then(Answered::Accepted).is_err(), "it is back");
+    }
+
+    #[test]
+    fn only_a_cut_that_takes_the_monitor_in_excuses_silence_until_it_is_mended() {
+        let silent = |before: Vec<Kind>| {
+            let order = || "failover".to_string();
+            let lost = Kind::Told { order: order(), answer: Answered::Lost { why: "silent".into() } };
+            let asked = [Kind::Asked { order: order() }, lost];
+            check(&trace(before.into_iter().chain(asked).map(|kind| (1, kind)).collect()))
+        };
+        let cut = |between: &[&str]| fault(Fault::Link, between);
+        assert!(silent(vec![cut(&["a", "b"])]).unwrap_err().contains("got no answer"));
+        assert_eq!(silent(vec![cut(&["clients", "monitor"])]), Ok(()));
+        assert_eq!(silent(vec![cut(&["monitor"])]), Ok(()));
+        assert_eq!(silent(vec![cut(&["monitor"]), fault(Fault::Mend, &["a"])]), Ok(()), "another mend");
+        for mend in [fault(Fault::Mend, &[]), fault(Fault::Mend, &["monitor"])] {
+            assert!(silent(vec![cut(&["monitor"]), mend]).is_err());
+        }
     }
 }

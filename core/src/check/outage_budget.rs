@@ -80,6 +80,27 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_costs_its_monitor_and_drawn_and_stalled_stories_are_not_judged() {
+        let out = |length: u64, kind: Fault, terms: Terms| {
+            let acks = [(1000, acked(1, "a", 999)), (1000, fault(kind, &["a"])), (1000 + length, acked(2, "b", 1001))];
+            check(&Trace { terms, ..trace(acks.to_vec()) })
+        };
+        for kind in [Fault::Monitor, Fault::MonitorStore, Fault::Keeper] {
+            let of = |may_lose, length| out(length, kind, Terms { may_lose, ..Terms::default() });
+            assert_eq!(of(true, 40_900), Ok(()), "{kind:?}");
+            assert!(of(true, 41_100).is_err(), "{kind:?}");
+            assert_eq!(of(false, 1900), Ok(()), "{kind:?}");
+            assert!(of(false, 2100).is_err(), "{kind:?}");
+        }
+        let drawn = Terms { drawn: true, ..Terms::default() };
+        let stalled = Terms { stalled: Some("waits".into()), ..Terms::default() };
+        for terms in [drawn, stalled] {
+            assert_eq!(out(99_000, Fault::Postgres, terms), Ok(()));
+        }
+        assert!(out(99_000, Fault::Postgres, Terms::default()).is_err());
+    }
+
+    #[test]
     fn a_fault_long_before_buys_nothing() {
         let struck = |at: u64| {
             let acks = (0..=70).map(|i| i * 100).chain([11_000]).map(|at| (at, acked(at, "a", at)));

@@ -191,9 +191,14 @@ mod tests {
     use crate::model::NodeState::*;
 
     fn run(killed_at: u64, more: Vec<(u64, Kind)>) -> Vec<Price> {
+        until(14, killed_at, more)
+    }
+
+    /// Writes are out from the tenth second to this one.
+    fn until(second: u64, killed_at: u64, more: Vec<(u64, Kind)>) -> Vec<Price> {
         let step = |text: &str| Kind::Step { text: text.into() };
         let settled = [(1, node("a", Primary, Primary, 1)), (0, node("b", Secondary, Secondary, 1))];
-        let acks = (2..30).filter(|s| !(10..14).contains(s)).map(|s| (s * 1000, acked(s, "a", s * 1000 - 1)));
+        let acks = (2..30).filter(|s| !(10..second).contains(s)).map(|s| (s * 1000, acked(s, "a", s * 1000 - 1)));
         let kill = [(killed_at, step("kill everything on a")), (killed_at, fault(Fault::Machine, &["a"]))];
         let mut trace = trace(settled.into_iter().chain(acks).chain(kill).chain(more).collect());
         trace.sort();
@@ -221,7 +226,11 @@ mod tests {
 
     #[test]
     fn what_is_ended_before_its_price_is_paid_has_none_but_a_broken_budget_counts() {
-        let back = (12_000, fault(Fault::Mend, &["a"]));
-        assert!(run(9500, vec![back]).is_empty());
+        let back = |at| vec![(at, fault(Fault::Mend, &["a"]))];
+        assert!(run(9500, back(12_000)).is_empty());
+        let prices = until(23, 9500, back(21_500));
+        assert_eq!(prices.len(), 1);
+        assert_eq!(prices[0].out, Duration::from_secs(12));
+        assert!(prices[0].out > prices[0].allowed);
     }
 }

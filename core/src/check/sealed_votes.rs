@@ -1,12 +1,13 @@
-//! S7: who has sealed what it holds, for an epoch, takes no WAL that was written in an older one.
+//! S7: who has sealed what it holds, for an epoch, takes no WAL that was written in an older one: not even when it lifts
+//! the seal to fetch what a peer has sealed. The promise ends with its epoch, or with the disk that it was on.
 
-use super::trace::{Kind, Trace};
+use super::trace::{Fault, Kind, Trace};
 use crate::model::Epoch;
 use std::collections::BTreeMap;
 
 #[derive(Default, Clone, Copy)]
 struct Keeper {
-    /// Sealed, and still in the epoch of the seal.
+    /// Sealed once, and still in the epoch of the seal.
     sealed: Option<Epoch>,
     /// The epoch in which it was told last to be open.
     writes: Option<Epoch>,
@@ -18,11 +19,13 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         match &event.kind {
             Kind::Stored { node, epoch, goal, .. } => {
                 let keeper = keepers.entry(node).or_default();
-                keeper.sealed = event.kind.promise().and_then(|(_, seal)| seal).map(|seal| seal.epoch);
+                let seal = event.kind.promise().and_then(|(_, seal)| seal).map(|seal| seal.epoch);
+                keeper.sealed = seal.or(keeper.sealed.filter(|sealed| sealed == epoch));
                 if goal.is_some_and(|g| g.is_writable()) {
                     keeper.writes = Some(*epoch);
                 }
             }
+            Kind::Fault { fault: Fault::Disk, nodes } => keepers.retain(|node, _| !nodes.iter().any(|n| n == node)),
             Kind::Received { node, from } => {
                 let of = |name: &str| keepers.get(name).copied().unwrap_or_default();
                 let Some(sealed) = of(node).sealed else { continue };
@@ -53,5 +56,10 @@ mod tests {
         assert_eq!(then(vec![(2, stored("a", 2, WaitPrimary, None)), (3, received())]), Ok(()));
         assert_eq!(then(vec![(2, stored("b", 3, Catchingup, None)), (3, received())]), Ok(()), "the seal is history");
         assert_eq!(then(vec![(2, stored("a", 2, ReportLsn, Some(120))), (3, received())]), Ok(()), "sealed as well");
+        let lifted = || (2, stored("b", 2, FastForward, None));
+        assert!(then(vec![lifted(), (3, received())]).unwrap_err().contains("took WAL of a"));
+        assert_eq!(then(vec![lifted(), (3, stored("a", 2, ReportLsn, Some(120))), (4, received())]), Ok(()));
+        let lost = (3, fault(Fault::Disk, &["b"]));
+        assert_eq!(then(vec![lifted(), lost, (4, stored("b", 2, Catchingup, None)), (5, received())]), Ok(()));
     }
 }

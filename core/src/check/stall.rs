@@ -1,7 +1,8 @@
 //! L7: a group that doesn't settle says why, in one of the ways the monitor knows, and the world agrees with it.
 
 use super::convergence::settled;
-use super::trace::{Answered, Fault, Kind, Trace};
+use super::rogues::Rogues;
+use super::trace::{Answered, Fault, Kind, Terms, Trace};
 use crate::model::NodeState;
 use crate::monitor::stall::{NO_PRIORITY, OLDER};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,34 +36,41 @@ pub fn reason(trace: &Trace) -> Result<&str, String> {
 }
 
 struct Facts<'a> {
-    /// Members at the end, and whether their keeper runs, isn't frozen and has its data, as far as is known.
-    runs: BTreeMap<&'a str, bool>,
+    members: BTreeMap<&'a str, Member>,
     /// The monitor was given another store.
     knows_less: bool,
-    /// Somebody has wanted a node that never leads.
-    priority_zero: bool,
+    /// Those that never lead, by what somebody has wanted of each.
+    never_lead: BTreeSet<&'a str>,
+    /// Those that were such at any time: another store may remember it.
+    ever: BTreeSet<&'a str>,
+}
+
+/// Of the group, at the end.
+#[derive(Clone, Copy)]
+struct Member {
+    goal: NodeState,
+    /// Its keeper runs, isn't frozen and has its data, as far as is known.
+    runs: bool,
 }
 
 impl<'a> Facts<'a> {
     fn of(trace: &'a Trace) -> Facts<'a> {
-        let mut facts = Facts { runs: BTreeMap::new(), knows_less: false, priority_zero: trace.terms.priority_zero };
+        let begin: BTreeSet<&str> = trace.terms.never_lead.iter().map(String::as_str).collect();
+        let mut facts = Facts { members: BTreeMap::new(), knows_less: false, never_lead: begin.clone(), ever: begin };
         let mut frozen: BTreeSet<&str> = BTreeSet::new();
         let mut hurt: BTreeSet<&str> = BTreeSet::new();
+        let mut rogues = Rogues::default();
         for event in &trace.events {
             match &event.kind {
+                // What a hand has opened holds a history of its own.
+                Kind::Closed { node } if rogues.has(node) => _ = hurt.insert(node),
                 Kind::Fault { fault: Fault::Pause, nodes } => frozen.extend(nodes.iter().map(String::as_str)),
                 Kind::Fault { fault: Fault::Mend, nodes } => nodes.iter().for_each(|n| {
                     frozen.remove(n.as_str());
                 }),
-                Kind::Fault { fault, nodes } => {
-                    facts.knows_less |= *fault == Fault::MonitorStore;
-                    // What a drawn story breaks it has mended, but for a history that a hand has made.
-                    if *fault == Fault::Rogue || (*fault == Fault::Other && !trace.terms.drawn) {
-                        hurt.extend(nodes.iter().map(String::as_str));
-                    }
-                }
-                Kind::Told { order, answer: Answered::Accepted } => {
-                    facts.priority_zero |= order.contains("candidate_priority: Some(0)");
+                // What a drawn story breaks it has mended.
+                Kind::Fault { fault: Fault::Other, nodes } if !trace.terms.drawn => {
+                    hurt.extend(nodes.iter().map(String::as_str));
                 }
                 // The group has it again.
                 Kind::Node { node, reported, goal, .. }
@@ -70,35 +78,89 @@ impl<'a> Facts<'a> {
                 {
                     hurt.remove(node.as_str());
                 }
-                Kind::Ended { node, runs, .. } => {
-                    let name = node.as_str();
-                    facts.runs.insert(name, *runs && !frozen.contains(name) && !hurt.contains(name));
+                Kind::Ended { node, runs, goal, .. } => {
+                    let away = frozen.contains(node.as_str()) || hurt.contains(node.as_str()) || rogues.has(node);
+                    facts.members.insert(node, Member { goal: *goal, runs: *runs && !away });
                 }
-                _ => {}
+                kind => facts.wants(kind, &trace.terms),
             }
+            rogues.follow(&event.kind);
         }
         facts
     }
 
+    /// Who shall lead and who shall not, as far as this says it.
+    fn wants(&mut self, kind: &'a Kind, begin: &'a Terms) {
+        match kind {
+            Kind::Told { order, answer } if !matches!(answer, Answered::Refused { .. }) => {
+                let of = |what: &str| Some(order.split_once(what)?.1);
+                let name = of("name: \"").and_then(|rest| Some(rest.split_once('"')?.0));
+                match (name, of("candidate_priority: Some(")) {
+                    (Some(name), Some(priority)) if priority.starts_with("0)") => {
+                        self.never_lead.insert(name);
+                        self.ever.insert(name);
+                    }
+                    (Some(name), Some(_)) if *answer == Answered::Accepted => _ = self.never_lead.remove(name),
+                    _ => {}
+                }
+            }
+            Kind::Fault { fault: Fault::MonitorStore, .. } => {
+                self.knows_less = true;
+                self.never_lead = self.ever.clone();
+            }
+            // It comes back as it came first.
+            Kind::Fault { fault: Fault::Disk, nodes } => {
+                self.never_lead.retain(|node| !nodes.iter().any(|n| n == node));
+                self.never_lead.extend(begin.never_lead.iter().filter(|n| nodes.contains(n)).map(String::as_str));
+            }
+            _ => {}
+        }
+    }
+
     fn agree_with(&self, text: &str) -> Result<(), String> {
         let Some((kind, what)) = text.split_once(": ") else { return Err("it is none of the known reasons".into()) };
-        let named: Vec<&str> = words(what).filter(|w| self.runs.contains_key(w)).collect();
-        let is_down = |node: &&str| !self.runs[*node];
+        let a_named_is_down = || words(what).any(|word| self.members.get(word).is_some_and(|member| !member.runs));
         match kind {
             "waits for the operator" if what.starts_with(OLDER) && self.knows_less => Ok(()),
-            "waits for the operator" if what.starts_with(NO_PRIORITY) && self.priority_zero => Ok(()),
+            "waits for the operator" if what.starts_with(NO_PRIORITY) && self.nobody_may_lead() => Ok(()),
             "waits for the operator" => Err("nothing was done that only an operator could mend".into()),
             // Of those that are missing one may be enough.
-            "waits for nodes" if named.iter().any(is_down) => Ok(()),
-            "waits for nodes" if named.is_empty() && self.runs.keys().any(is_down) => Ok(()),
-            "waits for nodes" => Err("it names no member that is down".into()),
-            "waits for WAL" if named.iter().any(is_down) => Ok(()),
-            "waits for WAL" => Err("it names no member that is down".into()),
-            "commits wait" if self.runs.keys().any(is_down) => Ok(()),
-            "commits wait" => Err("every member runs".into()),
+            "waits for nodes" if a_named_is_down() => Ok(()),
+            // It can't name whom it has forgotten.
+            "waits for nodes" if what.starts_with(OLDER) && self.members.values().any(|member| !member.runs) => Ok(()),
+            "waits for WAL" if a_named_is_down() => Ok(()),
+            "waits for nodes" | "waits for WAL" => Err("it names no member that is down".into()),
+            "commits wait" => self.commits_wait(what),
             _ => Err("it is none of the known reasons".into()),
         }
     }
+
+    fn nobody_may_lead(&self) -> bool {
+        let could = |(node, member): (&&str, &Member)| {
+            let stands_by = !member.goal.belongs_to_primary() && !is_resting(member.goal);
+            member.runs && stands_by && !self.never_lead.contains(*node)
+        };
+        !self.members.iter().any(could)
+    }
+
+    /// Too few are left of those that a primary asks to acknowledge: "any 1 of a, b must acknowledge".
+    fn commits_wait(&self, what: &str) -> Result<(), String> {
+        let demand = what.split_once("any ").and_then(|(_, rest)| rest.split_once(" must acknowledge"));
+        let demand = demand.and_then(|(demand, _)| demand.split_once(" of "));
+        let Some((Ok(k), members)) = demand.map(|(k, members)| (k.parse::<usize>(), members)) else {
+            return Err("it doesn't say who must acknowledge".into());
+        };
+        let able = |name: &&str| self.members.get(name).is_some_and(|m| m.runs && !is_resting(m.goal));
+        match members.split(", ").filter(able).count() < k {
+            true => Ok(()),
+            false => Err(format!("{k} of them run")),
+        }
+    }
+}
+
+/// In an operator's hands.
+fn is_resting(goal: NodeState) -> bool {
+    matches!(goal, NodeState::Maintenance | NodeState::WaitMaintenance)
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -123,12 +185,23 @@ mod tests {
         assert!(ends(Some("waits for nodes: a"), true, vec![]).unwrap_err().contains("no member that is down"));
         assert_eq!(ends(Some("waits for nodes: one of a, b must come back"), false, vec![]), Ok(()));
         assert!(ends(Some("waits for nodes: b"), false, vec![]).is_err());
-        assert_eq!(ends(Some("waits for nodes: the primary tells"), false, vec![]), Ok(()));
-        assert!(ends(Some("waits for nodes: the primary tells"), true, vec![]).is_err());
+        let in_doubt = "waits for nodes: what the monitor knows is older than what they report; the primary tells";
+        assert_eq!(ends(Some(in_doubt), false, vec![]), Ok(()));
+        assert!(ends(Some(in_doubt), true, vec![]).is_err());
+        let sealing = |whom| format!("waits for nodes: the votes of an election are being sealed, of {whom} not yet");
+        assert_eq!(ends(Some(&sealing("a, b")), false, vec![]), Ok(()));
+        assert!(ends(Some(&sealing("b")), false, vec![]).is_err(), "b runs");
+        assert!(ends(Some(&sealing("")), false, vec![]).is_err(), "it names nobody");
         assert_eq!(ends(Some("waits for WAL: up to 0/10, held by a"), false, vec![]), Ok(()));
         assert!(ends(Some("waits for WAL: up to 0/10, held by a"), true, vec![]).is_err());
-        assert_eq!(ends(Some("commits wait: 0 of 1"), false, vec![]), Ok(()));
-        assert!(ends(Some("commits wait: 0 of 1"), true, vec![]).is_err());
+        let wait = |asked| format!("commits wait: on c any {asked} must acknowledge and the formation is strict; why");
+        assert_eq!(ends(Some(&wait("1 of a")), false, vec![]), Ok(()));
+        assert!(ends(Some(&wait("1 of a")), true, vec![]).is_err());
+        assert!(ends(Some(&wait("1 of a, b")), false, vec![]).is_err(), "b is enough");
+        assert!(ends(Some(&wait("1 of b")), false, vec![]).is_err(), "a is not asked");
+        assert_eq!(ends(Some(&wait("2 of a, b")), false, vec![]), Ok(()));
+        assert_eq!(ends(Some(&wait("1 of node 9")), true, vec![]), Ok(()), "it is no member any more");
+        assert!(ends(Some("commits wait: 0 of 1"), false, vec![]).is_err());
         assert!(ends(Some("thinks it over"), false, vec![]).is_err());
         assert!(ends(None, false, vec![]).unwrap_err().contains("no reason is published"));
     }
@@ -140,11 +213,21 @@ mod tests {
         assert_eq!(ends(older, true, vec![(1, fault(Fault::MonitorStore, &[]))]), Ok(()));
         let nobody = Some("waits for the operator: every candidate priority is 0; perform promotion chooses one");
         assert!(ends(nobody, true, vec![(1, fault(Fault::MonitorStore, &[]))]).is_err());
-        let order = "SetNode { change: NodeChange { candidate_priority: Some(0) } }";
-        let told = |answer| vec![(1, Kind::Told { order: order.into(), answer })];
-        assert_eq!(ends(nobody, true, told(Answered::Accepted)), Ok(()));
-        assert!(ends(nobody, true, told(Answered::Refused { why: "no".into() })).is_err());
-        assert!(ends(Some("waits for the operator: lineages differ"), true, told(Answered::Accepted)).is_err());
+        let told = |name: &str, priority: u8, answer| {
+            let change = format!("NodeChange {{ candidate_priority: Some({priority}) }}");
+            (1, Kind::Told { order: format!("SetNode {{ name: \"{name}\", change: {change} }}"), answer })
+        };
+        let accepted = |name, priority| told(name, priority, Answered::Accepted);
+        assert_eq!(ends(nobody, true, vec![accepted("b", 0)]), Ok(()), "a is the old primary");
+        assert!(ends(nobody, true, vec![accepted("a", 0)]).is_err(), "b may lead");
+        assert!(ends(nobody, true, vec![accepted("b", 0), accepted("b", 50)]).is_err(), "it was taken back");
+        assert!(ends(nobody, true, vec![told("b", 0, Answered::Refused { why: "no".into() })]).is_err());
+        let lost = Answered::Lost { why: "silent".into() };
+        assert_eq!(ends(nobody, true, vec![told("b", 0, lost)]), Ok(()), "it may have been heard");
+        assert!(ends(nobody, true, vec![accepted("b", 0), (2, fault(Fault::Disk, &["b"]))]).is_err(), "it came anew");
+        let reset = (3, fault(Fault::MonitorStore, &[]));
+        assert_eq!(ends(nobody, true, vec![accepted("b", 0), accepted("b", 50), reset]), Ok(()), "an older store");
+        assert!(ends(Some("waits for the operator: lineages differ"), true, vec![accepted("b", 0)]).is_err());
     }
 
     #[test]
@@ -153,8 +236,12 @@ mod tests {
         let frozen = || (1, fault(Fault::Pause, &["a"]));
         assert_eq!(waits(vec![frozen()]), Ok(()));
         assert!(waits(vec![frozen(), (2, fault(Fault::Mend, &["a"]))]).is_err());
-        let hurt = || (1, fault(Fault::Rogue, &["a"]));
-        assert_eq!(waits(vec![hurt(), (2, node("a", Catchingup, Secondary, 1))]), Ok(()));
-        assert!(waits(vec![hurt(), (2, node("a", Secondary, Secondary, 1))]).is_err());
+        let hurt = || vec![(1, fault(Fault::Rogue, &["a"])), (2, opened("a", 2)), (3, closed("a"))];
+        let then = |kind| waits([hurt(), vec![(4, kind)]].concat());
+        assert_eq!(then(node("a", Catchingup, Secondary, 1)), Ok(()));
+        assert!(then(node("a", Secondary, Secondary, 1)).is_err());
+        assert_eq!(waits(hurt()[..2].to_vec()), Ok(()), "it is still open");
+        let in_vain = Kind::Step { text: "passed over: start by hand the server of a: it runs already".into() };
+        assert!(waits(vec![(1, fault(Fault::Rogue, &["a"])), (2, in_vain)]).is_err(), "nothing came of it");
     }
 }

@@ -1,6 +1,6 @@
 //! A promotion as it was decided: from the monitor's log, what may have been in force until then and who was sealed.
 
-use super::contracts::{self, Terms};
+use super::contracts::{self, Demand};
 use super::roles::{Promotion, Role};
 use super::trace::{Event, Kind};
 use crate::model::{Epoch, Lsn, Moment, NodeId, NodeState};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Succession<'a> {
     pub moved: Promotion<'a>,
     /// The contracts that may have been in force when it was decided.
-    pub contracts: Vec<Terms>,
+    pub contracts: Vec<Demand>,
     /// Who had said that it receives nothing more.
     pub sealed: BTreeSet<NodeId>,
     /// The old primary had stopped in this epoch, and acknowledges nothing more: whoever has its last record, which is

@@ -62,9 +62,9 @@ pub struct Terms {
     /// Things went wrong at points in the code, of which the trace doesn't tell.
     #[serde(default)]
     pub fault_points: bool,
-    /// One of the nodes begins as one that never leads.
+    /// Those that begin as nodes that never lead.
     #[serde(default)]
-    pub priority_zero: bool,
+    pub never_lead: BTreeSet<String>,
 }
 
 impl Terms {

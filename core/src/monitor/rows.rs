@@ -5,6 +5,9 @@ use crate::monitor::health::{Life, Pulse};
 use crate::monitor::state::{Group, Monitor};
 use crate::wire::{Answer, NodeTimeline, SettingRow, StateRow, Timelines, UriRow};
 
+/// What a node waits for that only needs its time.
+pub const ON_ITS_WAY: &str = "on its way";
+
 fn chosen<'a>(m: &'a Monitor, formation: Option<&'a str>, number: Option<u32>) -> impl Iterator<Item = &'a Group> {
     m.groups.values().filter(move |g| {
         let key = &g.record.key;
@@ -71,7 +74,9 @@ impl Group {
         match view.life(node.id) {
             Life::Lost(why) => Some(why.into()),
             Life::Ill(why) if node.goal().runs_postgres() => Some(why.into()),
-            _ if node.reported != node.goal() => Some(format!("on its way from {} to {}", node.reported, node.goal())),
+            _ if node.reported != node.goal() => {
+                Some(format!("{ON_ITS_WAY} from {} to {}", node.reported, node.goal()))
+            }
             _ => None,
         }
     }

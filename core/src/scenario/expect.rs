@@ -70,6 +70,6 @@ pub fn terms(scenario: &Scenario) -> Terms {
         alone: core.iter().filter(|name| scenario.cluster.options(name).replication_quorum).count() < 2
             && core.len() < scenario.cluster.nodes.len(),
         fault_points: !scenario.fault_points.is_empty(),
-        priority_zero: cluster.nodes.iter().any(|name| cluster.options(name).candidate_priority == 0),
+        never_lead: cluster.nodes.iter().filter(|n| cluster.options(n).candidate_priority == 0).cloned().collect(),
     }
 }

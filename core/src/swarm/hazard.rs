@@ -321,12 +321,25 @@ impl Scene<'_> {
         Selector::Name(dice.pick(self.nodes).clone())
     }
 
+    /// Told as this one is, by role or by name: who has a role may have any name.
+    fn another(&self, dice: &mut Dice, than: &Selector) -> Selector {
+        let all: Vec<Selector> = match than {
+            Selector::Name(_) => self.nodes.iter().cloned().map(Selector::Name).collect(),
+            _ => [Selector::Primary].into_iter().chain((1..self.nodes.len()).map(Selector::Standby)).collect(),
+        };
+        let others: Vec<Selector> = all.into_iter().filter(|one| one != than).collect();
+        match others.is_empty() {
+            true => Selector::Name("monitor".into()),
+            false => dice.pick(&others).clone(),
+        }
+    }
+
     fn link(&self, dice: &mut Dice) -> [Selector; 2] {
         let one = self.target(dice);
         let other = match dice.below(100) {
             0..45 => Selector::Name("monitor".into()),
             45..55 => Selector::Name("clients".into()),
-            _ => self.standby(dice),
+            _ => self.another(dice, &one),
         };
         if dice.chance(50) { [one, other] } else { [other, one] }
     }

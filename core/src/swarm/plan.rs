@@ -323,6 +323,26 @@ mod tests {
     }
 
     #[test]
+    fn no_link_joins_a_machine_with_itself() {
+        let aside = |end: &Selector| matches!(end, Selector::Name(name) if name == "monitor" || name == "clients");
+        let is_named = |end: &Selector| matches!(end, Selector::Name(_));
+        let mut links = 0;
+        for plan in all(400) {
+            for verb in plan.steps.iter().filter_map(|s| s.verb.as_ref()) {
+                if matches!(verb, Verb::KillGroup(_)) {
+                    continue;
+                }
+                let [one, other] = verb.selectors()[..] else { continue };
+                // A name and a role may be of the same machine.
+                let apart = one != other && (aside(one) || aside(other) || is_named(one) == is_named(other));
+                assert!(apart, "seed {}: {verb:?}", plan.seed);
+                links += 1;
+            }
+        }
+        assert!(links > 100, "{links}");
+    }
+
+    #[test]
     fn data_is_taken_only_from_a_settled_group_and_not_twice_in_a_row() {
         let mut taken = 0;
         for plan in all(600) {
