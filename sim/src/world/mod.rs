@@ -86,7 +86,9 @@ impl World {
             self.spawn(OBSERVER, async move {
                 for deaths in 0.. {
                     node.death.past(deaths).await;
-                    node.keeper_dies().await;
+                    // What follows from one death takes its time, and the next is of another life.
+                    let node = node.clone();
+                    madsim::task::spawn(async move { node.keeper_dies().await });
                 }
             });
         }

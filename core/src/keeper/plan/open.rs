@@ -44,7 +44,7 @@ impl Scene<'_> {
             (Server::Up(_), _) => self.reopen(&contract, hop),
             (Server::Down, state)
                 if matches!(self.facts.directory, Directory::Absent)
-                    && (state == NodeState::Init || mutant!(InitdbOverLostDirectory)) =>
+                    && (self.is_first(state) || mutant!(InitdbOverLostDirectory)) =>
             {
                 vec![Step::Create, Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
@@ -72,6 +72,11 @@ impl Scene<'_> {
             plan.push(Step::AwaitMembers(contract));
         }
         Plan { steps: plan, then: Some(hop) }
+    }
+
+    /// The first node of a new group: no other makes a database, as there is one already.
+    fn is_first(&self, state: NodeState) -> bool {
+        state == NodeState::Init && self.assignment.goal == NodeState::Single
     }
 
     fn promote(&self, contract: &Contract, from: Timeline) -> Vec<Step> {
@@ -152,6 +157,17 @@ mod tests {
         let opened = plan(&record, &down(), &memory);
         assert_eq!(names(&opened), ["remember contract", "set names", "start", "prove names", "admit"]);
         assert_eq!(opened.then, Some(NodeState::WaitPrimary));
+    }
+
+    #[test]
+    fn only_the_first_node_of_a_new_group_makes_a_database() {
+        let empty = Facts { directory: Directory::Absent, server: Server::Down };
+        let creates = |goal| {
+            let new = told(record(NodeState::Init, None), goal, Some(none(1)));
+            names(&plan(&new, &empty, &Memory::default())).contains(&"initdb")
+        };
+        assert!(creates(NodeState::Single));
+        assert!(!creates(NodeState::WaitPrimary) && !creates(NodeState::Primary), "the group has one already");
     }
 
     #[test]
