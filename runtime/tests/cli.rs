@@ -1,8 +1,12 @@
 //! The binary as a user runs it: exit codes, one clear error with its remedy, nothing half-written.
 
+#[path = "support/port.rs"]
+mod port;
+
 use pgbaton::ports::HttpLink;
 use pgbaton_core::ports::Link;
 use pgbaton_core::wire::{self, Answer, Register, Request};
+use port::free_port;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -25,10 +29,6 @@ fn fails(args: &[&str], code: i32, text: &[&str]) -> String {
     }
     assert!(!stderr.contains("panicked"), "{stderr}");
     stderr
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A create command that only fails for what the test changes.

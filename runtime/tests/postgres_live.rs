@@ -1,6 +1,9 @@
 //! The port `Postgres` against real servers on this machine, of every version that is here. Every test makes its own,
 //! below /tmp.
 
+#[path = "support/port.rs"]
+mod port;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, chown, geteuid};
 use pgbaton::postgres::{Installation, LocalPostgres, PostgresConfig, find_installation};
@@ -9,6 +12,7 @@ use pgbaton_core::model::{
     Timeline, Upstream,
 };
 use pgbaton_core::ports::{Names, PgError, Postgres, StartAs, StopMode};
+use port::free_port;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -77,10 +81,6 @@ fn base_dir() -> tempfile::TempDir {
         chown(dir.path(), Some(user.uid), Some(user.gid)).unwrap();
     }
     dir
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Node {

@@ -1,20 +1,31 @@
-//! S4: a timeline number stands for one history, and an epoch sees one promotion.
+//! S4: a timeline number stands for one history, and an epoch sees one promotion. So nobody but who began it writes on a
+//! timeline: whoever takes the role over begins a new one.
 
 use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
-use crate::model::Epoch;
+use crate::model::{Epoch, Timeline};
 use std::collections::BTreeMap;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut epochs: BTreeMap<&str, Epoch> = BTreeMap::new();
     let mut timelines = BTreeMap::new();
     let mut promoted: BTreeMap<Epoch, &str> = BTreeMap::new();
+    let mut systems: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut writers: BTreeMap<(u64, Timeline), &str> = BTreeMap::new();
     let mut rogues = Rogues::default();
     for event in &trace.events {
         rogues.follow(&event.kind);
         match &event.kind {
-            Kind::Stored { node, epoch, .. } => {
+            Kind::Stored { node, epoch, system_id, .. } => {
                 epochs.insert(node, *epoch);
+                systems.extend(system_id.map(|id| (node.as_str(), id)));
+            }
+            Kind::Opened { node, tli } if !rogues.has(node) => {
+                // A database that is being made has no number yet.
+                let Some(system) = systems.get(node.as_str()) else { continue };
+                if let Some(other) = writers.insert((*system, *tli), node).filter(|other| other != node) {
+                    return Err(format!("{other} and {node} both opened on timeline {tli}"));
+                }
             }
             Kind::Branched { node, tli, parent, fork } if !rogues.has(node) => {
                 if let Some((other, from, there)) = timelines.insert(*tli, (node, parent, fork)) {
@@ -50,6 +61,12 @@ mod tests {
         assert_eq!(then(3, 3), Ok(()));
         assert!(then(3, 2).unwrap_err().contains("timeline 2 was begun by a off 1"));
         assert!(then(2, 3).unwrap_err().contains("both promoted in epoch 2"));
+        let taken_over = |tli| {
+            let opens = vec![(2, opened("a", 2)), (3, stored("b", 3, WaitPrimary, None)), (4, opened("b", tli))];
+            check(&trace(first().into_iter().chain(opens).collect()))
+        };
+        assert_eq!(taken_over(3), Ok(()));
+        assert!(taken_over(2).unwrap_err().contains("a and b both opened on timeline 2"));
         let hand = [(0, fault(Fault::Rogue, &["b"])), (0, branched("b", 2, 1, 90))];
         assert_eq!(check(&trace(hand.into_iter().chain(first()).collect())), Ok(()));
     }

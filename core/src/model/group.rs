@@ -105,6 +105,9 @@ pub struct Transfer {
     /// Candidates of this transfer that could not make it.
     #[serde(default)]
     pub passed_over: BTreeSet<NodeId>,
+    /// Nodes on their way to maintenance whose votes were needed all the same; they go on afterwards.
+    #[serde(default)]
+    pub put_off: BTreeSet<NodeId>,
     /// Who takes the blame when a candidate opens although no proof says that it holds everything.
     #[serde(default)]
     pub waiver: Option<Waiver>,
@@ -142,6 +145,7 @@ impl Transfer {
             fetch: None,
             preferred: None,
             passed_over: BTreeSet::new(),
+            put_off: BTreeSet::new(),
             waiver: None,
             afterwards: Afterwards::Rejoin,
         }

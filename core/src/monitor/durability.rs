@@ -90,8 +90,10 @@ impl View<'_> {
         if self.durability() != Durability::Strict {
             return Terms::None;
         }
+        let put_off = |id: &NodeId| self.record.transfer.as_ref().is_some_and(|t| t.put_off.contains(id));
         let staying = |n: &&NodeRecord| {
             n.id != candidate
+                && !put_off(&n.id)
                 && n.replication_quorum
                 && !matches!(n.goal(), NodeState::Dropped | NodeState::Maintenance | NodeState::WaitMaintenance)
         };

@@ -114,8 +114,9 @@ impl<'a> View<'a> {
         let rank = |(n, p): &(&NodeRecord, Position)| {
             let passed_over = transfer.passed_over.contains(&n.id);
             let named = transfer.preferred == Some(n.id);
+            let stays = !transfer.put_off.contains(&n.id);
             let lsn = if mutant!(VotesNotCompared) { Lsn::ZERO } else { p.lsn };
-            (!passed_over, named, n.candidate_priority, lsn, std::cmp::Reverse(n.id))
+            (!passed_over, named, stays, n.candidate_priority, lsn, std::cmp::Reverse(n.id))
         };
         standing.into_iter().max_by_key(rank)
     }

@@ -405,7 +405,8 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
     }
 
     fn unknown(&self, node: NodeId) -> Answer {
-        Answer::Unknown { node, monitor: self.monitor.record.identity }
+        let MonitorRecord { identity, next_node, .. } = self.monitor.record;
+        Answer::Unknown { node, monitor: identity, next_node: Some(next_node) }
     }
 
     fn assignment_of(&self, node: NodeId) -> Answer {
@@ -478,20 +479,26 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
 
     async fn reported(&mut self, call: CallId, report: Box<Report>) -> Result<(), StoreError> {
         let (node, serial, asks) = (report.node, report.serial, report.asks);
+        let said = (report.session, report.seq);
         let Some(key) = self.key_of(node) else {
             let answer = self.unknown(node);
             self.answer(call, &answer);
             return Ok(());
         };
-        // The keeper has sent a newer report: the older one needn't wait any longer.
-        self.answer_held(node);
         if self.run(Input::Report(key.clone(), report)).await?.is_none() {
             let reason = "the monitor can't write to its store".into();
             self.answer(call, &Answer::Unavailable { reason });
             return Ok(());
         }
+        let last = self.monitor.group_of(node).and_then(|g| g.pulses[&node].report.as_ref());
+        // One that came late takes nobody's place: its connection says nothing about the keeper that speaks now.
+        let is_last = last.is_some_and(|r| (r.session, r.seq) == said);
+        if is_last {
+            // The older report needn't wait any longer.
+            self.answer_held(node);
+        }
         let current = self.monitor.group_of(node).map(|g| g.record.nodes[&node].assignment.serial);
-        if asks || current != Some(serial) {
+        if asks || !is_last || current != Some(serial) {
             let answer = self.assignment_of(node);
             self.answer(call, &answer);
         } else {

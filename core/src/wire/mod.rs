@@ -98,10 +98,14 @@ pub enum Answer {
         settings: FormationSettings,
     },
     Assignment(Box<Assignment>),
-    /// The node is not known here: it was dropped if this is the monitor it registered with, by its identity.
+    /// The node is not known here. It was dropped if this is the monitor it registered with, by its identity, and that
+    /// has given its number away; a monitor restored from an older copy has not.
     Unknown {
         node: NodeId,
         monitor: u64,
+        /// The first number that no node has had.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next_node: Option<u32>,
     },
     /// The request was taken; events above this id tell how it goes on.
     Accepted {

@@ -15,6 +15,8 @@ pub fn call_votes(v: &View, transfer: Transfer) -> Vec<Edit> {
     let old = v.record.nodes.get(&transfer.old);
     let is_closed = old.is_some_and(|old| old.reported == DemoteTimeout);
     let closing = if is_closed { DemoteTimeout } else { transfer.closing() };
+    let going = v.voters(transfer.old).filter(|n| n.goal() == WaitMaintenance).map(|n| n.id);
+    let transfer = Transfer { put_off: going.collect(), ..transfer };
     let voters = v.voters(transfer.old).map(|n| Edit::Assign(n.id, ReportLsn));
     let closes = leave_old(v, &transfer, closing);
     [Edit::RaiseEpoch, Edit::Begin(transfer)].into_iter().chain(closes).chain(voters).collect()
@@ -382,6 +384,18 @@ mod tests {
             !p.goal(B).is_being_promoted() && !p.goal(C).is_being_promoted(),
             "it goes on by what it was told last"
         );
+    }
+
+    #[test]
+    fn a_node_on_its_way_to_maintenance_gives_its_vote_and_goes_on() {
+        let mut p = trio();
+        p.record_mut().nodes.get_mut(&C).unwrap().assignment.goal = WaitMaintenance;
+        p.dies(A);
+        assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, ReportLsn));
+        p.votes(B, 1000);
+        p.votes(C, 1000);
+        p.vows(B, StopReplication, 1000);
+        assert_eq!((p.goal(B), p.goal(C)), (WaitPrimary, WaitMaintenance));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 use super::Verdict;
 use super::election::lease_is_over;
 use crate::model::NodeState::*;
-use crate::model::{Afterwards, ControlState, Lsn, NodeRecord, NodeState, Server, Transfer, TransferKind, Waiver};
+use crate::model::{
+    Afterwards, ControlState, Lsn, NodeId, NodeRecord, NodeState, Server, Transfer, TransferKind, Waiver,
+};
 use crate::monitor::edit::{Edit, Terms};
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
@@ -151,11 +153,20 @@ pub fn open(v: &View) -> Option<Verdict> {
     let terms = v.founding_terms(candidate.id);
     let is_member = |id| matches!(&terms, Terms::Any(_, members) if members.contains(&id));
     let losers = v.voters(transfer.old).filter(|n| n.id != candidate.id && n.goal() == ReportLsn);
-    let losers = losers.map(|n| Edit::Assign(n.id, if is_member(n.id) { Secondary } else { Catchingup }));
+    let losers = losers.map(|n| Edit::Assign(n.id, after_vote(transfer, n.id, is_member(n.id))));
     let mut edits: Vec<Edit> = losers.collect();
     edits.extend([Edit::Install(terms), Edit::Assign(candidate.id, WaitPrimary)]);
     edits.extend(leave_old(v, transfer, rest_of(transfer)));
     Some((edits, format!("{warrant}; it opens")))
+}
+
+/// What a node is after its vote was taken.
+fn after_vote(transfer: &Transfer, node: NodeId, counts: bool) -> NodeState {
+    match counts {
+        _ if transfer.put_off.contains(&node) => WaitMaintenance,
+        true => Secondary,
+        false => Catchingup,
+    }
 }
 
 /// Where the old primary ends once it holds the role no more.
@@ -220,7 +231,8 @@ pub fn give_back(v: &View, old: &NodeRecord) -> Vec<Edit> {
     for node in v.voters(old.id).filter(drawn_in) {
         let is_member = contract.is_some_and(|c| c.members.contains(&node.id));
         let counts = is_member && v.is_heard(node.id);
-        edits.push(Edit::Assign(node.id, if counts { Secondary } else { Catchingup }));
+        let after = v.record.transfer.as_ref().map_or(Catchingup, |t| after_vote(t, node.id, counts));
+        edits.push(Edit::Assign(node.id, after));
     }
     edits
 }

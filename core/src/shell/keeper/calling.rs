@@ -182,7 +182,9 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                     self.memory.confirmed = Some(state);
                 }
             }
-            Ok(Answer::Unknown { monitor, .. }) if monitor == self.record.monitor => {
+            Ok(Answer::Unknown { node, monitor, next_node })
+                if monitor == self.record.monitor && next_node.is_none_or(|next| node.0 < next) =>
+            {
                 self.pause_calls(now);
                 self.dropped(call).await;
             }
@@ -190,7 +192,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 self.pause_calls(now);
                 self.outbox.registers = true;
                 self.note_trouble(format!(
-                    "this monitor knows no node {node}, and is another than the one it was created with: registering again"
+                    "this monitor knows no node {node}, and is another than the one it was created with, or an older copy of it: \
+                     registering again"
                 ));
             }
             Ok(Answer::Registered { node, monitor, .. }) if node == self.record.node => {

@@ -5,6 +5,8 @@
 
 mod disk;
 mod lab;
+#[path = "../../support/port.rs"]
+mod port;
 mod ported;
 mod program;
 mod proxy;

@@ -1,5 +1,6 @@
 //! One server: its directory, its settings, its processes. Killed when it goes out of scope.
 
+use super::port::free_port;
 use super::program;
 use super::session::{Pending, Session, refusal};
 use super::version::Version;
@@ -40,10 +41,6 @@ pub fn freeze(pid: i32) -> Frozen {
 
 fn conninfo(name: &str, port: u16) -> String {
     format!("host=127.0.0.1 port={port} user=postgres application_name={name}")
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Server {
