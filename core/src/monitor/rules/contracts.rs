@@ -164,14 +164,20 @@ mod tests {
         assert_eq!(p.goals().0, Primary);
     }
 
-    #[test]
-    fn a_standby_counts_again_only_after_the_primary_has_confirmed() {
+    /// The standby was lost, the primary went on alone, and the standby has caught up.
+    fn caught_up_again() -> Pair {
         let mut p = Pair::settled();
         p.dies(B);
         let alone = p_contract(&p.record().in_force);
         p.tells(A, WaitPrimary, primary_with(None), |r| r.applied = alone);
         p.says(B, Catchingup, standby());
         p.says(A, WaitPrimary, primary_with(Some(B)));
+        p
+    }
+
+    #[test]
+    fn a_standby_counts_again_only_after_the_primary_has_confirmed() {
+        let mut p = caught_up_again();
         assert_eq!(p.goals(), (WaitPrimary, Secondary));
         p.says(B, Secondary, standby());
         assert_eq!(p.goals(), (Primary, Secondary));
@@ -186,12 +192,7 @@ mod tests {
 
     #[test]
     fn a_member_that_is_lost_before_the_primary_has_confirmed_it_is_not_waited_for() {
-        let mut p = Pair::settled();
-        p.dies(B);
-        let alone = p_contract(&p.record().in_force);
-        p.tells(A, WaitPrimary, primary_with(None), |r| r.applied = alone);
-        p.says(B, Catchingup, standby());
-        p.says(A, WaitPrimary, primary_with(Some(B)));
+        let mut p = caught_up_again();
         p.says(B, Secondary, standby());
         assert_eq!(p.goals(), (Primary, Secondary));
         p.dies(B);
