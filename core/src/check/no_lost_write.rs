@@ -8,6 +8,7 @@ use super::stall;
 use super::trace::{Kind, Trace};
 use crate::model::Moment;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 /// A reader waits for its answer no longer.
@@ -20,11 +21,27 @@ struct Ack<'a> {
     at: Moment,
 }
 
-type Acks<'a> = BTreeMap<u64, Ack<'a>>;
+/// By their numbers, and in the order in which they were sent.
+#[derive(Default)]
+struct Acks<'a> {
+    by_id: BTreeMap<u64, Ack<'a>>,
+    sent: BTreeSet<(Moment, u64)>,
+}
+
+impl<'a> Acks<'a> {
+    fn add(&mut self, id: u64, ack: Ack<'a>) {
+        self.by_id.insert(id, ack);
+        self.sent.insert((ack.sent, id));
+    }
+
+    fn sent_after(&self, at: Moment) -> impl Iterator<Item = (u64, Ack<'a>)> {
+        self.sent.range((Excluded((at, u64::MAX)), Unbounded)).map(|(_, id)| (*id, self.by_id[id]))
+    }
+}
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let given_up = GivenUp::of(trace);
-    let mut acked = Acks::new();
+    let mut acked = Acks::default();
     let (mut found, mut began) = (Vec::new(), false);
     let mut role = Role::default();
     let mut rogues = Rogues::default();
@@ -33,7 +50,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         rogues.follow(&event.kind);
         match &event.kind {
             Kind::Acked { id, node, sent, warning: false, .. } => {
-                acked.insert(*id, Ack { node, sent: *sent, at: event.at });
+                acked.add(*id, Ack { node, sent: *sent, at: event.at });
             }
             Kind::Read { node, ids } if role.holder == Some(node) && !rogues.has(node) => {
                 let given_up = |id, ack: &Ack| given_up.has(id, ack.node, ack.at, event.at);
@@ -51,6 +68,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             _ => {}
         }
     }
+    let acked = acked.by_id;
     if acked.is_empty() {
         return if began { Err("no write was ever acknowledged".into()) } else { Ok(()) };
     }
@@ -80,9 +98,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 /// Writes that should have been in this read: one that is in it was acknowledged before they began, so they come after
 /// it, and the read shows all from some place on.
 fn missing_from<'a>(ids: &'a BTreeSet<u64>, acked: &'a Acks, read: Moment) -> impl Iterator<Item = (u64, Ack<'a>)> {
-    let oldest = ids.iter().filter_map(|id| acked.get(id)).map(|ack| ack.at).min();
-    let must_show = move |ack: &Ack| oldest.is_some_and(|oldest| ack.sent > oldest) && ack.at + PATIENCE < read;
-    acked.iter().map(|(id, ack)| (*id, *ack)).filter(move |(id, ack)| must_show(ack) && !ids.contains(id))
+    let oldest = ids.iter().filter_map(|id| acked.by_id.get(id)).map(|ack| ack.at).min();
+    let must_show = move |ack: &Ack| ack.at + PATIENCE < read;
+    let since = oldest.into_iter().flat_map(|oldest| acked.sent_after(oldest));
+    since.filter(move |(id, ack)| must_show(ack) && !ids.contains(id))
 }
 
 #[cfg(test)]

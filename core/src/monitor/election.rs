@@ -75,8 +75,11 @@ impl<'a> View<'a> {
     pub fn election_could_succeed(&self, old: NodeId) -> bool {
         let electing = self.record.transfer.is_some();
         let off_lineage = |n: &NodeRecord| electing && n.seal.is_some_and(|s| s.epoch == self.record.epoch);
-        let could_vote =
-            |n: &&NodeRecord| self.vote(n).is_some() || (self.is_heard(n.id) && self.is_kin(n.id) && !off_lineage(n));
+        let has_data = |n: &NodeRecord| self.report(n.id).is_some_and(|r| r.facts.control().is_some());
+        let could_vote = |n: &&NodeRecord| {
+            let might = self.is_heard(n.id) && has_data(n) && self.is_kin(n.id) && !off_lineage(n);
+            self.vote(n).is_some() || might
+        };
         let mut set: BTreeSet<NodeId> = self.voters(old).filter(could_vote).map(|n| n.id).collect();
         if mutant!(MaintenanceCounts) {
             set.extend(self.record.nodes.values().filter(|n| n.goal() == NodeState::Maintenance).map(|n| n.id));

@@ -13,14 +13,17 @@ use futures_util::future::select_all;
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::Moment;
 use pgbaton_core::scenario::{SynchronousCommit, Workload, WorkloadKind};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A write that takes longer is given up; whether it was committed is then unknown.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause after a host was found not writable.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause after a host was found not writable, at least and at most. In between it is a part of how long the search has
+/// lasted, so that an outage is measured as exactly as its length deserves, and one of minutes doesn't cost a minute.
+const PAUSE: Range<Duration> = Duration::from_millis(20)..Duration::from_millis(500);
+const PAUSE_PART: u32 = 20;
 
 /// How the latest writes went.
 #[derive(Debug, Clone, Default)]
@@ -168,11 +171,13 @@ impl Client {
     }
 
     async fn seek_on(&self, host: &str, read_only: bool) -> Option<End> {
+        let began = self.fate.now();
         while !self.all.0.lock().unwrap().stopped {
             if let Some(Some(end)) = self.fate.timeout(CONNECT_TIMEOUT, self.open(host, read_only)).await {
                 return Some(end);
             }
-            self.fate.sleep(PAUSE).await;
+            let lasts = self.fate.now().since(began);
+            self.fate.sleep((lasts / PAUSE_PART).clamp(PAUSE.start, PAUSE.end)).await;
         }
         None
     }

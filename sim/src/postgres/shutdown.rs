@@ -104,8 +104,14 @@ impl PgHost {
         }
     }
 
+    /// The server that runs now is gone, with its children; somebody may have started another since.
     pub async fn until_stopped(&self) {
-        let gone = || self.pg().server.is_none().then_some(());
+        let exits = self.bells.exits.rings();
+        let gone = || {
+            let pg = self.pg();
+            let Some(server) = &pg.server else { return Some(()) };
+            (self.bells.exits.rings() > exits && server.phase != Phase::Orphaned).then_some(())
+        };
         self.bells.state.until(gone).await;
     }
 }

@@ -1,6 +1,7 @@
 //! Time and chance of a run. Both come from the seed, and both work outside of a task as well: a
 //! connection that is dropped while its process dies still needs to know how long the news travels.
 
+use super::nap::Nap;
 use futures_util::future::{Either, select};
 use madsim::rand::{GlobalRng, RngCore};
 use madsim::time::TimeHandle;
@@ -68,7 +69,7 @@ impl Fate {
 
     /// Sleeps of less than a millisecond take one: madsim's timers are no finer.
     pub async fn sleep(&self, d: Duration) {
-        self.time.sleep(d).await;
+        Nap::new(&self.time, d).await;
     }
 
     pub async fn sleep_until(&self, at: Moment) {

@@ -5,6 +5,7 @@ pub mod chronicle;
 pub mod fate;
 pub mod machine;
 pub mod monitor;
+mod nap;
 pub mod points;
 pub mod run;
 
