@@ -1,8 +1,9 @@
-//! S14: what the group keeps and repeats is bounded: slots at the end, and the rows of the event log in any minute.
+//! S14: what the group keeps and repeats is bounded: slots at the end, the rows of the event log in any minute, and in any
+//! ten seconds the steps that a keeper tries in vain.
 
 use super::trace::{Kind, Trace};
 use crate::model::Moment;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -11,9 +12,17 @@ const ROWS_MAX: usize = 120;
 /// Rows more per node for each fault and order in it.
 const ROWS_PER_CAUSE: usize = 15;
 
+const TRIES_WINDOW: Duration = Duration::from_secs(10);
+/// More for each fault and order than the pauses between them allow: another goal is gone for at once.
+const TRIES_PER_CAUSE: usize = 3;
+
 pub fn check(trace: &Trace) -> Result<(), String> {
     let nodes = trace.nodes.len().max(1);
-    let (mut rows, mut causes) = (Recent::default(), Recent::default());
+    let (mut rows, mut causes) = (Recent::over(WINDOW), Recent::over(WINDOW));
+    let tries_max = TRIES_WINDOW.as_millis() / trace.terms.step_pause.as_millis().max(1) + 1;
+    let tries_max = usize::try_from(tries_max).unwrap_or(usize::MAX);
+    let mut lately = Recent::over(TRIES_WINDOW);
+    let mut tries: BTreeMap<&str, Recent> = BTreeMap::new();
     for event in &trace.events {
         match &event.kind {
             Kind::Node { .. } => {
@@ -24,6 +33,16 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             }
             Kind::Fault { .. } => {
                 causes.and(event.at);
+                lately.and(event.at);
+            }
+            Kind::Failed { node, step } => {
+                let count = tries.entry(node).or_insert_with(|| Recent::over(TRIES_WINDOW)).and(event.at);
+                if count > tries_max + TRIES_PER_CAUSE * lately.until(event.at) {
+                    let at = event.at.seconds();
+                    return Err(format!(
+                        "{node} failed {count} times in the ten seconds before {at:.3} s, at last: {step}"
+                    ));
+                }
             }
             Kind::Configured { node, slots, .. } if slots.len() >= nodes => {
                 return Err(format!("{node} keeps {} slots in a group of {nodes}", slots.len()));
@@ -34,21 +53,27 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     Ok(())
 }
 
-/// What came in the last minute.
-#[derive(Default)]
-struct Recent(VecDeque<Moment>);
+/// What came lately.
+struct Recent {
+    window: Duration,
+    moments: VecDeque<Moment>,
+}
 
 impl Recent {
+    fn over(window: Duration) -> Recent {
+        Recent { window, moments: VecDeque::new() }
+    }
+
     fn and(&mut self, at: Moment) -> usize {
-        self.0.push_back(at);
+        self.moments.push_back(at);
         self.until(at)
     }
 
     fn until(&mut self, at: Moment) -> usize {
-        while self.0.front().is_some_and(|first| at.since(*first) > WINDOW) {
-            self.0.pop_front();
+        while self.moments.front().is_some_and(|first| at.since(*first) > self.window) {
+            self.moments.pop_front();
         }
-        self.0.len()
+        self.moments.len()
     }
 }
 
@@ -69,6 +94,18 @@ mod tests {
         };
         assert!(caused(1).is_err());
         assert_eq!(caused(2), Ok(()), "many orders make many rows");
+        let failed =
+            |pause: u64| (0..30).map(move |i| (i * pause, Kind::Failed { node: "a".into(), step: "start".into() }));
+        let pausing = |events| {
+            let mut trace = trace(events);
+            trace.terms.step_pause = Duration::from_millis(500);
+            trace.sort();
+            check(&trace)
+        };
+        assert_eq!(pausing(failed(500).collect()), Ok(()));
+        assert!(pausing(failed(400).collect()).unwrap_err().contains("a failed 22 times"));
+        let orders = (0..2).map(|_| (5000, fault(super::super::trace::Fault::Order, &[])));
+        assert_eq!(pausing(orders.chain(failed(400)).collect()), Ok(()), "two orders in that time");
         let slots = |slots: &[&str]| Kind::Configured {
             node: "a".into(),
             id: id("a"),

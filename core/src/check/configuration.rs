@@ -1,6 +1,7 @@
 //! S9: the configuration of every server that has come to rest agrees with the group, whatever the others are about.
 
 use super::trace::{Kind, Trace};
+use super::unfenced::Frozen;
 use crate::model::{NodeId, NodeState};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,13 +10,16 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut at_rest: BTreeMap<&str, NodeState> = BTreeMap::new();
     let mut ids: BTreeMap<&str, NodeId> = BTreeMap::new();
     let mut configured = Vec::new();
+    let mut frozen = Frozen::default();
     for event in &trace.events {
+        frozen.follow(event.at, &event.kind);
         match &event.kind {
             Kind::Ended { node, reported, goal, runs, .. } => {
                 if *goal != NodeState::Dropped {
                     members.insert(node);
                 }
-                if reported == goal && *runs {
+                // Of one that stands still nobody knows what it has heard.
+                if reported == goal && *runs && !frozen.is_still(node) {
                     at_rest.insert(node, *reported);
                 }
             }

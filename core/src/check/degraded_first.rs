@@ -33,7 +33,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             Kind::Acked { node, sent, .. } if role.holder != Some(node) && role.since.is_some_and(|at| *sent <= at) => {
                 continue;
             }
-            Kind::Acked { node, warning: false, .. } if !unfenced.has(node, event.at) => node,
+            Kind::Acked { node, sent, warning: false, .. } if !unfenced.has(node, *sent) => node,
             _ => continue,
         };
         let holds = role.holder.is_none_or(|holder| holder == node);

@@ -28,7 +28,7 @@ impl<'a> GivenUp<'a> {
         for event in &trace.events {
             unfenced.follow(event);
             match &event.kind {
-                Kind::Acked { id, node, .. } if unfenced.has(node, event.at) => _ = late.insert(*id),
+                Kind::Acked { id, node, sent, .. } if unfenced.has(node, *sent) => _ = late.insert(*id),
                 _ => {}
             }
         }

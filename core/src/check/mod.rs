@@ -35,6 +35,7 @@ mod reach;
 mod rogues;
 pub mod roles;
 mod sealed_votes;
+mod side_by_side;
 pub mod stall;
 mod succession;
 #[cfg(test)]
@@ -93,6 +94,7 @@ const CHECKERS: &[Checker] = &[
     checker("what a primary enforces is on record", &[Servers, Contracts], enforced_is_recorded::check),
     checker("no write that was read is lost", &[Reads], no_lost_read::check),
     checker("at most one node acknowledges writes", &[], one_primary::check),
+    checker("two open servers are soon one", &[Servers, Faults], side_by_side::check),
     checker("epochs only rise", &[], epochs_rise::monitor),
     checker("keepers store an epoch before they act", &[Keepers, Wal], epochs_rise::keepers),
     checker("one history per timeline", &[Wal, Keepers], one_history::check),
@@ -112,7 +114,7 @@ const CHECKERS: &[Checker] = &[
     checker("what a rewind takes away is kept", &[Wal], wal_kept_aside::check),
     checker("every move is legal", &[], legal_edges::check),
     checker("the old primary is fenced first", &[Servers, Keepers], fence_first::check),
-    checker("what is kept and repeated is bounded", &[Configuration], bounded::check),
+    checker("what is kept and repeated is bounded", &[Configuration, Faults], bounded::check),
     checker("a primary returns", &[Ends], primary_returns::check),
     checker("the group settles", &[Ends], convergence::check),
     checker("nobody is left in limbo", &[Ends], no_limbo::check),

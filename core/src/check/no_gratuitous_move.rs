@@ -30,6 +30,9 @@ struct Excuses<'a> {
     anyone: Option<Moment>,
     /// Those that vote, are being promoted or hold the role, as the monitor has told them.
     chosen: BTreeSet<&'a str>,
+    /// When the monitor was killed or started last, and when any node was hit.
+    monitor: Option<Moment>,
+    latest_hit: Option<Moment>,
     /// A primary under a lease needs its keeper and the monitor; for others neither's death is a reason.
     leased: bool,
 }
@@ -42,6 +45,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             Kind::Fault { fault, nodes } => excuses.note(event.at, *fault, nodes),
             Kind::Node { node, goal, .. } => excuses.choose(node, *goal),
             Kind::Opened { node, .. } => excuses.open(event.at, node),
+            Kind::Closed { node } => excuses.close(event.at, node),
             _ => {}
         }
         let Some(moved) = role.follow(event.at, &event.kind) else { continue };
@@ -60,6 +64,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 
 impl<'a> Excuses<'a> {
     fn note(&mut self, at: Moment, fault: Fault, nodes: &'a [String]) {
+        if matches!(fault, Fault::Monitor | Fault::MonitorStore) {
+            self.monitor = Some(at);
+        } else if !nodes.is_empty() && fault != Fault::Mend {
+            self.latest_hit = Some(at);
+        }
         let names_monitor = nodes.is_empty() || nodes.iter().any(|n| n == MONITOR);
         match fault {
             Fault::Monitor | Fault::MonitorStore if !self.leased => {}
@@ -80,6 +89,14 @@ impl<'a> Excuses<'a> {
         let touched = self.nodes.entry(node).or_default();
         (touched.hit, touched.back) = (true, None);
         touched.lasts |= lasts;
+    }
+
+    /// With neither the monitor nor enough of its standbys a primary closes by itself.
+    fn close(&mut self, at: Moment, node: &'a str) {
+        let recent = |then: Option<Moment>| then.is_some_and(|then| at.since(then) <= RECENT);
+        if recent(self.monitor) && recent(self.latest_hit) {
+            self.hit(node, false);
+        }
     }
 
     fn open(&mut self, at: Moment, node: &str) {
@@ -168,6 +185,15 @@ mod tests {
         assert_eq!(after(vec![fault(Fault::Order, &[])]), Ok(()));
         let alone = vec![fault(Fault::Link, &["a", "b"]), fault(Fault::Link, &["a", "monitor"])];
         assert_eq!(after(alone), Ok(()), "nobody hears it");
+    }
+
+    #[test]
+    fn a_primary_that_lost_both_the_monitor_and_a_standby_may_close_by_itself() {
+        let (monitor, standby) = (fault(Fault::Monitor, &[]), fault(Fault::Machine, &["b"]));
+        assert_eq!(after(vec![monitor.clone(), standby.clone(), closed("a")]), Ok(()));
+        for one in [monitor, standby] {
+            assert!(after(vec![one, closed("a")]).is_err());
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut read = BTreeMap::new();
     let mut cancelled = BTreeSet::new();
     let mut freed = Vec::new();
+    // Their clients have given them up; they may wait still.
+    let mut unknown = BTreeSet::new();
     let mut found = Vec::new();
     let given_up = GivenUp::of(trace);
     let mut role = Role::default();
@@ -28,10 +30,14 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             Kind::Acked { id, warning: true, .. } => {
                 cancelled.insert(*id);
             }
-            Kind::Step { text } if FREES.iter().any(|words| text.starts_with(words)) => freed.push(event.at),
+            Kind::Step { text } if FREES.iter().any(|words| text.starts_with(words)) => {
+                freed.push(event.at);
+                cancelled.extend(unknown.iter().filter(|id| !read.contains_key(*id)));
+            }
             Kind::NotAcked { id, sent, unpromised, .. } if *unpromised || freed.iter().any(|at| sent <= at) => {
                 cancelled.insert(*id);
             }
+            Kind::NotAcked { id, known_failed: false, .. } => _ = unknown.insert(*id),
             Kind::Found { ids, .. } => found.push(ids),
             _ => {}
         }
@@ -74,6 +80,12 @@ mod tests {
         assert_eq!(run(broke(1_000, false)), Ok(()));
         assert!(run(broke(2_500, false)).is_err(), "it was sent after that");
         assert_eq!(run(broke(2_500, true)), Ok(()), "its session waits for nobody");
+        let first = |more: (u64, Kind)| {
+            vec![(1, broke(0, false)), more, (3, freed.clone()), (4, read.clone()), (9, found(&[]))]
+        };
+        let nothing = || (2, Kind::Step { text: "pause b".into() });
+        assert_eq!(check(&trace(first(nothing()))), Ok(()), "its client has given it up, and it waited on");
+        assert!(check(&trace(first((2, read.clone())))).is_err(), "it had come to its end before");
     }
 
     #[test]

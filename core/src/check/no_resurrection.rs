@@ -8,7 +8,7 @@ use super::reach::Reach;
 use super::rogues::Rogues;
 use super::roles::Role;
 use super::trace::{Kind, Trace};
-use super::unfenced::Unfenced;
+use super::unfenced::{Frozen, Unfenced};
 use crate::model::{Epoch, Moment, Timeline};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,10 +32,12 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut rogues = Rogues::default();
     let mut reach = Reach::default();
     let mut unfenced = Unfenced::of(trace);
+    let mut frozen = Frozen::default();
     let mut role = Role::default();
     let mut answered_for = None;
     for event in &trace.events {
         unfenced.follow(event);
+        frozen.follow(event.at, &event.kind);
         if let Some(moved) = role.follow(event.at, &event.kind) {
             answered_for = moved.waiver.map(|_| moved.to);
         }
@@ -68,10 +70,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 continue;
             }
             Kind::Received { node, from } if tree.has_heard(node) && !rogues.has(from) => match tree.on.get(&**from) {
-                Some(tli) if !unfenced.has(from, event.at) => (node, *tli),
+                // One that stood still answers what it was asked before.
+                Some(tli) if !unfenced.has(from, event.at) && !frozen.has_just_woken(from, event.at) => (node, *tli),
                 _ => continue,
             },
-            Kind::Acked { node, sent, warning: false, .. } if !rogues.has(node) && !unfenced.has(node, event.at) => {
+            Kind::Acked { node, sent, warning: false, .. } if !rogues.has(node) && !unfenced.has(node, *sent) => {
                 tree.uses(node, *sent);
                 match tree.on.get(node.as_str()) {
                     Some(tli) if tree.mute.contains(node.as_str()) => (node, *tli),

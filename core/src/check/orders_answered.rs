@@ -1,8 +1,10 @@
 //! L6: every order is answered in time, by success or by a stated refusal. Only a monitor that was killed may owe an
-//! answer, until it has given one again, and one that is cut off, until its links are mended.
+//! answer, until it has given one again, one that is cut off, until its links are mended, and one that can't store
+//! anything, whatever else it answers.
 
 use super::trace::{Answered, Fault, Kind, Trace};
 use crate::model::Moment;
+use crate::scenario::words;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,15 +17,17 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     // A process may die at a point in the code.
     let mut away = trace.terms.fault_points.then_some(Moment::ZERO);
     let mut cuts: Vec<&[String]> = Vec::new();
+    let mut stores = true;
     for event in &trace.events {
         match &event.kind {
+            Kind::Step { text } => stores = can_store(text).unwrap_or(stores),
             Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore | Fault::Other, .. } => away = Some(event.at),
             Kind::Fault { fault: Fault::Link, nodes } if nodes.iter().any(|n| n == MONITOR) => cuts.push(nodes),
             Kind::Fault { fault: Fault::Mend, nodes } => {
                 cuts.retain(|cut| !nodes.is_empty() && !nodes.iter().any(|node| cut.contains(node)));
             }
             Kind::Asked { order } => {
-                open.insert(order, (event.at, away.is_none() && cuts.is_empty()));
+                open.insert(order, (event.at, away.is_none() && cuts.is_empty() && stores));
             }
             Kind::Told { order, answer } => {
                 let Some((asked, was_reachable)) = open.remove(order.as_str()) else {
@@ -36,7 +40,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                     Answered::Refused { why } if why.trim().is_empty() => {
                         return Err(format!("\"{order}\" was refused without a reason"));
                     }
-                    Answered::Lost { why } if was_reachable && away.is_none() && cuts.is_empty() => {
+                    Answered::Lost { why } if was_reachable && away.is_none() && cuts.is_empty() && stores => {
                         return Err(format!("\"{order}\" got no answer: {why}"));
                     }
                     Answered::Lost { .. } => {}
@@ -51,6 +55,15 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     match open.first_key_value() {
         Some((order, _)) => Err(format!("\"{order}\" was never answered")),
         None => Ok(()),
+    }
+}
+
+/// Whether the monitor can, from this step on; `None` for one that has nothing to do with it.
+fn can_store(step: &str) -> Option<bool> {
+    match step {
+        words::FILL_MONITOR | words::STALL_MONITOR => Some(false),
+        words::FREE_MONITOR => Some(true),
+        _ => None,
     }
 }
 
@@ -78,6 +91,19 @@ mod tests {
         let then = |first| away([(1, asked().1), told(10, first)].into_iter().chain(again()).collect());
         assert_eq!(then(lost()), Ok(()));
         assert!(then(Answered::Accepted).is_err(), "it is back");
+    }
+
+    #[test]
+    fn a_monitor_that_can_store_nothing_owes_an_answer_again_once_it_can() {
+        let silent = |before: &[&str]| {
+            let order = || "failover".to_string();
+            let lost = Kind::Told { order: order(), answer: Answered::Lost { why: "silent".into() } };
+            let steps = before.iter().map(|text| Kind::Step { text: (*text).into() });
+            check(&trace(steps.chain([Kind::Asked { order: order() }, lost]).map(|kind| (1, kind)).collect()))
+        };
+        assert_eq!(silent(&[words::STALL_MONITOR]), Ok(()));
+        assert_eq!(silent(&[words::FILL_MONITOR]), Ok(()));
+        assert!(silent(&[words::STALL_MONITOR, words::FREE_MONITOR]).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::rogues::Rogues;
 use super::trace::{Answered, Fault, Kind, Terms, Trace};
 use crate::model::NodeState;
 use crate::monitor::stall::{NO_PRIORITY, OLDER};
+use crate::scenario::words;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn check(trace: &Trace) -> Result<(), String> {
@@ -51,6 +52,8 @@ struct Member {
     goal: NodeState,
     /// Its keeper runs, isn't frozen and has its data, as far as is known.
     runs: bool,
+    /// What it held is gone: what has come back at its address has nothing of it.
+    lost: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -58,7 +61,7 @@ impl<'a> Facts<'a> {
         let begin: BTreeSet<&str> = trace.terms.never_lead.iter().map(String::as_str).collect();
         let mut facts = Facts { members: BTreeMap::new(), knows_less: false, never_lead: begin.clone(), ever: begin };
         let mut frozen: BTreeSet<&str> = BTreeSet::new();
-        let mut hurt: BTreeSet<&str> = BTreeSet::new();
+        let (mut hurt, mut lost) = (BTreeSet::<&str>::new(), BTreeSet::<&str>::new());
         let mut rogues = Rogues::default();
         for event in &trace.events {
             match &event.kind {
@@ -72,17 +75,27 @@ impl<'a> Facts<'a> {
                 Kind::Fault { fault: Fault::Other, nodes } if !trace.terms.drawn => {
                     hurt.extend(nodes.iter().map(String::as_str));
                 }
+                Kind::Fault { fault: Fault::Disk, nodes } => {
+                    lost.extend(nodes.iter().map(String::as_str));
+                    facts.forgets_what_was_set(nodes, &trace.terms);
+                }
+                Kind::Step { text } => {
+                    lost.extend(text.strip_prefix(words::LOSE_DIRECTORY).map(str::trim_start));
+                }
                 // The group has it again.
                 Kind::Node { node, reported, goal, .. }
                     if reported == goal && matches!(goal, NodeState::Secondary | NodeState::Primary) =>
                 {
                     hurt.remove(node.as_str());
+                    lost.remove(node.as_str());
                 }
                 Kind::Ended { node, runs, goal, .. } => {
                     let away = frozen.contains(node.as_str()) || hurt.contains(node.as_str()) || rogues.has(node);
-                    facts.members.insert(node, Member { goal: *goal, runs: *runs && !away });
+                    facts
+                        .members
+                        .insert(node, Member { goal: *goal, runs: *runs && !away, lost: lost.contains(node.as_str()) });
                 }
-                kind => facts.wants(kind, &trace.terms),
+                kind => facts.wants(kind),
             }
             rogues.follow(&event.kind);
         }
@@ -90,7 +103,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Who shall lead and who shall not, as far as this says it.
-    fn wants(&mut self, kind: &'a Kind, begin: &'a Terms) {
+    fn wants(&mut self, kind: &'a Kind) {
         match kind {
             Kind::Told { order, answer } if !matches!(answer, Answered::Refused { .. }) => {
                 let of = |what: &str| Some(order.split_once(what)?.1);
@@ -108,18 +121,20 @@ impl<'a> Facts<'a> {
                 self.knows_less = true;
                 self.never_lead = self.ever.clone();
             }
-            // It comes back as it came first.
-            Kind::Fault { fault: Fault::Disk, nodes } => {
-                self.never_lead.retain(|node| !nodes.iter().any(|n| n == node));
-                self.never_lead.extend(begin.never_lead.iter().filter(|n| nodes.contains(n)).map(String::as_str));
-            }
             _ => {}
         }
     }
 
+    /// These come back as they came first.
+    fn forgets_what_was_set(&mut self, nodes: &[String], begin: &'a Terms) {
+        self.never_lead.retain(|node| !nodes.iter().any(|n| n == node));
+        self.never_lead.extend(begin.never_lead.iter().filter(|n| nodes.contains(n)).map(String::as_str));
+    }
+
     fn agree_with(&self, text: &str) -> Result<(), String> {
         let Some((kind, what)) = text.split_once(": ") else { return Err("it is none of the known reasons".into()) };
-        let a_named_is_down = || words(what).any(|word| self.members.get(word).is_some_and(|member| !member.runs));
+        let is_down = |member: &Member| !member.runs || member.lost;
+        let a_named_is_down = || words(what).any(|word| self.members.get(word).is_some_and(is_down));
         match kind {
             "waits for the operator" if what.starts_with(OLDER) && self.knows_less => Ok(()),
             "waits for the operator" if what.starts_with(NO_PRIORITY) && self.nobody_may_lead() => Ok(()),
@@ -185,6 +200,10 @@ mod tests {
         assert!(ends(Some("waits for nodes: a"), true, vec![]).unwrap_err().contains("no member that is down"));
         assert_eq!(ends(Some("waits for nodes: one of a, b must come back"), false, vec![]), Ok(()));
         assert!(ends(Some("waits for nodes: b"), false, vec![]).is_err());
+        let disk = || (1, fault(Fault::Disk, &["a"]));
+        assert_eq!(ends(Some("waits for nodes: a"), true, vec![disk()]), Ok(()), "what it held is lost");
+        let cloned = (2, node("a", Secondary, Secondary, 1));
+        assert!(ends(Some("waits for nodes: a"), true, vec![disk(), cloned]).is_err());
         let in_doubt = "waits for nodes: what the monitor knows is older than what they report; the primary tells";
         assert_eq!(ends(Some(in_doubt), false, vec![]), Ok(()));
         assert!(ends(Some(in_doubt), true, vec![]).is_err());

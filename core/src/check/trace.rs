@@ -25,7 +25,7 @@ pub enum Sense {
     Servers,
     /// What becomes of the log: `Branched`, `Received`, `KeptAside`, `Rebuilt`.
     Wal,
-    /// What keepers store: `Stored`.
+    /// What keepers store, and what they fail at: `Stored`, `Failed`.
     Keepers,
     /// The contracts that may be in force, in every `Node`.
     Contracts,
@@ -62,6 +62,12 @@ pub struct Terms {
     /// Things went wrong at points in the code, of which the trace doesn't tell.
     #[serde(default)]
     pub fault_points: bool,
+    /// After this long without a word from anybody a keeper closes by itself.
+    #[serde(default)]
+    pub closes_alone: Duration,
+    /// A keeper waits for so long before it tries again what failed.
+    #[serde(default)]
+    pub step_pause: Duration,
     /// Those that begin as nodes that never lead.
     #[serde(default)]
     pub never_lead: BTreeSet<String>,
@@ -177,6 +183,11 @@ pub enum Kind {
     Rebuilt {
         node: String,
         gone: BTreeSet<u64>,
+    },
+    /// A step of a keeper failed; it will try again.
+    Failed {
+        node: String,
+        step: String,
     },
     /// A keeper's record, as it reached the disk.
     Stored {

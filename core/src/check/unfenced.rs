@@ -16,9 +16,17 @@ pub struct Unfenced<'a> {
     leased: bool,
     role: Role<'a>,
     frozen: Frozen<'a>,
-    /// Old primaries that somebody has answered for: whether only their lease was waited for, and the epoch in which
-    /// they were replaced.
-    left: BTreeMap<&'a str, (bool, Epoch)>,
+    /// Old primaries that somebody has answered for.
+    left: BTreeMap<&'a str, Left>,
+}
+
+struct Left {
+    /// Only its lease was waited for.
+    had_a_lease: bool,
+    /// In which it was replaced.
+    epoch: Epoch,
+    /// When it had closed or heard. What it said before is on its way still.
+    until: Option<Moment>,
 }
 
 impl<'a> Unfenced<'a> {
@@ -36,22 +44,25 @@ impl<'a> Unfenced<'a> {
         if let Some(moved) = self.role.follow(event.at, &event.kind) {
             self.left.remove(moved.to);
             let had_a_lease = |waiver| self.leased || waiver == Waiver::Policy;
-            self.left.extend(moved.waiver.map(|waiver| (moved.from, (had_a_lease(waiver), moved.epoch))));
+            let left = |waiver| Left { had_a_lease: had_a_lease(waiver), epoch: moved.epoch, until: None };
+            self.left.extend(moved.waiver.map(|waiver| (moved.from, left(waiver))));
         }
-        match &event.kind {
-            Kind::Closed { node } => {
-                self.left.remove(node.as_str());
-            }
-            Kind::Stored { node, epoch, .. } if self.left.get(node.as_str()).is_some_and(|left| left.1 <= *epoch) => {
-                self.left.remove(node.as_str());
-            }
-            _ => {}
+        let (node, heard) = match &event.kind {
+            Kind::Closed { node } => (node, None),
+            Kind::Stored { node, epoch, .. } => (node, Some(*epoch)),
+            _ => return,
+        };
+        let left = self.left.get_mut(node.as_str());
+        if let Some(left) = left.filter(|left| heard.is_none_or(|epoch| left.epoch <= epoch)) {
+            left.until.get_or_insert(event.at);
         }
     }
 
+    /// Whether nobody could keep it from what it did, or was asked to do, at that moment.
     pub fn has(&self, node: &str, at: Moment) -> bool {
         let was_frozen = || self.frozen.is_still(node) || self.frozen.has_just_woken(node, at);
-        self.left.get(node).is_some_and(|(had_a_lease, _)| !had_a_lease || was_frozen())
+        let beyond = |left: &Left| left.until.is_none_or(|until| at < until) && (!left.had_a_lease || was_frozen());
+        self.left.get(node).is_some_and(beyond)
     }
 }
 
@@ -75,7 +86,7 @@ impl<'a> Frozen<'a> {
         }
     }
 
-    fn is_still(&self, node: &str) -> bool {
+    pub fn is_still(&self, node: &str) -> bool {
         self.still.contains(node)
     }
 
@@ -123,5 +134,12 @@ mod tests {
             assert!(has(true, waiver, paused, 9000), "once more");
         }
         assert!(!has(true, None, vec![], 9000));
+    }
+
+    #[test]
+    fn what_was_sent_before_it_closed_may_be_answered_after() {
+        let closes = vec![(5, Kind::Step { text: "resume a".into() }), (8, closed("a"))];
+        assert!(has(true, Some(Waiver::Policy), closes.clone(), 7));
+        assert!(!has(true, Some(Waiver::Policy), closes, 8));
     }
 }

@@ -25,6 +25,8 @@ pub enum Edit {
     Abandon,
     /// The votes elected this node; it fetches first what it lacks.
     Elect(NodeId, Option<(NodeId, Lsn)>),
+    /// Others are better than the candidate, as long as there are any.
+    PassOver,
     /// The election begins anew, with all votes of this epoch void.
     StartOver,
     /// Leave to open without proof.
@@ -116,6 +118,7 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         Edit::Drained(_)
         | Edit::Abandon
         | Edit::Elect(..)
+        | Edit::PassOver
         | Edit::StartOver
         | Edit::Waive(_)
         | Edit::DropOld
@@ -151,8 +154,8 @@ fn change_transfer(transfer: &mut Transfer, edit: &Edit) {
         Edit::Drained(lsn) => transfer.drained = Some(*lsn),
         Edit::Abandon => transfer.kind = TransferKind::Failover,
         Edit::Elect(winner, fetch) => (transfer.candidate, transfer.fetch) = (Some(*winner), *fetch),
+        Edit::PassOver => transfer.passed_over.extend(transfer.candidate),
         Edit::StartOver => {
-            transfer.passed_over.extend(transfer.candidate);
             (transfer.candidate, transfer.fetch) = (None, None);
             (transfer.kind, transfer.drained) = (TransferKind::Failover, None);
         }

@@ -63,28 +63,33 @@ impl<'a> View<'a> {
         self.record.in_force.proven_by(&set)
     }
 
-    /// Whether a sealed candidate can't open because the votes prove too little.
+    /// Whether a sealed candidate is not to open because the votes prove too little. Whoever consents to lose what no proof
+    /// covers has not asked to do without those that can be asked.
     pub fn awaits_proof(&self, transfer: &Transfer, candidate: &NodeRecord) -> bool {
         let unproven = || self.vote(candidate).is_some_and(|p| !self.proves(p.lsn));
         let has_last_record = || self.vote(candidate).is_some_and(|p| transfer.drained.is_some_and(|lsn| p.lsn > lsn));
-        let may_not = transfer.kind == TransferKind::Failover && transfer.waiver.is_none();
+        let unasked =
+            |n: &NodeRecord| n.goal() != NodeState::ReportLsn && self.is_heard(n.id) && self.vote(n).is_none();
+        let others_prove = || self.voters(transfer.old).any(unasked) && self.election_could_succeed(transfer.old);
+        let may_not = transfer.kind == TransferKind::Failover && (transfer.waiver.is_none() || others_prove());
         may_not && candidate.settled_in(NodeState::StopReplication) && unproven() && !has_last_record()
     }
 
     /// Whether an election could be won if every voter that is heard gave its vote now.
     pub fn election_could_succeed(&self, old: NodeId) -> bool {
-        let electing = self.record.transfer.is_some();
-        let off_lineage = |n: &NodeRecord| electing && n.seal.is_some_and(|s| s.epoch == self.record.epoch);
-        let has_data = |n: &NodeRecord| self.report(n.id).is_some_and(|r| r.facts.control().is_some());
-        let could_vote = |n: &&NodeRecord| {
-            let might = self.is_heard(n.id) && has_data(n) && self.is_kin(n.id) && !off_lineage(n);
-            self.vote(n).is_some() || might
-        };
-        let mut set: BTreeSet<NodeId> = self.voters(old).filter(could_vote).map(|n| n.id).collect();
+        let mut set: BTreeSet<NodeId> = self.voters(old).filter(|n| self.could_vote(n)).map(|n| n.id).collect();
         if mutant!(MaintenanceCounts) {
             set.extend(self.record.nodes.values().filter(|n| n.goal() == NodeState::Maintenance).map(|n| n.id));
         }
         self.record.in_force.proven_by(&set)
+    }
+
+    /// It has voted in the election under way, or would if it were asked. A seal that is no vote is off the lineage.
+    pub fn could_vote(&self, node: &NodeRecord) -> bool {
+        let is_sealed = self.record.transfer.is_some() && node.seal.is_some_and(|s| s.epoch == self.record.epoch);
+        let has_data = self.report(node.id).is_some_and(|r| r.facts.control().is_some());
+        let might = self.is_heard(node.id) && has_data && self.is_kin(node.id) && !is_sealed;
+        self.vote(node).is_some() || might
     }
 
     /// May hold the role as far as it goes itself.

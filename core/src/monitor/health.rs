@@ -4,7 +4,7 @@
 //! connections is dead now; a node that merely says nothing is suspected, and lost only after the
 //! time the operator has set, and only if its Postgres doesn't answer either.
 
-use crate::model::{Facts, Moment, MonitorSettings, Position, Report, Server};
+use crate::model::{Assignment, Facts, Moment, MonitorSettings, NodeState, Position, Report, Server};
 use crate::mutant;
 use crate::ports::Probe;
 
@@ -30,6 +30,8 @@ pub struct Pulse {
     pub stuck_since: Option<Moment>,
     /// Since when the primary hasn't listed it as streaming.
     pub unlisted_since: Option<Moment>,
+    /// What it reported as closed it may have been told to open since: then its report is no evidence any more.
+    pub may_reopen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,7 @@ impl Pulse {
             probe: None,
             stuck_since: None,
             unlisted_since: None,
+            may_reopen: true,
         }
     }
 
@@ -86,6 +89,17 @@ impl Pulse {
         };
         self.report = Some(report.clone());
         true
+    }
+
+    /// The step of its latest report is over; this is what it has to be.
+    pub fn answered(&mut self, goal: NodeState) {
+        self.may_reopen |= goal.is_writable() && self.report.as_ref().is_some_and(|r| !r.state.is_writable());
+    }
+
+    /// From this report on its word counts: it was open until then, or it knows that it is not to be.
+    pub fn believe(&mut self, report: &Report, assignment: &Assignment) {
+        let knows = report.serial == assignment.serial && !assignment.goal.is_writable();
+        self.may_reopen &= !report.state.is_writable() && !knows;
     }
 
     fn last_sign(&self) -> Moment {

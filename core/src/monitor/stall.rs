@@ -52,7 +52,7 @@ impl View<'_> {
         electing.then(|| match enough {
             true if self.leaders(transfer.old, transfer.preferred) == 0 => no_leader(),
             true => {
-                let unsealed = self.voters(transfer.old).filter(|n| self.vote(n).is_none());
+                let unsealed = self.voters(transfer.old).filter(|n| self.vote(n).is_none() && self.could_vote(n));
                 let names: Vec<&str> = unsealed.map(|n| n.name.as_str()).collect();
                 format!("waits for nodes: the votes of an election are being sealed, of {} not yet", names.join(", "))
             }
@@ -73,7 +73,8 @@ impl View<'_> {
 
     /// How many voters could lead if they won.
     fn leaders(&self, old: NodeId, preferred: Option<NodeId>) -> usize {
-        self.voters(old).filter(|n| preferred == Some(n.id) || n.candidate_priority > 0).count()
+        let may_lead = |n: &&NodeRecord| preferred == Some(n.id) || n.candidate_priority > 0;
+        self.voters(old).filter(may_lead).filter(|n| self.could_vote(n) || !self.is_heard(n.id)).count()
     }
 
     fn missing_votes(&self, old: NodeId) -> String {

@@ -115,10 +115,19 @@ impl Monitor {
     /// Takes in what is volatile.
     pub fn note(&mut self, now: Moment, input: &Input) {
         match input {
+            Input::Report(key, _) | Input::Hangup(key, _) | Input::Probed(key, _, _) | Input::Tick(key) => {
+                self.groups.get_mut(key).into_iter().for_each(Group::note_answers);
+            }
+            Input::Register(_) | Input::Command(_) => self.groups.values_mut().for_each(Group::note_answers),
+        }
+        match input {
             Input::Report(key, report) => {
                 let Some(group) = self.groups.get_mut(key) else { return };
-                if let Some(pulse) = group.pulses.get_mut(&report.node) {
-                    pulse.hear(now, report);
+                let node = group.record.nodes.get(&report.node);
+                if let Some((pulse, node)) = group.pulses.get_mut(&report.node).zip(node)
+                    && pulse.hear(now, report)
+                {
+                    pulse.believe(report, &node.assignment);
                 }
                 group.note_senders(now);
             }
@@ -201,6 +210,15 @@ impl Group {
     pub fn last_session(&self, node: &NodeRecord) -> u64 {
         let heard = self.pulses.get(&node.id).and_then(|p| p.report.as_ref()).map_or(0, |r| r.session);
         heard.max(node.session)
+    }
+
+    /// Whatever was reported until now is answered, or may be at any time, with what is on record.
+    fn note_answers(&mut self) {
+        for (id, pulse) in &mut self.pulses {
+            if let Some(node) = self.record.nodes.get(id) {
+                pulse.answered(node.goal());
+            }
+        }
     }
 
     /// Which standbys the primary lists as streaming.

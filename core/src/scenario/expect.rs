@@ -69,6 +69,8 @@ pub fn terms(scenario: &Scenario) -> Terms {
         core: core.iter().cloned().collect(),
         alone: core.iter().filter(|name| scenario.cluster.options(name).replication_quorum).count() < 2
             && core.len() < scenario.cluster.nodes.len(),
+        closes_alone: scenario.keeper.network_partition_timeout,
+        step_pause: scenario.keeper.step_retry_pause,
         fault_points: !scenario.fault_points.is_empty(),
         never_lead: cluster.nodes.iter().filter(|n| cluster.options(n).candidate_priority == 0).cloned().collect(),
     }

@@ -136,7 +136,7 @@ fn outages(trace: &Trace) -> Vec<Outage> {
     gaps.into_iter().map(|g| Outage { from: g.from, to: g.to, step: g.step.map(|(_, text)| text) }).collect()
 }
 
-const KINDS: [&str; 23] = [
+const KINDS: [&str; 24] = [
     "step",
     "node",
     "opened",
@@ -146,6 +146,7 @@ const KINDS: [&str; 23] = [
     "received",
     "kept_aside",
     "rebuilt",
+    "failed",
     "stored",
     "fault",
     "asked",
@@ -173,6 +174,7 @@ fn kind_name(kind: &Kind) -> &'static str {
         Kind::Received { .. } => "received",
         Kind::KeptAside { .. } => "kept_aside",
         Kind::Rebuilt { .. } => "rebuilt",
+        Kind::Failed { .. } => "failed",
         Kind::Stored { .. } => "stored",
         Kind::Fault { .. } => "fault",
         Kind::Asked { .. } => "asked",

@@ -20,6 +20,7 @@ fn one_of_each() -> Trace {
         Kind::Received { node: "b".into(), from: "a".into() },
         Kind::KeptAside { node: "a".into(), ids: [7, 8].into() },
         Kind::Rebuilt { node: "a".into(), gone: [7, 8].into() },
+        Kind::Failed { node: "a".into(), step: "start".into() },
         stored("b", 2, ReportLsn, Some(100)),
         Kind::Asked { order: order() },
         told,

@@ -2,6 +2,7 @@
 
 use crate::check::{Event, Kind, Trace};
 use crate::model::Moment;
+use crate::scenario::words;
 use serde::Serialize;
 
 /// A step that leaves something broken, in the words of `Verb::describe`, what that is called, and what ends it.
@@ -48,6 +49,8 @@ const LASTING: &[Lasting] = &[
     part("repeat calls between", "calls repeated", MEND),
     part("fill a disk of", "disk full", &["free a disk of"]),
     part("make read-only a disk of", "disk read-only", &["free a disk of"]),
+    part(words::FILL_MONITOR, "disk full", &[words::FREE_MONITOR]),
+    part(words::STALL_MONITOR, "disk stalled", &[words::FREE_MONITOR]),
     part("stall a disk of", "disk stalled", &["free a disk of"]),
     part("freeze a backend of", "backend frozen", &["thaw the backend of"]),
     part("hang the archiver of", "archiver hangs", &["free the archiver of"]),
@@ -216,6 +219,9 @@ mod tests {
             ac = { mend_config = "a" }
             ad = { read_only_disk = { node = "a", whose = "postgres" } }
             ae = { lose_disk = "a" }
+            af = { fill_disk = { whose = "monitor" } }
+            ag = { stall_disk = { whose = "monitor" } }
+            ah = { free_disk = { whose = "monitor" } }
         "#;
         let verbs: std::collections::BTreeMap<String, Verb> = toml::from_str(verbs).unwrap();
         let known: Vec<&str> = verbs.values().map(Verb::describe).collect();

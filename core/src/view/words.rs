@@ -113,6 +113,7 @@ impl<'a> Words<'a> {
                 "its WAL past the fork is kept aside, no write is in it".into()
             }
             Kind::KeptAside { ids, .. } => format!("the WAL of writes {} is kept aside", ranges(ids)),
+            Kind::Failed { step, .. } => format!("{step} failed"),
             Kind::Rebuilt { gone, .. } if gone.is_empty() => "its directory was replaced, no write went with it".into(),
             Kind::Rebuilt { gone, .. } => format!("its directory was replaced, with it went writes {}", ranges(gone)),
             Kind::Fault { fault, nodes } if nodes.is_empty() => fault_word(*fault).into(),
@@ -194,6 +195,7 @@ pub fn who(kind: &Kind) -> Option<&str> {
         | Kind::Received { node, .. }
         | Kind::KeptAside { node, .. }
         | Kind::Rebuilt { node, .. }
+        | Kind::Failed { node, .. }
         | Kind::Stored { node, .. }
         | Kind::Acked { node, .. }
         | Kind::Read { node, .. }

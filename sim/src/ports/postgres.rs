@@ -2,6 +2,7 @@
 
 use crate::postgres::{Conninfo, PgHost, Phase};
 use futures_util::FutureExt;
+use pgbaton_core::check::Kind;
 use pgbaton_core::model::{ControlState, Facts, Lsn, Moment, NodeId, Peer, Position, Server, Timeline, Upstream};
 use pgbaton_core::mutant;
 use pgbaton_core::ports::{Names, PgError, Postgres, Source, StartAs, StopMode};
@@ -38,6 +39,11 @@ impl SimPostgres {
     pub fn new(host: Arc<PgHost>) -> SimPostgres {
         let seen = AtomicU64::new(host.bells.exits.rings());
         SimPostgres { host, seen, refused_since: Mutex::new(None), started: AtomicBool::new(false) }
+    }
+
+    pub(super) fn note_failure(&self, step: &str) {
+        let (node, step) = (self.host.name.clone(), step.to_string());
+        self.host.chronicle.note(Kind::Failed { node, step });
     }
 
     /// Why commits can't succeed, as a probe that writes finds.

@@ -17,7 +17,11 @@ impl Watched {
     }
 
     async fn step<T>(&self, name: &'static str, work: impl Future<Output = Result<T, PgError>>) -> Result<T, PgError> {
-        match self.gate.step(name, work).await {
+        let (done, is_lost) = self.gate.step(name, work).await;
+        if done.is_err() || is_lost {
+            self.inner.note_failure(name);
+        }
+        match (done, is_lost) {
             (done, false) => done,
             // A tool that went through a directory, and whose end is unknown, may have left anything.
             (Ok(_), true) if matches!(name, "rewind" | "clone") => {

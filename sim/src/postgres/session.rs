@@ -120,7 +120,8 @@ impl PgHost {
                 end.send(answer);
             }
         };
-        either(talk, self.until_ended(backend)).await;
+        // A backend looks for its end before it takes what its client has sent.
+        either(self.until_ended(backend), talk).await;
         end.close();
     }
 

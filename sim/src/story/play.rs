@@ -377,7 +377,7 @@ impl Play {
         for node in &self.world.nodes {
             if let Some(row) = self.observer.row(&node.name) {
                 let (reported, goal) = (row.current_group_state, row.assigned_group_state);
-                if reported.is_writable() && goal.is_writable() {
+                if reported.is_writable() && goal.is_writable() && node.pg.pg().dir.is_some() {
                     self.world.chronicle.note(Kind::Found { node: node.name.clone(), ids: node.pg.visible_rows() });
                 }
                 let runs = node.keeper.is_running();

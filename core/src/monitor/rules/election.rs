@@ -95,7 +95,8 @@ fn has_closed(v: &View, old: &NodeRecord) -> bool {
     let Some(pulse) = v.pulse(old.id) else { return false };
     // It can't open on what isn't there.
     let gone = pulse.facts().is_some_and(|f| f.server == Server::Down && f.control().is_none());
-    pulse.died() || gone || matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout
+    let says_so = matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout && !pulse.may_reopen;
+    pulse.died() || gone || says_so
 }
 
 /// The votes prove a winner.
@@ -127,6 +128,8 @@ pub fn fetched(v: &View) -> Option<Verdict> {
     Some((edits, format!("{} holds all there is, up to {lsn}", winner.name)))
 }
 
+const OTHERS_CAN_BE_ASKED: &str = "others can be asked for what it may lack";
+
 /// The winner is lost or doesn't get on, and others can be elected: all votes are taken again.
 pub fn start_over(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref()?;
@@ -135,20 +138,26 @@ pub fn start_over(v: &View) -> Option<Verdict> {
     let still = v.pulse(winner.id).and_then(|p| p.moved).is_none_or(|at| v.now.since(at) >= v.settings.fetch_timeout);
     let stuck = still && v.transfer_lasts(v.settings.fetch_timeout);
     let source_lost = transfer.fetch.is_some_and(|(source, _)| matches!(v.life(source), Life::Lost(_) | Life::Ill(_)));
+    let unproven = v.awaits_proof(transfer, winner);
     let why = match v.life(winner.id) {
         Life::Lost(why) => why,
         _ if v.is_mute(winner.id) => "its keeper says nothing",
         _ if winner.goal() == FastForward && source_lost => "the node it fetches from is lost",
         _ if transfer.kind == TransferKind::Failover && stuck => "it doesn't get on",
-        _ if v.awaits_proof(transfer, winner) => "the old primary is gone and others may hold more",
+        _ if unproven && transfer.waiver.is_some() => OTHERS_CAN_BE_ASKED,
+        _ if unproven => "the old primary is gone and others may hold more",
         _ => return None,
     };
     if !others() {
         return None;
     }
-    let mut edits = vec![Edit::RaiseEpoch, Edit::StartOver];
+    // An operator who consents may have named it, and nothing speaks against it.
+    let is_passed_over = why != OTHERS_CAN_BE_ASKED;
+    let mut edits: Vec<Edit> = is_passed_over.then_some(Edit::PassOver).into_iter().collect();
+    edits.extend([Edit::RaiseEpoch, Edit::StartOver]);
     edits.extend(v.voters(transfer.old).map(|n| Edit::Assign(n.id, ReportLsn)));
-    Some((edits, format!("the election begins anew, {} is passed over: {why}", winner.name)))
+    let passed_over = if is_passed_over { format!(", {} is passed over", winner.name) } else { String::new() };
+    Some((edits, format!("the election begins anew{passed_over}: {why}")))
 }
 
 /// The votes that are there, or could still come, prove nothing, and the old primary is back: it holds everything.
@@ -419,6 +428,30 @@ mod tests {
         p.votes(B, 1000);
         p.votes(C, 1000);
         assert!(p.goal(B) == StopReplication || p.goal(C) == StopReplication);
+    }
+
+    #[test]
+    fn a_primary_of_an_async_group_that_was_told_to_open_again_is_not_taken_for_closed() {
+        let mut p = trio();
+        p.set_durability(Durability::Async);
+        p.says(A, Primary, primary_of(&[B, C]));
+        let serial = p.record().nodes[&A].assignment.serial;
+        p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
+        for node in [B, C] {
+            p.record_mut().nodes.get_mut(&node).unwrap().candidate_priority = 0;
+        }
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert!(p.goal(A).is_writable(), "nobody else may lead: it opens again");
+        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 50;
+        let lease = p.monitor.settings.async_lease;
+        for _ in 0..9 {
+            p.passes(lease / 10);
+            p.probed(A, Probe::Silent);
+            for node in [B, C] {
+                p.says(node, Secondary, cut_off_standby());
+            }
+            assert!(![B, C].iter().any(|n| p.goal(*n) == WaitPrimary), "its word that it is closed is old");
+        }
     }
 
     #[test]

@@ -133,6 +133,9 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
     if has_last_record || (!awaits_last_record && v.proves(position.lsn)) {
         return Some(format!("{name} holds every acknowledged commit, up to {}", position.lsn));
     }
+    if v.awaits_proof(transfer, candidate) {
+        return None;
+    }
     let waiver = transfer.waiver.filter(|_| !awaits_last_record && lease_is_over(v, transfer.old))?;
     let old = v.record.nodes.get(&transfer.old);
     let until = old.and_then(|old| v.report(old.id).and_then(|r| r.facts.position()).or(old.position));
@@ -412,6 +415,35 @@ mod tests {
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
         assert_eq!(goals(&p), (Primary, Secondary));
         assert!(p.record().transfer.is_none());
+    }
+
+    #[test]
+    fn consent_to_a_loss_is_used_only_for_what_nobody_can_prove() {
+        let steered = |others_live: bool| {
+            let mut p = Pair::of(4, 1);
+            p.switchover();
+            p.says(B, PreparePromotion, standby());
+            if !others_live {
+                p.dies(C);
+                p.dies(D);
+            }
+            p.dies(A);
+            p.ordered_failover(None, true);
+            p.vows(B, StopReplication, 1000);
+            p
+        };
+        assert_eq!(steered(false).goal(B), WaitPrimary, "nobody else can be asked");
+        let mut p = steered(true);
+        assert_eq!(
+            [B, C, D].map(|n| p.goal(n)),
+            [ReportLsn; 3],
+            "c or d may hold what b lacks, and a could go on with them"
+        );
+        p.votes(B, 1000);
+        p.votes(C, 1000);
+        assert_eq!([B, C, D].map(|n| p.goal(n)), [ReportLsn; 3]);
+        p.votes(D, 1000);
+        assert_eq!(p.goal(B), StopReplication, "it is not passed over");
     }
 
     #[test]

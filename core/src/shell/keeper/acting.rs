@@ -9,6 +9,9 @@ use crate::ports::{Clock, Link, PgError, Postgres, StopMode, Store};
 /// What a keeper says before the place to which it has copied divergent WAL; whoever reads its log looks for this.
 pub const KEPT_IN: &str = "is not on the lineage of the group; it is kept in ";
 
+/// Between the name of a step and why it failed; whoever counts its tries looks for this.
+pub const STEP_FAILED: &str = " failed: ";
+
 /// A server that nobody watches must not be left running because one try to stop it failed.
 const STOP_TRIES: u32 = 5;
 
@@ -172,7 +175,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             self.store(KeeperRecord { rebuild: None, ..self.record.clone() }).await;
         }
         self.memory.inspected = None;
-        self.trouble(format!("{} failed: {error}", step.name()));
+        self.trouble(format!("{}{STEP_FAILED}{error}", step.name()));
     }
 
     /// The goal is another one: what was planned for the old one is void.

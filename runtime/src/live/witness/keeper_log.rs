@@ -1,17 +1,18 @@
-//! What a keeper stores, and where it keeps WAL before a rewind takes it. Its store is locked for as long as it runs; but
+//! What a keeper stores, which steps fail, and where it keeps WAL before a rewind takes it. Its store is locked for as long as it runs; but
 //! with `-vv` it logs each record once that has reached the disk, and before it acts on it.
 
 use crate::service::mirror::STORED;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pgbaton_core::model::KeeperRecord;
-use pgbaton_core::shell::KEPT_IN;
+use pgbaton_core::shell::{KEPT_IN, STEP_FAILED};
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
     Stored(Box<KeeperRecord>),
     KeptIn(PathBuf),
+    Failed(String),
 }
 
 /// Milliseconds since 1970, and what was said. `now` is any moment within some hours of the line, which has no date.
@@ -19,8 +20,11 @@ pub fn read(line: &str, now: Timestamp) -> Option<(u64, Said)> {
     if let Some((head, record)) = line.split_once(STORED) {
         return Some((moment(head, now)?, Said::Stored(serde_json::from_str(record).ok()?)));
     }
-    let (head, place) = line.split_once(KEPT_IN)?;
-    Some((moment(head, now)?, Said::KeptIn(place.trim().into())))
+    if let Some((head, place)) = line.split_once(KEPT_IN) {
+        return Some((moment(head, now)?, Said::KeptIn(place.trim().into())));
+    }
+    let (head, step) = line.split_once(STEP_FAILED)?.0.split_once(" WARN ")?;
+    Some((moment(head, now)?, Said::Failed(step.trim().into())))
 }
 
 fn moment(head: &str, now: Timestamp) -> Option<u64> {
@@ -50,6 +54,8 @@ mod tests {
         assert_eq!(i64::try_from(at).unwrap(), now.as_millisecond() - 1750);
         let kept = format!("23:59:59.250 4711 WARN WAL from 0/3 to 0/4 on timeline 1 {KEPT_IN}/srv/a.pgbaton/kept/1");
         assert_eq!(read(&kept, now).unwrap().1, Said::KeptIn("/srv/a.pgbaton/kept/1".into()));
+        let failed = format!("23:59:59.250 4711 WARN set names{STEP_FAILED}no space left on device");
+        assert_eq!(read(&failed, now).unwrap().1, Said::Failed("set names".into()));
         assert_eq!(read("23:59:59.250 4711 DEBUG start", now), None);
     }
 }

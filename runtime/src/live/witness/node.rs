@@ -60,6 +60,7 @@ impl Node {
                 // Its word alone is no proof.
                 keeper_log::Said::KeptIn(place) if holds_files(&place) => self.note(seen, at, What::KeptAside),
                 keeper_log::Said::KeptIn(_) => {}
+                keeper_log::Said::Failed(step) => self.note(seen, at, What::Failed(step)),
             }
         }
         let lines: Vec<String> = self.servers.iter_mut().flat_map(Tail::lines).collect();

@@ -16,6 +16,7 @@ pub struct Seen {
 #[derive(Debug, Clone)]
 pub enum What {
     Stored(Box<KeeperRecord>),
+    Failed(String),
     /// The WAL past a fork was copied to a place of its own.
     KeptAside,
     Opened(Timeline),
@@ -83,6 +84,7 @@ impl<'a> Fold<'a> {
             }
             // All that a rewind will take away lies past the fork.
             What::KeptAside => Kind::KeptAside { node: name, ids: gone(node, at) },
+            What::Failed(step) => Kind::Failed { node: name, step: step.clone() },
             What::Stored(record) => return self.stored(at, node, record, gone),
         };
         self.events.push((at, kind));

@@ -1,0 +1,119 @@
+//! S2, measured: two servers may be open for writes at the same time as long as one of them can't acknowledge any, and not
+//! for long: the one that lost its place hears so, or closes by itself. Not counted are servers whose keepers can do
+//! nothing about it, while that is so.
+
+use super::rogues::Rogues;
+use super::trace::{Event, Fault, Kind, Trace};
+use super::unfenced::{Frozen, Unfenced};
+use crate::model::Moment;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Beside the time after which a keeper closes by itself: for connections that are dead and don't know it, for clocks
+/// that are slow, for a keeper to start, and for a stop to begin.
+const MARGIN: Duration = Duration::from_secs(15);
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    let mut world = World {
+        open: BTreeSet::new(),
+        without_keeper: BTreeSet::new(),
+        rogues: Rogues::default(),
+        frozen: Frozen::default(),
+        unfenced: Unfenced::of(trace),
+    };
+    let budget = trace.terms.closes_alone + MARGIN;
+    let mut since: Option<Moment> = None;
+    for event in &trace.events {
+        if let Some(began) = since.filter(|began| event.at.since(*began) > budget) {
+            let names: Vec<_> = world.at_large(event.at).collect();
+            let began = began.seconds();
+            return Err(format!(
+                "{} are open side by side for more than {budget:?} from {began:.3} s on",
+                names.join(" and ")
+            ));
+        }
+        world.follow(event);
+        since = (world.at_large(event.at).count() > 1).then(|| since.unwrap_or(event.at));
+    }
+    Ok(())
+}
+
+struct World<'a> {
+    open: BTreeSet<&'a str>,
+    without_keeper: BTreeSet<&'a str>,
+    rogues: Rogues<'a>,
+    frozen: Frozen<'a>,
+    unfenced: Unfenced<'a>,
+}
+
+impl<'a> World<'a> {
+    fn follow(&mut self, event: &'a Event) {
+        self.rogues.follow(&event.kind);
+        self.frozen.follow(event.at, &event.kind);
+        self.unfenced.follow(event);
+        match &event.kind {
+            Kind::Opened { node, .. } => _ = self.open.insert(node),
+            Kind::Closed { node } => _ = self.open.remove(node.as_str()),
+            Kind::Fault { fault: Fault::Keeper | Fault::Machine | Fault::Disk | Fault::Service, nodes } => {
+                self.without_keeper.extend(nodes.iter().map(String::as_str));
+            }
+            Kind::Fault { fault: Fault::Mend, nodes } => {
+                nodes.iter().for_each(|node| _ = self.without_keeper.remove(node.as_str()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Open, and a keeper could close them.
+    fn at_large(&self, at: Moment) -> impl Iterator<Item = &'a str> {
+        let keeps = move |node: &&str| {
+            let helpless = self.without_keeper.contains(node) || self.frozen.is_still(node);
+            !helpless && !self.rogues.has(node) && !self.unfenced.has(node, at)
+        };
+        self.open.iter().copied().filter(keeps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::model::NodeState::*;
+    use crate::model::Waiver;
+
+    fn of(more: Vec<(u64, Kind)>) -> Result<(), String> {
+        let begin = vec![(0, opened("a", 1)), (10, opened("b", 2))];
+        let mut trace = trace(begin.into_iter().chain(more).collect());
+        trace.terms.closes_alone = Duration::from_secs(20);
+        trace.sort();
+        check(&trace)
+    }
+
+    #[test]
+    fn two_that_stay_open_are_found_when_the_time_is_over() {
+        let later = |at| (at, node("b", Primary, Primary, 2));
+        assert_eq!(of(vec![later(35_000)]), Ok(()));
+        assert_eq!(
+            of(vec![later(40_000)]).unwrap_err(),
+            "a and b are open side by side for more than 35s from 0.010 s on"
+        );
+        assert_eq!(of(vec![(30_000, closed("a")), later(60_000)]), Ok(()));
+        let again = vec![(30_000, closed("a")), (31_000, opened("a", 3)), later(60_000)];
+        assert_eq!(of(again), Ok(()), "each time counts for itself");
+    }
+
+    #[test]
+    fn one_that_no_keeper_can_close_is_not_counted_until_it_can() {
+        let killed = |mended: u64| {
+            let back = (mended, fault(Fault::Mend, &["a"]));
+            of(vec![(5, fault(Fault::Keeper, &["a"])), back, (60_000, node("b", Primary, Primary, 2))])
+        };
+        assert_eq!(killed(50_000), Ok(()));
+        assert!(killed(20_000).is_err());
+        let later = (60_000, node("b", Primary, Primary, 2));
+        assert_eq!(of(vec![(5, Kind::Step { text: "suspend a".into() }), later.clone()]), Ok(()));
+        assert_eq!(of(vec![(1, fault(Fault::Rogue, &["b"])), later.clone()]), Ok(()));
+        let consented = vec![(1, node("a", Primary, Primary, 1)), (5, given_up("b", 2, Some(Waiver::Operator))), later];
+        assert_eq!(of(consented), Ok(()), "nobody could reach it");
+    }
+}
