@@ -60,13 +60,6 @@ mod tests {
         p
     }
 
-    fn refusal(answer: Answer) -> String {
-        match answer {
-            Answer::Refused { reason, remedy } => format!("{reason}; {remedy}"),
-            other => panic!("not refused but {other:?}"),
-        }
-    }
-
     #[test]
     fn without_consent_or_a_name_the_operator_is_told_what_would_end_the_doubt() {
         let mut p = in_doubt();
