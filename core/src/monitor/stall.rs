@@ -125,18 +125,8 @@ mod tests {
     use crate::ports::Probe;
     use std::time::Duration;
 
-    /// The monitor was put back to an older copy, in which a is primary.
-    fn in_doubt() -> Pair {
-        let mut p = Pair::of(3, 1);
-        p.monitor_restarts();
-        for node in [B, C] {
-            p.tells(node, Secondary, cut_off_standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40));
-        }
-        p
-    }
-
     fn in_doubt_and_nobody_is_open() -> Pair {
-        let mut p = in_doubt();
+        let mut p = Pair::in_doubt();
         p.tells(A, DemoteTimeout, stopped(ControlState::ShutDown), |r| (r.epoch, r.serial) = (Epoch(5), 40));
         p
     }
@@ -203,7 +193,10 @@ mod tests {
     #[test]
     fn each_wait_is_told_with_its_kind_and_with_who_is_waited_for() {
         let stories: [(fn() -> Pair, &str); 11] = [
-            (in_doubt, "waits for nodes: what the monitor knows is older than what they report; the primary tells"),
+            (
+                Pair::in_doubt,
+                "waits for nodes: what the monitor knows is older than what they report; the primary tells",
+            ),
             (in_doubt_and_nobody_is_open, "waits for the operator: what the monitor knows is older than"),
             (|| electing(&[(C, 1100), (B, 1000)]), "waits for WAL: b fetches up to 0/44C from c"),
             (|| electing(&[(B, 1000)]), "waits for nodes: the votes of an election are being sealed, of c not yet"),
@@ -244,7 +237,7 @@ mod tests {
                 p
             }),
             ("the doubt is over", || {
-                let mut p = in_doubt();
+                let mut p = Pair::in_doubt();
                 p.tells(A, Primary, primary_of(&[B, C]), |r| (r.epoch, r.serial) = (Epoch(5), 40));
                 p
             }),

@@ -180,6 +180,17 @@ impl Pair {
         pair
     }
 
+    /// The monitor was put back to a copy in which a is primary, b and c have seen a later epoch, and a is silent.
+    pub fn in_doubt() -> Pair {
+        let mut p = Pair::of(3, 1);
+        p.monitor_restarts();
+        for node in [B, C] {
+            p.tells(node, NodeState::Secondary, cut_off_standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+        }
+        assert!(p.record().in_doubt);
+        p
+    }
+
     pub fn set_durability(&mut self, durability: Durability) {
         self.monitor.record.formations.values_mut().for_each(|f| f.durability = Some(durability));
     }
