@@ -41,6 +41,14 @@ pub enum Sense {
     Configuration,
 }
 
+impl Sense {
+    /// What is seen of a world that is an open book.
+    pub const ALL: [Sense; 9] = {
+        use Sense::*;
+        [Servers, Wal, Keepers, Contracts, Reads, Faults, Orders, Ends, Configuration]
+    };
+}
+
 /// What the scenario lays down for its run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {

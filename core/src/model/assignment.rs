@@ -34,6 +34,9 @@ pub struct Assignment {
     /// For a primary that acknowledges alone by policy: how long it may go on without the monitor, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
+    /// The history that an operator has chosen: who has begun it by hand counts as any other node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<History>,
     /// WAL before this is needed by no node of the group; slots on standbys are moved up to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wal_floor: Option<Lsn>,
@@ -58,6 +61,7 @@ impl Assignment {
             fetch: None,
             timeline: None,
             lease_ms: None,
+            accepted: None,
             wal_floor: None,
             formation: FormationSettings::default(),
             peers: vec![],

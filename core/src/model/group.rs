@@ -22,6 +22,9 @@ pub struct GroupRecord {
     /// The primary that was closed and told to open again, until it has.
     #[serde(default)]
     pub reopening: Option<NodeId>,
+    /// The history that an operator has chosen, until the next promotion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<History>,
     /// The lineage of the node that was opened last.
     pub history: Option<History>,
     /// The highest timeline number that a promotion of this group was given; none is given twice.
@@ -212,6 +215,7 @@ impl GroupRecord {
             degraded: None,
             transfer: None,
             reopening: None,
+            accepted: None,
             history: None,
             last_timeline: 0,
             wal_floor: None,

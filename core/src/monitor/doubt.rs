@@ -145,17 +145,7 @@ mod tests {
     use crate::monitor::state::Input;
 
     fn ask(name: &str, port: u16, system_id: Option<u64>, again: Option<Again>) -> Input {
-        Input::Register(Register {
-            formation: "default".into(),
-            group: 0,
-            name: name.into(),
-            host: "localhost".into(),
-            port,
-            candidate_priority: 50,
-            replication_quorum: true,
-            system_id,
-            again,
-        })
+        Input::Register(Register { system_id, again, ..joins(name, port) })
     }
 
     #[test]

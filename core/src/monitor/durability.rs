@@ -147,18 +147,11 @@ mod tests {
         let mut p = Pair::of(3, 0);
         p.set_durability(Durability::Strict);
         in_quorum(&mut p, C, false);
-        let reason = |answer| match answer {
-            Answer::Refused { reason, .. } => reason,
-            other => panic!("not refused but {other:?}"),
-        };
-        let formation = || "default".to_string();
         let change = NodeChange { replication_quorum: Some(false), ..NodeChange::default() };
-        let set = Command::SetNode { formation: formation(), name: "b".into(), change };
-        assert!(reason(p.orders(set)).contains("the formation is strict"));
-        let dropped = Command::Drop { formation: formation(), name: "b".into(), force: false };
-        assert!(reason(p.orders(dropped)).contains("the formation is strict"));
-        let other = Command::Drop { formation: formation(), name: "c".into(), force: false };
-        assert!(matches!(p.orders(other), Answer::Accepted { .. }));
+        let set = Command::SetNode { formation: "default".into(), name: "b".into(), change };
+        assert!(refusal(p.orders(set)).contains("the formation is strict"));
+        assert!(refusal(p.ordered_drop("b", false)).contains("the formation is strict"));
+        assert!(matches!(p.ordered_drop("c", false), Answer::Accepted { .. }));
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub enum Edit {
     Reopen(NodeId),
     /// The lineage of the open primary.
     Lineage(History),
+    /// The lineage that an operator has chosen.
+    Accept(History),
     /// WAL before this is needed no more.
     Floor(Lsn),
     /// The doubt is over: this node is the primary, under the contract it reports.
@@ -129,7 +131,11 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         }
         Edit::Lineage(history) => {
             record.last_timeline = record.last_timeline.max(history.tli.0);
-            record.history = Some(history.clone());
+            (record.history, record.accepted) = (Some(history.clone()), None);
+        }
+        Edit::Accept(history) => {
+            record.last_timeline = record.last_timeline.max(history.tli.0);
+            (record.history, record.accepted) = (Some(history.clone()), Some(history.clone()));
         }
         Edit::Adopt(id) => adopt(record, *id, view),
         Edit::Floor(lsn) => record.wal_floor = Some(*lsn),
@@ -191,6 +197,7 @@ fn install(record: &mut GroupRecord, terms: &Terms, view: &View) {
     let candidate = record.transfer.as_ref().and_then(|t| t.candidate);
     let from = candidate.and_then(|c| record.nodes[&c].seal).map(|s| s.position);
     record.in_force = founding(record, contract, from);
+    record.accepted = None;
     record.degraded = alone.then_some(Degraded { epoch: record.epoch, from });
     let known = record.history.as_ref().map_or(0, |h| h.tli.0);
     record.last_timeline = record.last_timeline.max(known) + 1;
@@ -263,9 +270,150 @@ fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignment {
         fetch: transfer.and_then(|t| t.fetch).filter(|_| goal == FastForward).map(|(_, lsn)| lsn),
         timeline: (promoted && !mutant!(TimelineReused)).then_some(Timeline(record.last_timeline)),
         lease_ms: leased.then_some(view.settings.async_lease.as_millis() as u64),
+        accepted: record.accepted.clone(),
         wal_floor: record.wal_floor.filter(|_| source.is_some()),
         formation: view.formation.clone(),
         peers: peers.map(|p| Peer { node: p.id, host: p.host.clone(), port: p.port }).collect(),
         ..Assignment::new(record.epoch, goal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::rules::testing::*;
+    use NodeState::*;
+
+    /// What these edits make of the group as it is.
+    fn after(p: &Pair, edits: &[Edit]) -> GroupRecord {
+        let mut record = p.record().clone();
+        apply(&mut record, edits, &p.view());
+        record
+    }
+
+    fn told(record: &GroupRecord, node: NodeId) -> &Assignment {
+        &record.nodes[&node].assignment
+    }
+
+    #[test]
+    fn a_standby_is_told_whom_to_follow_and_who_is_sealed_or_closed_is_told_nobody() {
+        let p = Pair::of(3, 1);
+        for (goal, follows) in [
+            (Catchingup, true),
+            (Secondary, true),
+            (WaitMaintenance, true),
+            (PreparePromotion, true),
+            (StopReplication, false),
+            (ReportLsn, false),
+            (Demoted, false),
+            (Maintenance, false),
+            (Dropped, false),
+        ] {
+            let record = after(&p, &[Edit::Assign(B, goal)]);
+            let upstream = told(&record, B).upstream.as_ref().map(|u| (u.node, u.port));
+            assert_eq!(upstream, follows.then_some((A, 5001)), "{goal}");
+            assert_eq!(told(&record, B).contract, None, "{goal}");
+            let peers: Vec<NodeId> = told(&record, A).peers.iter().map(|p| p.node).collect();
+            let known: &[NodeId] = if goal == Dropped { &[C] } else { &[B, C] };
+            assert_eq!(peers, known, "{goal}");
+            assert_eq!(told(&record, A).contract.as_ref(), record.contract());
+        }
+    }
+
+    #[test]
+    fn an_assignment_counts_up_when_it_changes_and_only_then() {
+        let mut p = Pair::of(3, 1);
+        *p.record_mut() = after(&p, &[]);
+        let before = [A, B, C].map(|n| told(p.record(), n).serial);
+        for (edits, rise) in [
+            (vec![], [0, 0, 0]),
+            (vec![Edit::Assign(B, Catchingup)], [0, 1, 0]),
+            (vec![Edit::Enforce(Terms::None)], [1, 0, 0]),
+            (vec![Edit::RaiseEpoch], [1, 1, 1]),
+            (vec![Edit::Priority(B, 7)], [0, 0, 0]),
+            (vec![Edit::Address(B, "b".into(), "elsewhere".into(), 5002)], [1, 0, 1]),
+        ] {
+            let record = after(&p, &edits);
+            let serials = [A, B, C].map(|n| told(&record, n).serial);
+            assert_eq!([0, 1, 2].map(|n| serials[n] - before[n]), rise, "{edits:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_primary_of_an_async_group_that_waits_for_nobody_has_a_lease() {
+        for (durability, terms, leased) in [
+            (Durability::Async, Terms::None, true),
+            (Durability::Async, Terms::Any(1, vec![B]), false),
+            (Durability::Degrade, Terms::None, false),
+            (Durability::Strict, Terms::None, false),
+        ] {
+            let mut p = Pair::settled();
+            p.set_durability(durability);
+            let record = after(&p, &[Edit::Enforce(terms)]);
+            assert_eq!(told(&record, A).lease_ms.is_some(), leased, "{durability:?}");
+            assert_eq!(told(&record, B).lease_ms, None);
+            p.record_mut().nodes.remove(&B);
+            let alone = after(&p, &[Edit::Enforce(Terms::None)]);
+            assert_eq!(told(&alone, A).lease_ms, None, "nobody could take over");
+        }
+    }
+
+    #[test]
+    fn no_two_promotions_are_told_the_same_timeline() {
+        let mut p = Pair::settled();
+        p.dies(A);
+        p.says(B, PreparePromotion, standby());
+        p.sealed(1000);
+        let given = |edits: &[Edit]| told(&after(&p, edits), B).timeline;
+        assert_eq!(given(&[]), Some(Timeline(2)));
+        let again = Edit::Install(Terms::None);
+        assert_eq!(given(std::slice::from_ref(&again)), Some(Timeline(3)), "the first may have been used");
+        let seen = Edit::Lineage(History::root(Timeline(1)).branch(Timeline(7), Lsn(1000)));
+        assert_eq!(given(&[seen, again]), Some(Timeline(8)), "somebody has used 7");
+        assert_eq!(told(p.record(), A).timeline, None);
+    }
+
+    #[test]
+    fn a_contract_joins_those_in_force_until_the_primary_has_confirmed_a_newer_one() {
+        let p = Pair::settled();
+        let ids = |edits: &[Edit]| after(&p, edits).in_force.iter().map(|c| c.id.0).collect::<Vec<_>>();
+        let none = || Edit::Enforce(Terms::None);
+        assert_eq!(ids(&[]), [1]);
+        assert_eq!(ids(&[none(), Edit::Enforce(Terms::Any(1, vec![B]))]), [1, 2, 3]);
+        assert_eq!(ids(&[none(), none(), Edit::Confirm(ContractId(2))]), [2, 3]);
+        assert_eq!(ids(&[none(), Edit::Confirm(ContractId(9))]), [1, 2], "nobody was told of it");
+    }
+
+    #[test]
+    fn commits_without_a_standby_are_counted_from_the_first_of_them() {
+        let mut p = Pair::settled();
+        *p.record_mut() = after(&p, &[Edit::Degrade]);
+        let from = |record: GroupRecord| record.degraded.and_then(|d| d.from).map(|p| p.lsn);
+        p.tells(A, Primary, with(primary_with(None), |r| r.position.lsn = Lsn(2000)), |r| r.applied = None);
+        assert_eq!(from(after(&p, &[Edit::Degrade])), Some(Lsn(1000)));
+        assert_eq!(from(after(&p, &[Edit::Restore, Edit::Degrade])), Some(Lsn(2000)));
+        assert_eq!(after(&p, &[Edit::Restore]).degraded, None);
+    }
+
+    #[test]
+    fn what_is_said_of_a_transfer_says_nothing_where_there_is_none() {
+        let p = Pair::settled();
+        let of_a_transfer = [
+            Edit::Drained(Lsn(1)),
+            Edit::Abandon,
+            Edit::Elect(B, None),
+            Edit::PassOver,
+            Edit::StartOver,
+            Edit::DropOld,
+        ];
+        assert_eq!(after(&p, &of_a_transfer), after(&p, &[]));
+        let begun = Edit::Begin(Transfer::new(TransferKind::Switchover, A, Some(B)));
+        let transfer = |edit: Edit| after(&p, &[begun.clone(), edit]).transfer.unwrap();
+        assert_eq!(transfer(Edit::Drained(Lsn(1))).drained, Some(Lsn(1)));
+        assert_eq!(transfer(Edit::Abandon).kind, TransferKind::Failover);
+        assert_eq!(transfer(Edit::DropOld).afterwards, Afterwards::Drop);
+        assert_eq!(transfer(Edit::PassOver).passed_over, [B].into());
+        let anew = transfer(Edit::StartOver);
+        assert_eq!((anew.kind, anew.candidate, anew.passed_over), (TransferKind::Failover, None, [].into()));
     }
 }

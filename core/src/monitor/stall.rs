@@ -117,3 +117,142 @@ impl View<'_> {
 fn no_leader() -> String {
     format!("waits for the operator: {NO_PRIORITY}; perform promotion chooses one")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::NodeState::*;
+    use crate::model::{ControlState, Durability, Epoch};
+    use crate::monitor::rules::testing::*;
+    use crate::ports::Probe;
+    use std::time::Duration;
+
+    fn in_doubt_and_nobody_is_open() -> Pair {
+        let mut p = Pair::in_doubt();
+        p.tells(A, DemoteTimeout, stopped(ControlState::ShutDown), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+        p
+    }
+
+    fn electing(votes: &[(crate::model::NodeId, u64)]) -> Pair {
+        let mut p = Pair::of(3, 1);
+        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 90;
+        p.dies(A);
+        votes.iter().for_each(|(node, lsn)| p.votes(*node, *lsn));
+        p
+    }
+
+    fn a_voter_is_lost() -> Pair {
+        let mut p = electing(&[(B, 1000)]);
+        p.dies(C);
+        p
+    }
+
+    fn lost_after_it_went_on_alone() -> Pair {
+        let mut p = Pair::settled();
+        p.dies(B);
+        p.says(B, Catchingup, standby());
+        p.dies(A);
+        p
+    }
+
+    fn lost_with_nobody_else() -> Pair {
+        let mut p = Pair::settled();
+        p.record_mut().nodes.remove(&B);
+        p.dies(A);
+        p
+    }
+
+    fn lost_with_nobody_to_lead() -> Pair {
+        let mut p = Pair::settled();
+        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 0;
+        p.dies(A);
+        p
+    }
+
+    fn commits_wait() -> Pair {
+        let mut p = Pair::settled();
+        p.set_durability(Durability::Strict);
+        p.dies(B);
+        p
+    }
+
+    /// The primary of an async group fell silent in a handover, and the operator has given up what it may hold.
+    fn under_a_lease() -> Pair {
+        let mut p = Pair::settled();
+        p.set_durability(Durability::Async);
+        p.says(A, Primary, primary_with(Some(B)));
+        p.switchover();
+        for _ in 0..6 {
+            p.passes(Duration::from_secs(1));
+            p.says(B, PreparePromotion, cut_off_standby());
+            p.probed(A, Probe::Silent);
+        }
+        p.sealed(1000);
+        p.ordered_failover(None, true);
+        p
+    }
+
+    #[test]
+    fn each_wait_is_told_with_its_kind_and_with_who_is_waited_for() {
+        let stories: [(fn() -> Pair, &str); 11] = [
+            (
+                Pair::in_doubt,
+                "waits for nodes: what the monitor knows is older than what they report; the primary tells",
+            ),
+            (in_doubt_and_nobody_is_open, "waits for the operator: what the monitor knows is older than"),
+            (|| electing(&[(C, 1100), (B, 1000)]), "waits for WAL: b fetches up to 0/44C from c"),
+            (|| electing(&[(B, 1000)]), "waits for nodes: the votes of an election are being sealed, of c not yet"),
+            (
+                a_voter_is_lost,
+                "waits for nodes: acknowledged commits may be only on nodes that are missing; one of a, c",
+            ),
+            (lost_after_it_went_on_alone, "waits for nodes: a may have acknowledged commits that it alone holds"),
+            (lost_with_nobody_else, "waits for nodes: a is lost (its keeper's connection broke"),
+            (lost_with_nobody_to_lead, "waits for the operator: every candidate priority is 0; perform promotion"),
+            (commits_wait, "commits wait: on a any 1 of b must acknowledge and the formation is strict; b: its keeper"),
+            (under_a_lease, "waits for nodes: a may acknowledge commits until its lease has ended"),
+            (|| electing(&[]), "waits for nodes: the votes of an election are being sealed, of b, c not yet"),
+        ];
+        for (story, expected) in stories {
+            let stall = story().stall();
+            assert!(stall.as_ref().is_some_and(|s| s.starts_with(expected)), "{stall:?} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_group_that_goes_on() {
+        let stories: [(&str, fn() -> Pair); 5] = [
+            ("all is well", Pair::settled),
+            ("one member of two is enough", || {
+                let mut p = Pair::of(3, 1);
+                p.hangs_up(C);
+                p
+            }),
+            ("its primary goes on alone", || {
+                let mut p = Pair::settled();
+                p.dies(B);
+                p
+            }),
+            ("a handover is under way", || {
+                let mut p = Pair::settled();
+                p.switchover();
+                p
+            }),
+            ("the doubt is over", || {
+                let mut p = Pair::in_doubt();
+                p.tells(A, Primary, primary_of(&[B, C]), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+                p
+            }),
+        ];
+        for (why, story) in stories {
+            assert_eq!(story().stall(), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_lease_that_has_ended_is_waited_for_no_longer() {
+        let mut p = under_a_lease();
+        p.passes(Duration::from_secs(6));
+        p.sealed(1000);
+        assert_eq!((p.stall(), p.goal(B)), (None, WaitPrimary));
+    }
+}

@@ -86,3 +86,114 @@ fn how(report: &Report) -> String {
     let trouble = report.trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default();
     if spent.is_empty() { trouble } else { format!(": {}{trouble}", spent.join(", ")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::rules::testing::*;
+    use NodeState::*;
+
+    fn said(effects: &Effects) -> Vec<&str> {
+        effects.events.iter().map(|e| e.description.as_str()).collect()
+    }
+
+    #[test]
+    fn what_was_overtaken_or_comes_from_a_dead_keeper_is_not_taken_in() {
+        let mut p = Pair::settled();
+        p.tells(B, Secondary, standby(), |r| r.session = 5);
+        for (session, seq) in [(5, 0), (4, 1000)] {
+            let effects = p.tells(B, Catchingup, cut_off_standby(), |r| (r.session, r.seq) = (session, seq));
+            assert!(effects.is_empty(), "session {session}: {effects:?}");
+            assert_eq!(p.record().nodes[&B].reported, Secondary);
+        }
+        p.tells(B, Catchingup, standby(), |r| r.session = 6);
+        assert_eq!(p.record().nodes[&B].reported, Catchingup);
+    }
+
+    #[test]
+    fn nobody_is_told_of_a_group_or_a_node_that_is_not_known() {
+        let mut p = Pair::settled();
+        let elsewhere = GroupKey { formation: "default".into(), group: 7 };
+        assert!(p.feed(Input::Tick(elsewhere)).is_empty());
+        assert!(p.says(E, Single, primary_with(None)).is_empty());
+    }
+
+    #[test]
+    fn every_state_a_node_has_walked_through_is_told_once() {
+        let mut p = Pair::settled();
+        p.set_durability(Durability::Strict);
+        let walks = |p: &mut Pair, session, moves, passed: &[NodeState], state| {
+            let effects = p.tells(B, state, standby(), |r| {
+                (r.session, r.moves, r.passed) = (session, moves, passed.to_vec());
+            });
+            said(&effects).join(", ")
+        };
+        assert_eq!(walks(&mut p, 1, 2, &[Catchingup], Secondary), "b is catchingup, b is secondary");
+        assert_eq!(walks(&mut p, 1, 2, &[Catchingup], Secondary), "", "the answer was lost on its way");
+        assert_eq!(walks(&mut p, 1, 3, &[Catchingup, Secondary], Catchingup), "b is catchingup");
+        assert_eq!(walks(&mut p, 2, 1, &[], Secondary), "b is secondary", "another life, which counts anew");
+    }
+
+    #[test]
+    fn a_state_is_told_with_what_it_took_and_with_what_is_in_the_way() {
+        let spent = |step: &str, micros| Spent { step: step.into(), micros };
+        for (took, trouble, expected) in [
+            (vec![], None, "b is catchingup"),
+            (
+                vec![spent("stop", 250_000), spent("rewind", 1_500_000)],
+                None,
+                "b is catchingup: stop 0.250 s, rewind 1.500 s",
+            ),
+            (vec![], Some("no space left"), "b is catchingup (no space left)"),
+            (vec![spent("stop", 250_000)], Some("no space left"), "b is catchingup: stop 0.250 s (no space left)"),
+        ] {
+            let mut p = Pair::settled();
+            p.set_durability(Durability::Strict);
+            let effects = p.tells(B, Catchingup, standby(), |r| {
+                (r.spent, r.trouble) = (took.clone(), trouble.map(String::from));
+            });
+            assert_eq!(said(&effects), [expected]);
+        }
+    }
+
+    #[test]
+    fn the_position_of_who_may_write_is_stored_when_it_is_out_of_date_and_that_of_a_standby_is_not() {
+        let mut p = Pair::settled();
+        let stale = p.monitor.settings.stale_bytes();
+        let at = |facts, position| with(facts, move |r| r.position = position);
+        for (tli, lsn, stored) in [(1, 999 + stale, false), (1, 1000 + stale, true), (2, 1000 + stale, true)] {
+            let position = Position::new(tli, lsn);
+            p.tells(A, Primary, at(primary_with(Some(B)), position), |r| r.epoch = Epoch(0));
+            assert_eq!(p.record().nodes[&A].position == Some(position), stored, "{position}");
+        }
+        p.says(B, Secondary, at(standby(), Position::new(1, 1000 + 2 * stale)));
+        assert_eq!(p.record().nodes[&B].position, None);
+    }
+
+    #[test]
+    fn a_lease_counts_once_the_primary_says_that_it_has_it() {
+        let mut p = Pair::settled();
+        p.set_durability(Durability::Async);
+        p.says(A, Primary, primary_with(Some(B)));
+        let Assignment { serial, lease_ms, .. } = p.record().nodes[&A].assignment.clone();
+        assert!(lease_ms.is_some());
+        for (serial, known) in [(serial - 1, None), (serial, lease_ms)] {
+            p.tells(A, Primary, primary_with(Some(B)), |r| r.serial = serial);
+            assert_eq!(p.record().nodes[&A].lease_ms, known, "serial {serial}");
+        }
+    }
+
+    #[test]
+    fn a_primary_that_was_told_to_open_again_is_waited_for_until_it_is_open() {
+        let mut p = Pair::settled();
+        p.record_mut().reopening = Some(A);
+        for (state, facts, waits) in [
+            (DemoteTimeout, stopped(ControlState::ShutDown), true),
+            (Primary, Facts { server: Server::Starting, ..stopped(ControlState::ShutDown) }, true),
+            (Primary, primary_with(Some(B)), false),
+        ] {
+            p.says(A, state, facts);
+            assert_eq!(p.record().reopening.is_some(), waits, "{state}");
+        }
+    }
+}

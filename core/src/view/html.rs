@@ -156,7 +156,7 @@ fn figures(run: &Run, data: &Data) -> String {
     }
     figures.push(("not acknowledged", not.to_string()));
     let found = count(|k| matches!(k, Kind::Found { .. })) > 0;
-    figures.push(("lost", if found { data.lost.len().to_string() } else { "unknown".into() }));
+    figures.push(("lost or given up", if found { data.lost.len().to_string() } else { "unknown".into() }));
     figures.push(("longest outage", longest.map_or("none".into(), |l| format!("{:.3} s", l.as_secs_f64()))));
     figures.iter().map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>\n")).collect()
 }

@@ -1,4 +1,4 @@
-//! Where in a run a verdict points: the instants its words name, the events at them, and the writes that are lost.
+//! Where in a run a verdict points: the instants its words name, the events at them, and the writes that are lost or were given up.
 
 use super::words::who;
 use crate::check::{Kind, Trace, Verdict};
@@ -38,10 +38,10 @@ pub fn judged(trace: &Trace, verdicts: &[Verdict], unmet: &[String]) -> Vec<Judg
 /// about how the nodes that it names have ended.
 fn events(trace: &Trace, text: &str) -> Vec<usize> {
     let named = |i: &usize| who(&trace.events[*i].kind).is_some_and(|name| words(text).any(|word| word == name));
+    let numbers = words(text).zip(words(text).skip(1)).filter(|(word, _)| *word == "write");
+    let writes: BTreeSet<u64> = numbers.filter_map(|(_, number)| number.parse().ok()).collect();
     let write = |i: &usize| match &trace.events[*i].kind {
-        Kind::Acked { id, .. } | Kind::NotAcked { id, .. } => {
-            text.contains(&format!("write {id} ")) || text.contains(&format!("write {id},"))
-        }
+        Kind::Acked { id, .. } | Kind::NotAcked { id, .. } => writes.contains(id),
         _ => false,
     };
     let about = |at: &str| {
@@ -85,7 +85,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'))
 }
 
-/// Acknowledgements without a warning of writes that a node which is open at the end hasn't.
+/// Acknowledgements without a warning of writes that a node which is open at the end hasn't: lost, or given up.
 pub fn lost(trace: &Trace) -> Vec<usize> {
     let found = trace.events.iter().filter_map(|e| match &e.kind {
         Kind::Found { ids, .. } => Some(ids),

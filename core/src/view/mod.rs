@@ -60,7 +60,7 @@ struct Data {
     lost: Vec<usize>,
     /// Acknowledgements with Postgres' warning that no standby has the write.
     warned: Vec<usize>,
-    kinds: Vec<&'static str>,
+    kinds: &'static [&'static str],
     at: Vec<Moment>,
     /// Places in `kinds`.
     kind: Vec<u8>,
@@ -88,7 +88,6 @@ struct Outage {
 fn data(run: &Run, words: &Words) -> Data {
     let trace = run.trace;
     let first = |wanted: fn(&Kind) -> bool| trace.events.iter().find(|e| wanted(&e.kind)).map(|e| e.at);
-    let kinds: Vec<&'static str> = KINDS.to_vec();
     let lane = |name: &str| trace.nodes.iter().position(|n| n == name);
     let who = |kind: &Kind| words::who(kind).and_then(lane).and_then(|i| i32::try_from(i).ok()).unwrap_or(-1);
     let rule = |kind: &Kind| match kind {
@@ -110,7 +109,7 @@ fn data(run: &Run, words: &Words) -> Data {
         judged: marks::judged(trace, run.verdicts, run.unmet),
         lost: marks::lost(trace),
         warned: places(trace, |k| matches!(k, Kind::Acked { warning: true, .. })),
-        kinds,
+        kinds: KINDS,
         at: trace.events.iter().map(|e| e.at).collect(),
         kind: trace.events.iter().map(|e| kind_place(&e.kind)).collect(),
         who: trace.events.iter().map(|e| who(&e.kind)).collect(),
@@ -136,60 +135,41 @@ fn outages(trace: &Trace) -> Vec<Outage> {
     gaps.into_iter().map(|g| Outage { from: g.from, to: g.to, step: g.step.map(|(_, text)| text) }).collect()
 }
 
-const KINDS: [&str; 24] = [
-    "step",
-    "node",
-    "opened",
-    "closed",
-    "names",
-    "branched",
-    "received",
-    "kept_aside",
-    "rebuilt",
-    "failed",
-    "stored",
-    "fault",
-    "asked",
-    "told",
-    "healed",
-    "clients",
-    "acked",
-    "not_acked",
-    "read",
-    "standby_read",
-    "found",
-    "ended",
-    "configured",
-    "shown",
-];
+macro_rules! kinds {
+    ($($($kind:ident)|+ $name:literal,)*) => {
+        const KINDS: &[&str] = &[$($name,)*];
 
-fn kind_name(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Step { .. } => "step",
-        Kind::Node { .. } => "node",
-        Kind::Opened { .. } => "opened",
-        Kind::Closed { .. } => "closed",
-        Kind::Names { .. } => "names",
-        Kind::Branched { .. } => "branched",
-        Kind::Received { .. } => "received",
-        Kind::KeptAside { .. } => "kept_aside",
-        Kind::Rebuilt { .. } => "rebuilt",
-        Kind::Failed { .. } => "failed",
-        Kind::Stored { .. } => "stored",
-        Kind::Fault { .. } => "fault",
-        Kind::Asked { .. } => "asked",
-        Kind::Told { .. } => "told",
-        Kind::Healed => "healed",
-        Kind::ClientsBegan | Kind::ClientsStopped => "clients",
-        Kind::Acked { .. } => "acked",
-        Kind::NotAcked { .. } => "not_acked",
-        Kind::Read { .. } => "read",
-        Kind::StandbyRead { .. } => "standby_read",
-        Kind::Found { .. } => "found",
-        Kind::Ended { .. } => "ended",
-        Kind::Configured { .. } => "configured",
-        Kind::Shown { .. } => "shown",
-    }
+        fn kind_name(kind: &Kind) -> &'static str {
+            match kind { $($(Kind::$kind { .. })|+ => $name,)* }
+        }
+    };
+}
+
+kinds! {
+    Step "step",
+    Node "node",
+    Opened "opened",
+    Closed "closed",
+    Names "names",
+    Branched "branched",
+    Received "received",
+    KeptAside "kept_aside",
+    Rebuilt "rebuilt",
+    Failed "failed",
+    Stored "stored",
+    Fault "fault",
+    Asked "asked",
+    Told "told",
+    Healed "healed",
+    ClientsBegan | ClientsStopped "clients",
+    Acked "acked",
+    NotAcked "not_acked",
+    Read "read",
+    StandbyRead "standby_read",
+    Found "found",
+    Ended "ended",
+    Configured "configured",
+    Shown "shown",
 }
 
 fn kind_place(kind: &Kind) -> u8 {

@@ -28,21 +28,6 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// However much moves, a group that isn't settled after so long goes in circles.
 const MOVES_MOST: Duration = Duration::from_secs(300);
 
-/// Real servers and keepers log all that the checkers want to know. Two things are seen less finely than in a simulation:
-/// `Names` is what the postmaster has read, a moment before its backends have; and of a rebuilt directory only those
-/// writes are known that its own node had acknowledged.
-const SENSES: [Sense; 9] = [
-    Sense::Servers,
-    Sense::Wal,
-    Sense::Keepers,
-    Sense::Contracts,
-    Sense::Reads,
-    Sense::Faults,
-    Sense::Orders,
-    Sense::Ends,
-    Sense::Configuration,
-];
-
 pub struct Play<'a> {
     pub scenario: &'a Scenario,
     pub cluster: Cluster,
@@ -302,7 +287,10 @@ impl<'a> Play<'a> {
     async fn trace(&mut self, seen: &[Seen], ends: Vec<Kind>) -> Trace {
         let mut trace = Trace {
             nodes: self.scenario.cluster.nodes.clone(),
-            sees: SENSES.into(),
+            // Real servers and keepers log all that the checkers want to know. Two things are seen less finely than in
+            // a simulation: `Names` is what the postmaster has read, a moment before its backends have; and of a rebuilt
+            // directory only those writes are known that its own node had acknowledged.
+            sees: Sense::ALL.into(),
             terms: expect::terms(self.scenario),
             events: std::mem::take(&mut self.notes).into_iter().map(|(at, kind)| Event { at, kind }).collect(),
         };

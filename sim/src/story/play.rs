@@ -32,19 +32,6 @@ const BREATH: Duration = Duration::from_secs(1);
 /// Every monitor has it.
 const DEFAULT_FORMATION: &str = "default";
 
-/// This world is an open book.
-const SENSES: [Sense; 9] = [
-    Sense::Servers,
-    Sense::Wal,
-    Sense::Keepers,
-    Sense::Contracts,
-    Sense::Reads,
-    Sense::Faults,
-    Sense::Orders,
-    Sense::Ends,
-    Sense::Configuration,
-];
-
 struct Play {
     scenario: Scenario,
     world: Arc<World>,
@@ -347,7 +334,7 @@ impl Play {
         let (mut trace, complaints) = chronicle.take();
         trace.nodes.clone_from(&self.scenario.cluster.nodes);
         trace.terms = expect::terms(&self.scenario);
-        trace.sees = SENSES.into();
+        trace.sees = Sense::ALL.into();
         self.unmet.extend(expect::unmet(&self.scenario, &trace));
         self.unmet.extend(complaints);
         self.unmet.extend(self.unsettled.filter(|_| is_unsettled(&trace)));

@@ -204,7 +204,7 @@ impl NodeMachine {
                 &self.death,
             ),
             store: Troubled::new(store.through(gate.clone()), &self.fate, &self.death),
-            postgres: Troubled::new(Watched::new(SimPostgres::new(self.pg.clone()), gate), &self.fate, &self.death),
+            postgres: Watched::new(Troubled::new(SimPostgres::new(self.pg.clone()), &self.fate, &self.death), gate),
         };
         let keeper = Keeper {
             name: self.name.clone(),
@@ -290,7 +290,7 @@ struct Keeper {
     ask: Register,
 }
 
-type Ports = KeeperPorts<SimClock, Troubled<SimLink>, Troubled<SimStore>, Troubled<Watched>>;
+type Ports = KeeperPorts<SimClock, Troubled<SimLink>, Troubled<SimStore>, Watched>;
 
 impl Keeper {
     async fn run(self, ports: Ports) {

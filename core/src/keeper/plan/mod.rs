@@ -152,7 +152,8 @@ impl Scene<'_> {
             Maintenance => self.record.standby_in_maintenance,
             _ => false,
         };
-        follows && self.was_open()
+        let is_accepted = |c: &Control| self.assignment.accepted.as_ref() == Some(&c.history);
+        follows && self.was_open() && !self.facts.control().is_some_and(is_accepted)
     }
 }
 
@@ -264,6 +265,11 @@ mod tests {
             assert_eq!(steps(state, goal), [], "{state}");
         }
         assert_eq!(steps(NodeState::Demoted, NodeState::ReportLsn).len(), 3, "it was told to be open");
+        let mut chosen = told(record(NodeState::Secondary, None), NodeState::ReportLsn, None);
+        let history = down().control().map(|c| c.history.clone());
+        chosen.assignment.as_mut().unwrap().accepted = history;
+        let votes = plan(&chosen, &down(), &Memory::default());
+        assert_eq!(names(&votes), ["unfollow", "start", "seal"], "an operator has accepted its timeline");
         let back = steps(NodeState::Secondary, NodeState::Catchingup);
         assert_eq!(back[0], Step::KeepAside(Position::new(1, 0), Lsn(900)), "{back:?}");
         assert_eq!(back[2].name(), "clone");

@@ -49,27 +49,9 @@ mod tests {
     use crate::monitor::rules::testing::*;
     use crate::wire::Answer;
 
-    /// The monitor was put back to a copy in which a is primary, b and c have seen a later epoch, and a is silent.
-    fn in_doubt() -> Pair {
-        let mut p = Pair::of(3, 1);
-        p.monitor_restarts();
-        for node in [B, C] {
-            p.tells(node, Secondary, cut_off_standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40));
-        }
-        assert!(p.record().in_doubt);
-        p
-    }
-
-    fn refusal(answer: Answer) -> String {
-        match answer {
-            Answer::Refused { reason, remedy } => format!("{reason}; {remedy}"),
-            other => panic!("not refused but {other:?}"),
-        }
-    }
-
     #[test]
     fn without_consent_or_a_name_the_operator_is_told_what_would_end_the_doubt() {
-        let mut p = in_doubt();
+        let mut p = Pair::in_doubt();
         for (to, consent) in [(None, false), (Some("c"), false), (None, true)] {
             let told = refusal(p.ordered_failover(to, consent));
             assert!(told.contains("perform promotion --name NODE --allow-data-loss"), "{told}");
@@ -83,7 +65,7 @@ mod tests {
     #[test]
     fn a_standby_is_elected_by_consent_whether_or_not_the_old_primary_is_remembered() {
         for remembered in [true, false] {
-            let mut p = in_doubt();
+            let mut p = Pair::in_doubt();
             if !remembered {
                 p.record_mut().nodes.remove(&A);
             }

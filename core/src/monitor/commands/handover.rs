@@ -69,7 +69,7 @@ impl Order<'_> {
     fn steer(&self, group: &Group, to: Option<&NodeRecord>, consent: bool) -> Effects {
         let transfer = group.record.transfer.as_ref().expect("the role moves");
         let mut edits = Vec::new();
-        if let (Some(node), None) = (to, transfer.candidate) {
+        if let Some(node) = to.filter(|node| transfer.candidate.is_none() && transfer.preferred != Some(node.id)) {
             edits.push(Edit::Prefer(Some(node.id)));
         }
         if consent && transfer.waiver != Some(Waiver::Operator) {
@@ -93,10 +93,10 @@ impl Order<'_> {
         consent: bool,
     ) -> Result<Effects, Refusal> {
         let preferred = to.map(|n| n.id);
-        let can = |n: &&NodeRecord| preferred.is_none_or(|p| p == n.id) && view.may_lead(n, preferred).is_ok();
-        if !view.voters(primary.id).any(|n| can(&n)) {
-            let who = to.map_or("no standby".to_string(), |n| n.name.clone());
-            return no(format!("{who} can lead now"), "bring one back, or name one with perform promotion");
+        let can = |n: &NodeRecord| preferred.is_none_or(|p| p == n.id) && view.may_lead(n, preferred).is_ok();
+        if !view.voters(primary.id).any(can) {
+            let who = to.map_or("no standby can lead now".to_string(), |n| format!("{} can't lead now", n.name));
+            return no(who, "bring one back, or name one with perform promotion");
         }
         if !consent && !view.election_could_succeed(primary.id) {
             let why = view.stall().unwrap_or_else(|| "not enough standbys are there to prove who is complete".into());
@@ -245,7 +245,10 @@ impl Order<'_> {
         transfer: &Transfer,
         forced: Vec<Edit>,
     ) -> Result<Effects, Refusal> {
-        if transfer.old != node.id || transfer.afterwards != Afterwards::Rejoin {
+        if transfer.old == node.id && transfer.afterwards == Afterwards::Drop && (forced.is_empty() || node.forced) {
+            return Ok(self.nothing(format!("{} is being dropped already", node.name)));
+        }
+        if transfer.old != node.id || transfer.afterwards == Afterwards::Maintenance {
             let reason = format!("the role is moving in group {}", group.record.key);
             return no(reason, "try again when it has settled");
         }
@@ -306,6 +309,221 @@ impl Order<'_> {
                 (Some(record), format!("; number_sync_standbys becomes {most}"))
             }
             _ => (None, String::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NodeState::*;
+    use crate::monitor::rules::testing::*;
+    use crate::wire::{Answer, Command};
+
+    /// What an order that was taken is answered with: empty, when something follows.
+    fn note(answer: Answer) -> String {
+        match answer {
+            Answer::Accepted { note, .. } => note.unwrap_or_default(),
+            other => panic!("not taken but {other:?}"),
+        }
+    }
+
+    fn assert_refused(answer: Answer, why: &str) {
+        let refusal = refusal(answer);
+        assert!(refusal.contains(why), "\"{refusal}\" doesn't say \"{why}\"");
+    }
+
+    fn transfer(p: &Pair) -> &Transfer {
+        p.record().transfer.as_ref().expect("the role moves")
+    }
+
+    #[test]
+    fn an_order_must_name_a_node_of_the_group() {
+        let mut p = Pair::settled();
+        let elsewhere = GroupKey { formation: "default".into(), group: 1 };
+        let mut other = Pair::of(4, 1).record().clone();
+        (other.key, other.nodes) = (elsewhere.clone(), other.nodes.split_off(&D));
+        p.monitor.groups.insert(elsewhere, Group::new(other, p.now));
+        assert_refused(p.ordered_failover(Some("z"), false), "no node named z; known nodes are: a, b");
+        assert_refused(p.ordered_failover(Some("d"), false), "d is a node of group default/1, not of default/0");
+        let key = GroupKey { formation: "default".into(), group: 7 };
+        let nowhere = Command::Failover { key, to: None, allow_data_loss: false };
+        assert_refused(p.orders(nowhere), "there is no group 7");
+        assert_eq!(note(p.ordered_failover(Some("a"), false)), "a is the primary already");
+        assert_eq!(p.goals(), (Primary, Secondary));
+    }
+
+    #[test]
+    fn a_handover_needs_a_settled_primary_and_somebody_to_take_over() {
+        let mut p = Pair::settled();
+        p.says(A, WaitPrimary, primary_with(Some(B)));
+        assert_refused(p.ordered_failover(None, false), "a is wait_primary and to be primary");
+        p.record_mut().nodes.remove(&B);
+        assert_refused(p.ordered_failover(None, false), "a is the only node of group default/0");
+        p.record_mut().nodes.get_mut(&A).unwrap().assignment.goal = Demoted;
+        assert_refused(p.ordered_failover(None, false), "group default/0 has no primary");
+        let mut p = Pair::of(3, 1);
+        p.record_mut().nodes.get_mut(&C).unwrap().candidate_priority = 0;
+        assert_eq!(note(p.ordered_failover(Some("c"), false)), "", "who is named needs no priority");
+        assert_eq!((p.goal(A), p.goal(C)), (Draining, PreparePromotion));
+    }
+
+    #[test]
+    fn while_an_election_runs_its_winner_may_be_named_and_a_loss_consented_to_once() {
+        let mut p = Pair::of(3, 1);
+        p.dies(A);
+        assert_eq!(note(p.ordered_failover(Some("c"), false)), "");
+        assert_eq!((transfer(&p).preferred, transfer(&p).waiver), (Some(C), None));
+        assert_eq!(note(p.ordered_failover(Some("c"), false)), "the role is moving already");
+        assert_eq!(note(p.ordered_failover(None, true)), "");
+        assert_eq!((transfer(&p).preferred, transfer(&p).waiver), (Some(C), Some(Waiver::Operator)));
+        assert_eq!(note(p.ordered_failover(None, true)), "the role is moving already");
+        let mut p = Pair::settled();
+        p.switchover();
+        assert_eq!(note(p.ordered_failover(Some("a"), false)), "the role is moving already", "to b");
+        assert_eq!(transfer(&p).preferred, None);
+    }
+
+    #[test]
+    fn what_a_lost_primary_may_hold_alone_is_given_up_by_consent_only() {
+        let mut p = Pair::settled();
+        p.dies(B);
+        p.dies(A);
+        assert_refused(p.ordered_failover(None, true), "no standby can lead now");
+        assert_refused(p.ordered_failover(Some("b"), true), "b can't lead now");
+        p.says(B, Catchingup, cut_off_standby());
+        assert_refused(p.ordered_failover(None, false), "a may have acknowledged commits that it alone holds");
+        assert_eq!(p.goals(), (WaitPrimary, Catchingup));
+        assert_eq!(note(p.ordered_failover(None, true)), "");
+        assert_eq!((p.goals(), transfer(&p).waiver), ((Draining, ReportLsn), Some(Waiver::Operator)));
+    }
+
+    #[test]
+    fn a_standby_goes_to_maintenance_and_comes_back_and_asking_twice_changes_nothing() {
+        let mut p = Pair::settled();
+        assert_eq!(note(p.ordered_maintenance("b", false, false)), "b is not in maintenance");
+        assert_eq!(note(p.ordered_maintenance("b", true, false)), "");
+        assert_eq!(p.goal(B), WaitMaintenance);
+        assert_eq!(note(p.ordered_maintenance("b", true, false)), "b is in maintenance or on its way there");
+        assert_eq!(note(p.ordered_maintenance("b", false, false)), "");
+        assert_eq!(p.goal(B), Catchingup);
+        assert_refused(p.ordered_maintenance("b", true, false), "b is secondary and to be catchingup");
+    }
+
+    #[test]
+    fn maintenance_of_the_primary_moves_the_role_if_that_is_allowed() {
+        let mut p = Pair::settled();
+        assert_refused(p.ordered_maintenance("a", true, false), "a is the primary; say --allow-failover");
+        assert_eq!(note(p.ordered_maintenance("a", true, true)), "");
+        assert_eq!(p.goals(), (PrepareMaintenance, PreparePromotion));
+        assert_eq!(note(p.ordered_maintenance("a", true, true)), "a is in maintenance or on its way there");
+        assert_refused(p.ordered_maintenance("b", true, true), "the role is moving");
+        assert_refused(p.ordered_maintenance("a", false, false), "a is handing its role over");
+        let mut p = Pair::settled();
+        p.says(A, Primary, primary_with(None));
+        assert_refused(p.ordered_maintenance("a", true, true), "b can't be promoted: it doesn't stream");
+        assert_eq!(p.goals(), (Primary, Secondary));
+    }
+
+    #[test]
+    fn maintenance_that_would_stop_the_commits_of_a_strict_group_is_refused() {
+        for (count, durability, refused) in [
+            (2, Durability::Strict, true),
+            (3, Durability::Strict, false),
+            (2, Durability::Degrade, false),
+            (2, Durability::Async, false),
+        ] {
+            let mut p = Pair::of(count, 0);
+            p.set_durability(durability);
+            let answer = p.ordered_maintenance("b", true, false);
+            match refused {
+                true => {
+                    assert_refused(answer, "without b commits would wait: 1 standbys must acknowledge and 0 others")
+                }
+                false => assert_eq!(note(answer), "", "{count} nodes, {durability:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_back_from_maintenance_during_an_election_is_asked_for_its_vote() {
+        let mut p = Pair::of(3, 1);
+        p.dies(A);
+        p.record_mut().nodes.get_mut(&C).unwrap().assignment.goal = Maintenance;
+        assert_eq!(note(p.ordered_maintenance("c", false, false)), "");
+        assert_eq!(p.goal(C), ReportLsn);
+    }
+
+    #[test]
+    fn a_node_is_dropped_once_however_often_that_is_asked() {
+        let mut p = Pair::settled();
+        assert_eq!(note(p.ordered_drop("b", false)), "");
+        assert_eq!((p.goal(B), p.record().nodes[&B].forced), (Dropped, false));
+        assert_eq!(note(p.ordered_drop("b", false)), "b is being dropped already");
+        assert_eq!(note(p.ordered_drop("b", true)), "");
+        assert!(p.record().nodes[&B].forced);
+        assert_eq!(note(p.ordered_drop("b", true)), "b is being dropped already");
+        assert_refused(p.ordered_drop("z", true), "no node named z");
+    }
+
+    #[test]
+    fn a_primary_is_dropped_after_it_has_handed_over() {
+        let mut p = Pair::settled();
+        assert_eq!(note(p.ordered_drop("a", false)), "");
+        assert_eq!((p.goals(), transfer(&p).afterwards), ((Draining, PreparePromotion), Afterwards::Drop));
+        assert_eq!(note(p.ordered_drop("a", false)), "a is being dropped already");
+        assert_refused(p.ordered_drop("b", false), "the role is moving");
+        let mut p = Pair::settled();
+        p.says(A, Primary, primary_with(None));
+        assert_refused(p.ordered_drop("a", false), "b can't be promoted: it doesn't stream");
+        p.record_mut().nodes.remove(&B);
+        assert_eq!(note(p.ordered_drop("a", false)), "", "nobody is left to hand over to");
+        assert_eq!(p.goal(A), Dropped);
+    }
+
+    #[test]
+    fn a_lost_primary_is_dropped_if_its_successor_can_be_proven() {
+        let mut p = Pair::of(3, 1);
+        for node in [B, C] {
+            p.record_mut().nodes.get_mut(&node).unwrap().candidate_priority = 0;
+        }
+        p.dies(A);
+        assert_eq!(note(p.ordered_drop("a", false)), "");
+        assert_eq!((p.goal(B), transfer(&p).afterwards), (ReportLsn, Afterwards::Drop));
+        let mut p = Pair::settled();
+        p.dies(B);
+        p.says(B, Catchingup, cut_off_standby());
+        p.dies(A);
+        assert_refused(p.ordered_drop("a", true), "perform failover --allow-data-loss first");
+        assert_eq!(p.goals(), (WaitPrimary, Catchingup));
+    }
+
+    #[test]
+    fn the_old_primary_may_be_dropped_while_the_role_leaves_it() {
+        let mut p = Pair::settled();
+        p.switchover();
+        assert_eq!(note(p.ordered_drop("a", false)), "");
+        assert_eq!((p.goal(A), transfer(&p).afterwards), (Draining, Afterwards::Drop), "the role may yet come back");
+        assert_eq!(note(p.ordered_drop("a", true)), "");
+        assert!(p.record().nodes[&A].forced);
+        let mut p = Pair::settled();
+        p.switchover();
+        p.says(B, PreparePromotion, standby());
+        p.says(A, Draining, stopped(ControlState::ShutDown));
+        p.sealed(1000);
+        assert_eq!(p.goals(), (Demoted, WaitPrimary));
+        assert_eq!(note(p.ordered_drop("a", false)), "");
+        assert_eq!(p.goal(A), Dropped, "another holds the role");
+    }
+
+    #[test]
+    fn who_leaves_the_quorum_takes_the_number_of_acknowledgements_down_with_it() {
+        for (count, takes_part, number) in [(3, true, 0), (4, true, 1), (4, false, 1), (5, true, 1)] {
+            let mut p = Pair::of(count, 1);
+            p.record_mut().nodes.get_mut(&C).unwrap().replication_quorum = takes_part;
+            assert_eq!(note(p.ordered_drop("c", false)), "");
+            let asked = p.monitor.record.formations["default"].number_sync_standbys;
+            assert_eq!(asked, number, "of {count}, takes part: {takes_part}");
         }
     }
 }

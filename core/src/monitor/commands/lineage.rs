@@ -19,7 +19,7 @@ impl Order<'_> {
                 format!("known are: {}", known.join(", ")),
             );
         };
-        if group.record.history.as_ref() == Some(history) {
+        if group.record.accepted.as_ref() == Some(history) {
             return Ok(self.nothing(format!("timeline {tli} is the reference already")));
         }
         if histories.iter().any(|h| h.tli == tli && h != history) {
@@ -31,6 +31,53 @@ impl Order<'_> {
             return no(reason, "a timeline can be chosen only while no primary is open");
         }
         let text = format!("timeline {tli} is accepted as the reference: {reason}");
-        Ok(self.carry_out(group, &[Edit::Lineage((*history).clone())], &text, None))
+        Ok(self.carry_out(group, &[Edit::Accept((*history).clone())], &text, None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NodeState::*;
+    use crate::monitor::rules::testing::*;
+    use crate::wire::{Answer, Command};
+
+    fn accept(p: &mut Pair, tli: u32) -> Answer {
+        let key = p.record().key.clone();
+        p.orders(Command::AcceptTimeline { key, tli: Timeline(tli), reason: "b was promoted by hand".into() })
+    }
+
+    /// Closed, on a timeline of its own that it began at `at`.
+    fn strayed(at: u64) -> Facts {
+        let mut facts = stopped(ControlState::ShutDown);
+        let Directory::Present(control) = &mut facts.directory else { unreachable!() };
+        control.history = History::root(Timeline(1)).branch(Timeline(2), Lsn(at));
+        facts
+    }
+
+    #[test]
+    fn a_timeline_is_accepted_while_no_primary_is_open_and_its_node_is_told_so() {
+        let mut p = Pair::settled();
+        p.says(B, Secondary, strayed(900));
+        assert!(refusal(accept(&mut p, 2)).contains("a is open, so its timeline is the one all follow"));
+        p.dies(A);
+        let goals = p.goals();
+        assert!(refusal(accept(&mut p, 7)).contains("no node of group default/0 is on timeline 7; known are: 1, 2"));
+        for note in [None, Some("timeline 2 is the reference already".to_string())] {
+            assert!(matches!(accept(&mut p, 2), Answer::Accepted { note: n, .. } if n == note), "{note:?}");
+            assert_eq!(p.record().history.as_ref().map(|h| h.tli), Some(Timeline(2)));
+            assert_eq!((p.goals(), &p.record().transfer), (goals, &None));
+            assert_eq!(p.record().nodes[&B].assignment.accepted, p.record().history);
+        }
+    }
+
+    #[test]
+    fn of_two_histories_under_one_number_none_is_accepted() {
+        let mut p = Pair::of(3, 1);
+        p.says(B, Secondary, strayed(900));
+        p.says(C, Secondary, strayed(800));
+        p.dies(A);
+        assert!(refusal(accept(&mut p, 2)).contains("two nodes of group default/0 have different histories"));
+        assert_eq!(p.record().history, Some(History::root(Timeline(1))));
     }
 }

@@ -102,17 +102,7 @@ mod tests {
         for bad in ["all", "h\nhost all all 0.0.0.0/0 trust", ".example"] {
             let change = NodeChange { host: Some(bad.into()), ..NodeChange::default() };
             let moved = p.orders(Command::SetNode { formation: "default".into(), name: "b".into(), change });
-            let ask = Register {
-                formation: "default".into(),
-                group: 0,
-                name: "c".into(),
-                host: bad.into(),
-                port: 1,
-                candidate_priority: 50,
-                replication_quorum: true,
-                system_id: None,
-                again: None,
-            };
+            let ask = Register { host: bad.into(), ..joins("c", 1) };
             let joined = p.feed(Input::Register(ask)).answer.unwrap();
             for answer in [moved, joined] {
                 let Answer::Refused { reason, remedy } = answer else { panic!("{bad}: {answer:?}") };

@@ -150,18 +150,7 @@ mod tests {
 
     fn create(p: &mut Pair, node: NodeId) -> Answer {
         let known = p.record().nodes[&node].clone();
-        let ask = Register {
-            formation: "default".into(),
-            group: 0,
-            name: known.name,
-            host: known.host,
-            port: known.port,
-            candidate_priority: 50,
-            replication_quorum: true,
-            system_id: None,
-            again: None,
-        };
-        p.feed(Input::Register(ask)).answer.expect("every call is answered")
+        p.feed(Input::Register(joins(&known.name, known.port))).answer.expect("every call is answered")
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub fn fail_over(v: &View) -> Option<Verdict> {
 /// An asynchronous group may go on without proof once the lease of the old primary has ended by its own clock, and
 /// only if little can be lost. One that was never heard to have a lease won't close by itself.
 fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
-    let closes = old.lease_ms.is_some() || has_closed(v, old);
+    let closes = old.lease_ms.is_some() || has_closed(v, old) || says_closed(v, old);
     if v.durability() != Durability::Async || v.record.degraded.is_some() || !closes {
         return None;
     }
@@ -66,7 +66,8 @@ fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
     let best = held.map(|r| r.position.lsn).max()?;
     let lost = known.bytes_past(best);
-    let bounded = lease_is_over(v, old.id) && lost <= v.settings.async_loss_bytes;
+    // Its word is enough to begin with: nobody opens before it is certain.
+    let bounded = (lease_is_over(v, old.id) || says_closed(v, old)) && lost <= v.settings.async_loss_bytes;
     bounded.then(|| format!("of what is known {lost} bytes are not on them"))
 }
 
@@ -95,8 +96,11 @@ fn has_closed(v: &View, old: &NodeRecord) -> bool {
     let Some(pulse) = v.pulse(old.id) else { return false };
     // It can't open on what isn't there.
     let gone = pulse.facts().is_some_and(|f| f.server == Server::Down && f.control().is_none());
-    let says_so = matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout && !pulse.may_reopen;
-    pulse.died() || gone || says_so
+    pulse.died() || gone || (says_closed(v, old) && !pulse.may_reopen)
+}
+
+fn says_closed(v: &View, old: &NodeRecord) -> bool {
+    matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout
 }
 
 /// The votes prove a winner.

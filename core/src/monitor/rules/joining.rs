@@ -46,3 +46,113 @@ pub fn left_alone(v: &View) -> Option<Verdict> {
     let edits = vec![Edit::Enforce(Terms::None), Edit::Restore, Edit::Assign(node.id, Single)];
     Some((edits, format!("{} is alone in its group", node.name)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ControlState, Timeline};
+    use crate::monitor::rules::testing::*;
+    use crate::monitor::state::Input;
+    use crate::wire::Answer;
+
+    /// The primary says that it runs under what it was told last.
+    fn confirms(p: &mut Pair, node: crate::model::NodeId) {
+        let (state, applied) = (p.goal(node), p.record().contract().map(|c| c.id));
+        p.tells(node, state, primary_with(None), |r| r.applied = applied);
+    }
+
+    /// Node a is alone in its group: b was dropped.
+    fn alone() -> Pair {
+        let mut p = Pair::settled();
+        p.ordered_drop("b", false);
+        p.says(B, Dropped, stopped(ControlState::ShutDownInRecovery));
+        confirms(&mut p, A);
+        p.says(A, Single, primary_with(None));
+        p
+    }
+
+    /// A new node c has registered with such a group.
+    fn with_newcomer() -> Pair {
+        let mut p = alone();
+        let answer = p.feed(Input::Register(joins("c", 5003))).answer;
+        assert!(matches!(answer, Some(Answer::Registered { node: C, .. })), "{answer:?}");
+        p
+    }
+
+    #[test]
+    fn a_dropped_node_is_forgotten_when_no_contract_counts_on_it_and_it_has_stopped_or_cannot() {
+        type Ends = fn(&mut Pair);
+        let ends: [(&str, Ends); 3] = [
+            ("its keeper says that it has stopped", |p| {
+                p.says(B, Dropped, stopped(ControlState::ShutDownInRecovery));
+            }),
+            ("it is dead", |p| p.dies(B)),
+            ("the operator doesn't wait for its keeper", |p| {
+                p.ordered_drop("b", true);
+            }),
+        ];
+        for (how, ends) in ends {
+            let mut p = Pair::settled();
+            p.ordered_drop("b", false);
+            ends(&mut p);
+            assert_eq!(p.goal(B), Dropped, "{how}, but the primary may still wait for it");
+            confirms(&mut p, A);
+            assert!(!p.record().nodes.contains_key(&B), "{how}");
+            let mut p = Pair::settled();
+            p.ordered_drop("b", false);
+            confirms(&mut p, A);
+            assert_eq!(p.goal(B), Dropped, "it still runs");
+            ends(&mut p);
+            assert!(!p.record().nodes.contains_key(&B), "{how}");
+        }
+    }
+
+    #[test]
+    fn a_primary_that_is_dropped_is_forgotten_after_its_successor_is_open() {
+        let mut p = Pair::settled();
+        p.ordered_drop("a", false);
+        p.says(B, PreparePromotion, standby());
+        p.says(A, Draining, stopped(ControlState::ShutDown));
+        p.sealed(1000);
+        assert_eq!(p.goals(), (Dropped, WaitPrimary));
+        p.says(A, Dropped, stopped(ControlState::ShutDown));
+        assert!(p.record().nodes.contains_key(&A), "the role may yet go back to it");
+        p.says(B, WaitPrimary, primary_with(None));
+        assert!(!p.record().nodes.contains_key(&A));
+    }
+
+    #[test]
+    fn the_last_node_is_single_once_it_waits_for_nobody() {
+        let mut p = Pair::settled();
+        p.ordered_drop("b", true);
+        p.says(A, WaitPrimary, primary_with(None));
+        assert_eq!((p.goal(A), p.record().nodes.len()), (WaitPrimary, 2), "it has not confirmed that b is out");
+        confirms(&mut p, A);
+        assert_eq!((p.goal(A), p.record().nodes.len()), (Single, 1));
+        assert!(p.record().degraded.is_none(), "nobody is missing");
+    }
+
+    #[test]
+    fn room_is_made_for_a_new_standby_that_waits_and_only_by_an_open_primary() {
+        let mut p = with_newcomer();
+        p.says(A, Single, primary_with(None));
+        assert_eq!(p.goal(A), Single, "c has registered and said nothing yet");
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        p.says(C, WaitStandby, no_directory());
+        assert_eq!(p.goal(A), Single, "nobody could connect");
+        p.says(A, Single, primary_with(None));
+        assert_eq!((p.goal(A), p.goal(C)), (WaitPrimary, WaitStandby));
+    }
+
+    #[test]
+    fn a_new_standby_clones_a_primary_whose_checkpoint_is_on_the_lineage_of_the_group() {
+        let mut p = with_newcomer();
+        p.says(C, WaitStandby, no_directory());
+        p.says(A, Single, primary_with(None));
+        assert_eq!(p.goal(C), WaitStandby, "the primary has made no room yet");
+        p.says(A, WaitPrimary, with(primary_with(None), |r| r.checkpoint_tli = Timeline(0)));
+        assert_eq!(p.goal(C), WaitStandby, "a clone would begin on the timeline before");
+        p.says(A, WaitPrimary, primary_with(None));
+        assert_eq!(p.goal(C), Catchingup);
+    }
+}

@@ -5,7 +5,7 @@ use crate::monitor::health::Pulse;
 use crate::monitor::state::{Effects, Group, Input, Monitor, MonitorRecord};
 use crate::monitor::view::View;
 use crate::ports::Probe;
-use crate::wire::{Answer, Command};
+use crate::wire::{Answer, Command, Register};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -82,6 +82,36 @@ pub fn stopped(state: ControlState) -> Facts {
     Facts { directory: control(state), server: Server::Down }
 }
 
+/// The same, with something else about the server that runs.
+pub fn with(mut facts: Facts, change: impl Fn(&mut Running)) -> Facts {
+    let Server::Up(running) = &mut facts.server else { panic!("no server runs there") };
+    change(running);
+    facts
+}
+
+/// A new node asks to join.
+pub fn joins(name: &str, port: u16) -> Register {
+    Register {
+        formation: key().formation,
+        group: key().group,
+        name: name.into(),
+        host: "localhost".into(),
+        port,
+        candidate_priority: 50,
+        replication_quorum: true,
+        system_id: None,
+        again: None,
+    }
+}
+
+/// Why an order was refused, and what would make it possible.
+pub fn refusal(answer: Answer) -> String {
+    match answer {
+        Answer::Refused { reason, remedy } => format!("{reason}; {remedy}"),
+        other => panic!("not refused but {other:?}"),
+    }
+}
+
 /// Node A is primary under a contract that names B, which is secondary; both have just reported.
 pub struct Pair {
     pub monitor: Monitor,
@@ -150,6 +180,17 @@ impl Pair {
         pair
     }
 
+    /// The monitor was put back to a copy in which a is primary, b and c have seen a later epoch, and a is silent.
+    pub fn in_doubt() -> Pair {
+        let mut p = Pair::of(3, 1);
+        p.monitor_restarts();
+        for node in [B, C] {
+            p.tells(node, NodeState::Secondary, cut_off_standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+        }
+        assert!(p.record().in_doubt);
+        p
+    }
+
     pub fn set_durability(&mut self, durability: Durability) {
         self.monitor.record.formations.values_mut().for_each(|f| f.durability = Some(durability));
     }
@@ -178,6 +219,15 @@ impl Pair {
 
     pub fn ordered_failover(&mut self, to: Option<&str>, allow_data_loss: bool) -> Answer {
         self.orders(Command::Failover { key: key(), to: to.map(str::to_string), allow_data_loss })
+    }
+
+    pub fn ordered_drop(&mut self, name: &str, force: bool) -> Answer {
+        self.orders(Command::Drop { formation: key().formation, name: name.into(), force })
+    }
+
+    /// Into maintenance, or out of it.
+    pub fn ordered_maintenance(&mut self, name: &str, on: bool, allow_failover: bool) -> Answer {
+        self.orders(Command::Maintenance { formation: key().formation, name: name.into(), on, allow_failover })
     }
 
     /// The node has given its vote of this epoch and waits.

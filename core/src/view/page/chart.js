@@ -90,7 +90,7 @@ function drawWrites() {
   }
   out += drawRates(y, base, h);
   for (const e of fails) if (visible(run.at[e], run.at[e])) out += rect(view.x(run.at[e]) - 1, base + 1, 2, 5, `class="failed" ${tells(e)}`);
-  for (const e of run.lost) if (visible(run.at[e], run.at[e])) out += rect(view.x(run.at[e]) - 1, y + 2, 2, h - 9, `class="lost" ${tells(e, "this acknowledged write is lost")}`);
+  for (const e of run.lost) if (visible(run.at[e], run.at[e])) out += rect(view.x(run.at[e]) - 1, y + 2, 2, h - 9, `class="lost" ${tells(e, "this acknowledged write is lost or given up")}`);
   return out;
 }
 
