@@ -41,7 +41,7 @@ pub fn are_settled<'a>(
     // With nobody to follow it, a primary is alone, for good or until those that are away come back.
     let holds = |state: NodeState| match state {
         NodeState::Single => ends.len() == 1 && others.is_empty(),
-        NodeState::WaitPrimary => terms.alone && !others.is_empty(),
+        NodeState::WaitPrimary => (terms.alone || ends.len() == 1) && !others.is_empty(),
         other => other == NodeState::Primary,
     };
     let primaries = ends.iter().filter(|(_, state, _)| holds(*state)).count();

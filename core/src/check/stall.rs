@@ -4,7 +4,7 @@ use super::convergence::settled;
 use super::rogues::Rogues;
 use super::trace::{Answered, Fault, Kind, Terms, Trace};
 use crate::model::NodeState;
-use crate::monitor::stall::{NO_PRIORITY, OLDER};
+use crate::monitor::stall::{NO_PRIORITY, NO_PRIORITY_LEFT, OLDER};
 use crate::scenario::words;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -138,6 +138,7 @@ impl<'a> Facts<'a> {
         match kind {
             "waits for the operator" if what.starts_with(OLDER) && self.knows_less => Ok(()),
             "waits for the operator" if what.starts_with(NO_PRIORITY) && self.nobody_may_lead() => Ok(()),
+            "waits for the operator" if what.starts_with(NO_PRIORITY_LEFT) && !self.never_lead.is_empty() => Ok(()),
             "waits for the operator" => Err("nothing was done that only an operator could mend".into()),
             // Of those that are missing one may be enough.
             "waits for nodes" if a_named_is_down() => Ok(()),

@@ -60,7 +60,9 @@ impl Group {
     fn pending(&self, m: &Monitor, now: Moment, node: &NodeRecord) -> Option<String> {
         let view = m.view(self, now);
         let report = view.report(node.id);
-        if let Some(trouble) = report.and_then(|r| r.trouble.clone()) {
+        // Of one that is lost it is what it said last.
+        let lives = !matches!(view.life(node.id), Life::Lost(_));
+        if let Some(trouble) = report.filter(|_| lives).and_then(|r| r.trouble.clone()) {
             return Some(trouble);
         }
         if self.record.primary().is_none_or(|primary| primary.id == node.id)

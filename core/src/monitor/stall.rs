@@ -8,6 +8,8 @@ use crate::monitor::view::View;
 pub const OLDER: &str = "what the monitor knows is older than what they report";
 /// What it says when nobody may lead.
 pub const NO_PRIORITY: &str = "every candidate priority is 0";
+/// Others that could lead can't vote.
+pub const NO_PRIORITY_LEFT: &str = "the candidate priority of all that can vote is 0";
 
 impl View<'_> {
     /// Why nobody holds the role, or why the holder's commits don't go through; `None` when neither is so.
@@ -50,7 +52,7 @@ impl View<'_> {
         let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();
         let enough = transfer.waiver.is_some() || self.election_could_succeed(transfer.old);
         electing.then(|| match enough {
-            true if self.leaders(transfer.old, transfer.preferred) == 0 => no_leader(),
+            true if self.leaders(transfer.old, transfer.preferred) == 0 => self.no_leader(transfer.old),
             true => {
                 let unsealed = self.voters(transfer.old).filter(|n| self.vote(n).is_none() && self.could_vote(n));
                 let names: Vec<&str> = unsealed.map(|n| n.name.as_str()).collect();
@@ -68,13 +70,19 @@ impl View<'_> {
         if !self.election_could_succeed(primary.id) {
             return format!("{}; {lost}", self.missing_votes(primary.id));
         }
-        if self.leaders(primary.id, None) == 0 { format!("{}; {lost}", no_leader()) } else { lost }
+        if self.leaders(primary.id, None) == 0 { format!("{}; {lost}", self.no_leader(primary.id)) } else { lost }
     }
 
     /// How many voters could lead if they won.
     fn leaders(&self, old: NodeId, preferred: Option<NodeId>) -> usize {
         let may_lead = |n: &&NodeRecord| preferred == Some(n.id) || n.candidate_priority > 0;
         self.voters(old).filter(may_lead).filter(|n| self.could_vote(n) || !self.is_heard(n.id)).count()
+    }
+
+    fn no_leader(&self, old: NodeId) -> String {
+        let all = self.voters(old).all(|n| n.candidate_priority == 0);
+        let why = if all { NO_PRIORITY } else { NO_PRIORITY_LEFT };
+        format!("waits for the operator: {why}; perform promotion chooses one")
     }
 
     fn missing_votes(&self, old: NodeId) -> String {
@@ -112,10 +120,6 @@ impl View<'_> {
         let asked = format!("any {} of {} must acknowledge", contract.k, members.join(", "));
         Some(format!("commits wait: on {} {asked} and the formation is {policy}; {reasons}", primary.name))
     }
-}
-
-fn no_leader() -> String {
-    format!("waits for the operator: {NO_PRIORITY}; perform promotion chooses one")
 }
 
 #[cfg(test)]
