@@ -21,7 +21,7 @@ fn hunted(mutant: Mutant) -> Hunted {
 fn a_bug_is_found_where_it_shows_and_escapes_where_it_doesnt() {
     let all = hunt_all(2, &[Mutant::ContractLeavesWhenTold, Mutant::SlotsOnlyAdded], hunted);
     let caught = all[0].caught.as_ref().expect("a standby joins in this story");
-    assert_eq!((caught.invariant.as_str(), all[0].runs), ("what a primary enforces is on record", 1));
+    assert_eq!((caught.invariant.as_str(), all[0].runs), ("nobody works alone before it is recorded", 1));
     assert!(all[1].caught.is_none() && all[1].runs == 2, "nobody leaves in this story: {:?}", all[1]);
     let again = hunted(Mutant::ContractLeavesWhenTold);
     assert_eq!(again.caught.as_ref(), Some(caught), "the same seeds find the same");

@@ -21,6 +21,8 @@ struct Touched<'a> {
     lasts: bool,
     /// The machines to which it has no link.
     cut_from: BTreeSet<&'a str>,
+    /// When it was cut off from the monitor last, or that was mended.
+    unheard: Option<Moment>,
 }
 
 #[derive(Default)]
@@ -33,13 +35,15 @@ struct Excuses<'a> {
     /// When the monitor was killed or started last, and when any node was hit.
     monitor: Option<Moment>,
     latest_hit: Option<Moment>,
+    fault_points: bool,
     /// A primary under a lease needs its keeper and the monitor; for others neither's death is a reason.
     leased: bool,
 }
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut role = Role::default();
-    let mut excuses = Excuses { leased: trace.terms.may_lose, ..Excuses::default() };
+    let (leased, fault_points) = (trace.terms.may_lose, trace.terms.fault_points);
+    let mut excuses = Excuses { leased, fault_points, ..Excuses::default() };
     for event in &trace.events {
         match &event.kind {
             Kind::Fault { fault, nodes } => excuses.note(event.at, *fault, nodes),
@@ -66,7 +70,7 @@ impl<'a> Excuses<'a> {
     fn note(&mut self, at: Moment, fault: Fault, nodes: &'a [String]) {
         if matches!(fault, Fault::Monitor | Fault::MonitorStore) {
             self.monitor = Some(at);
-        } else if !nodes.is_empty() && fault != Fault::Mend {
+        } else if !nodes.is_empty() && !matches!(fault, Fault::Mend | Fault::Link | Fault::Order) {
             self.latest_hit = Some(at);
         }
         let names_monitor = nodes.is_empty() || nodes.iter().any(|n| n == MONITOR);
@@ -80,7 +84,7 @@ impl<'a> Excuses<'a> {
                 self.anyone = if self.leased && names_monitor { Some(at) } else { self.anyone };
                 self.mend(nodes);
             }
-            Fault::Link => self.cut(nodes),
+            Fault::Link => self.cut(at, nodes),
             _ => nodes.iter().for_each(|node| self.hit(node, matches!(fault, Fault::Pause | Fault::Other))),
         }
     }
@@ -91,10 +95,11 @@ impl<'a> Excuses<'a> {
         touched.lasts |= lasts;
     }
 
-    /// With neither the monitor nor enough of its standbys a primary closes by itself.
+    /// With neither the monitor nor enough of its standbys a primary closes by itself. What goes wrong at points in the
+    /// code may keep it from both.
     fn close(&mut self, at: Moment, node: &'a str) {
         let recent = |then: Option<Moment>| then.is_some_and(|then| at.since(then) <= RECENT);
-        if recent(self.monitor) && recent(self.latest_hit) {
+        if self.fault_points || (recent(self.monitor) && recent(self.latest_hit)) {
             self.hit(node, false);
         }
     }
@@ -106,12 +111,15 @@ impl<'a> Excuses<'a> {
     }
 
     /// A node that the monitor hears is not gone because another doesn't; nor is one that only the monitor doesn't hear,
-    /// but for its lease.
-    fn cut(&mut self, nodes: &'a [String]) {
+    /// but for its lease, or while those that could hear it are away themselves.
+    fn cut(&mut self, at: Moment, nodes: &'a [String]) {
         let [one, other] = nodes else { return nodes.iter().for_each(|node| self.hit(node, true)) };
         for (node, from) in [(one, other), (other, one)] {
             let touched = self.nodes.entry(node).or_default();
             touched.cut_from.insert(from);
+            if from == MONITOR {
+                touched.unheard = Some(at);
+            }
             let off = touched.cut_from.contains(MONITOR) && (self.leased || touched.cut_from.len() > 1);
             if off {
                 self.hit(node, true);
@@ -144,7 +152,8 @@ impl<'a> Excuses<'a> {
     fn has(&self, at: Moment, node: &str) -> bool {
         let recent = |then: Moment| at.since(then) <= RECENT;
         let of = |node: &str| self.nodes.get(node).is_some_and(|t| t.hit && (t.lasts || t.back.is_none_or(recent)));
-        let lately = self.anyone.is_some_and(recent);
+        let unheard = |node: &str| self.nodes.get(node).and_then(|t| t.unheard).is_some_and(recent);
+        let lately = self.anyone.is_some_and(recent) || (unheard(node) && self.latest_hit.is_some_and(recent));
         lately || of(node) || (self.leased && self.nodes.get(MONITOR).is_some_and(|t| t.lasts))
     }
 }
@@ -185,6 +194,8 @@ mod tests {
         assert_eq!(after(vec![fault(Fault::Order, &[])]), Ok(()));
         let alone = vec![fault(Fault::Link, &["a", "b"]), fault(Fault::Link, &["a", "monitor"])];
         assert_eq!(after(alone), Ok(()), "nobody hears it");
+        let witness = vec![fault(Fault::Link, &["a", "monitor"]), fault(Fault::Machine, &["b"])];
+        assert_eq!(after(witness), Ok(()), "who could is away");
     }
 
     #[test]

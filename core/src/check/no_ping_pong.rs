@@ -28,7 +28,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         let recent = |all: &[Moment]| all.iter().filter(|at| event.at.since(**at) <= WINDOW).count();
         let (went, struck) = (recent(&moves), recent(&causes));
         let (to, at) = (moved.to, event.at.seconds());
-        if went > MOVES_PER_FAULT * struck {
+        // What goes wrong at points in the code is told by nobody, until all that is over.
+        let is_told = !trace.terms.fault_points || healed.is_some();
+        if is_told && went > MOVES_PER_FAULT * struck {
             return Err(format!("the role moved {went} times in {WINDOW:?} of {struck} faults, to {to} at {at:.3} s"));
         }
         let after = moves.iter().filter(|at| healed.is_some_and(|healed| **at > healed)).count();

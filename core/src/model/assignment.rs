@@ -43,6 +43,9 @@ pub struct Assignment {
     /// What the formation asks for: the node brings it to a monitor that has never heard of the formation.
     #[serde(default)]
     pub formation: FormationSettings,
+    /// What is set of the node itself, for the same purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<NodeSettings>,
     /// The other nodes of the group: they get a slot each and may connect.
     #[serde(default)]
     pub peers: Vec<Peer>,
@@ -64,6 +67,7 @@ impl Assignment {
             accepted: None,
             wal_floor: None,
             formation: FormationSettings::default(),
+            own: None,
             peers: vec![],
         }
     }
@@ -73,6 +77,16 @@ impl Assignment {
         let matters = |a: &Assignment| (a.epoch, a.goal, a.drained, a.fetch, a.contract.clone(), a.upstream.clone());
         matters(self) != matters(newer)
     }
+}
+
+/// What operators set of a node, in the beginning or since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSettings {
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub candidate_priority: u8,
+    pub replication_quorum: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

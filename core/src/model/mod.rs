@@ -12,7 +12,7 @@ pub mod state;
 pub mod time;
 pub mod wal;
 
-pub use assignment::{Assignment, Peer, Upstream};
+pub use assignment::{Assignment, NodeSettings, Peer, Upstream};
 pub use contract::{Contract, ContractId, InForce};
 pub use group::{Afterwards, Degraded, GroupRecord, NodeRecord, Transfer, TransferKind, Waiver, Word};
 pub use ids::{Epoch, GroupKey, NodeId};

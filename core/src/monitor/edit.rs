@@ -273,6 +273,13 @@ fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignment {
         accepted: record.accepted.clone(),
         wal_floor: record.wal_floor.filter(|_| source.is_some()),
         formation: view.formation.clone(),
+        own: Some(NodeSettings {
+            name: node.name.clone(),
+            host: node.host.clone(),
+            port: node.port,
+            candidate_priority: node.candidate_priority,
+            replication_quorum: node.replication_quorum,
+        }),
         peers: peers.map(|p| Peer { node: p.id, host: p.host.clone(), port: p.port }).collect(),
         ..Assignment::new(record.epoch, goal)
     }
@@ -330,8 +337,8 @@ mod tests {
             (vec![Edit::Assign(B, Catchingup)], [0, 1, 0]),
             (vec![Edit::Enforce(Terms::None)], [1, 0, 0]),
             (vec![Edit::RaiseEpoch], [1, 1, 1]),
-            (vec![Edit::Priority(B, 7)], [0, 0, 0]),
-            (vec![Edit::Address(B, "b".into(), "elsewhere".into(), 5002)], [1, 0, 1]),
+            (vec![Edit::Priority(B, 7)], [0, 1, 0]),
+            (vec![Edit::Address(B, "b".into(), "elsewhere".into(), 5002)], [1, 1, 1]),
         ] {
             let record = after(&p, &edits);
             let serials = [A, B, C].map(|n| told(&record, n).serial);

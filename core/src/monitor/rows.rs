@@ -62,13 +62,15 @@ impl Group {
         let report = view.report(node.id);
         // Of one that is lost it is what it said last.
         let lives = !matches!(view.life(node.id), Life::Lost(_));
-        if let Some(trouble) = report.filter(|_| lives).and_then(|r| r.trouble.clone()) {
-            return Some(trouble);
-        }
+        let trouble = report.filter(|_| lives).and_then(|r| r.trouble.clone());
         if self.record.primary().is_none_or(|primary| primary.id == node.id)
             && let Some(stall) = view.stall()
         {
-            return Some(stall);
+            let trouble = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+            return Some(stall + &trouble);
+        }
+        if trouble.is_some() {
+            return trouble;
         }
         if node.goal().is_writable() && self.record.degraded.is_some() && self.record.nodes.len() > 1 {
             return Some("commits are acknowledged without a standby until one has caught up".into());

@@ -56,7 +56,12 @@ impl View<'_> {
             true => {
                 let unsealed = self.voters(transfer.old).filter(|n| self.vote(n).is_none() && self.could_vote(n));
                 let names: Vec<&str> = unsealed.map(|n| n.name.as_str()).collect();
-                format!("waits for nodes: the votes of an election are being sealed, of {} not yet", names.join(", "))
+                match names.join(", ") {
+                    none if none.is_empty() => {
+                        "waits for nodes: all have voted, and none that may lead is heard".into()
+                    }
+                    names => format!("waits for nodes: the votes of an election are being sealed, of {names} not yet"),
+                }
             }
             false => self.missing_votes(transfer.old),
         })

@@ -42,7 +42,13 @@ impl LocalPostgres {
         }
         signal?;
         // The source's files came along.
-        conf::prepare(&self.config)
+        conf::prepare(&self.config)?;
+        match missing_segment(&self.config) {
+            Some(name) => Err(PgError::Condemned(format!(
+                "pg_rewind is done, but recovery is to begin in {name}, which the source has removed"
+            ))),
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn run_clone(&self, me: NodeId, source: &Source) -> Result<(), PgError> {
@@ -111,6 +117,20 @@ async fn size_of(source: &Source, config: &PostgresConfig) -> Result<u64, String
     u64::try_from(bytes).map_err(|e| e.to_string())
 }
 
+/// The segment of WAL that recovery is to begin in, by the label that pg_rewind has left, if it is not there. Without it
+/// the server would look for it for ever. An archive may have it; a copy of the source needs none.
+fn missing_segment(config: &PostgresConfig) -> Option<String> {
+    let label = disk::read(&config.pgdata.join("backup_label")).ok()?;
+    let name = segment_of_label(&label)?;
+    (!config.pgdata.join("pg_wal").join(name).exists()).then(|| name.to_string())
+}
+
+/// Of `START WAL LOCATION: 0/2000028 (file 000000010000000000000002)`.
+fn segment_of_label(label: &str) -> Option<&str> {
+    let (_, rest) = label.lines().find(|line| line.starts_with("START WAL LOCATION:"))?.split_once("(file ")?;
+    Some(rest.split_once(')')?.0)
+}
+
 /// Through the environment, which only the same user and root can read, unlike arguments.
 fn with_password(config: &PostgresConfig, program: &str) -> Command {
     let mut command = tool::command(config, program);
@@ -147,6 +167,13 @@ fn judge_rewind(stderr: &str) -> PgError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_names_the_segment_that_recovery_begins_in() {
+        let label = "START WAL LOCATION: 0/2000028 (file 000000010000000000000002)\nCHECKPOINT LOCATION: 0/2000060\n";
+        assert_eq!(segment_of_label(label), Some("000000010000000000000002"));
+        assert_eq!(segment_of_label("CHECKPOINT LOCATION: 0/2000060"), None);
+    }
 
     #[test]
     fn a_rewind_that_has_begun_to_write_condemns_the_directory() {

@@ -238,7 +238,11 @@ impl Postgres for SimPostgres {
         })?;
         let done = self.host.rewind(source).await;
         self.put_signal_back();
-        done
+        done?;
+        match self.with_dir(|dir| dir.lacks_wal)? {
+            true => Err(PgError::Condemned("the source has removed the WAL that recovery is to begin with".into())),
+            false => Ok(()),
+        }
     }
 
     async fn clone_from(&self, me: NodeId, source: &Source) -> Result<(), PgError> {

@@ -48,6 +48,8 @@ pub struct DataDir {
     pub archived: u64,
     /// A rewind began and didn't end: such a directory must never be started.
     pub half_rewound: bool,
+    /// It was rewound, and the WAL from the last common checkpoint on is nowhere: recovery looks for it for ever.
+    pub lacks_wal: bool,
     /// Somebody has removed it under a running server, whose open files are all that is left.
     pub unlinked: bool,
 }
@@ -72,6 +74,7 @@ impl DataDir {
             slots: BTreeMap::new(),
             archived: 0,
             half_rewound: false,
+            lacks_wal: false,
             unlinked: false,
         };
         dir.write_checkpoint(system_id ^ 1, now, Kind::Shutdown);
@@ -217,6 +220,7 @@ impl DataDir {
             slots: BTreeMap::new(),
             archived: 0,
             half_rewound: false,
+            lacks_wal: false,
             unlinked: false,
         }
     }

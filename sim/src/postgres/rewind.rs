@@ -5,7 +5,7 @@ use super::host::PgHost;
 use super::tools::retry;
 use super::wal::Kind;
 use crate::net::{Packet, SourceInfo};
-use pgbaton_core::model::{ControlState, Position};
+use pgbaton_core::model::{ControlState, Lsn};
 use pgbaton_core::ports::{PgError, Source};
 
 /// From this major version on it looks at where recovery has ended as well, not only at the last checkpoint.
@@ -25,9 +25,9 @@ impl PgHost {
         let takes = self.fate.draw_ms(200..600);
         let (end, info) = self.open_source(source, Packet::Copy { slot: None, takes }).await?;
         let version = self.pg().settings.version;
-        if self.stopped(|dir| fork_of(dir, &info, version))??.is_none() {
+        let Some(common) = self.stopped(|dir| common_checkpoint(dir, &info, version))?? else {
             return Ok(());
-        }
+        };
         self.stopped(|dir| dir.half_rewound = true)?;
         // Whatever goes wrong from here on, the directory is neither the old one nor the new one.
         let image = self.fetch(end, takes).await.map_err(|e| PgError::Condemned(e.to_string()))?;
@@ -37,6 +37,7 @@ impl PgHost {
             let slots = std::mem::take(&mut dir.slots);
             let before = std::mem::replace(dir, DataDir::from_image(image));
             dir.slots = slots;
+            dir.lacks_wal = !dir.wal.holds(common);
             self.note_rebuilt(&before, dir);
         })
     }
@@ -61,9 +62,9 @@ impl PgHost {
     }
 }
 
-/// Where to go back to; `None` when there is nothing to do. Numbers of timelines are all it compares at first:
+/// The last checkpoint that both have, which recovery is to begin at; `None` when there is nothing to do. Numbers of timelines are all it compares at first:
 /// two histories under one number are the same to it.
-fn fork_of(dir: &DataDir, info: &SourceInfo, version: u32) -> Result<Option<Position>, PgError> {
+fn common_checkpoint(dir: &DataDir, info: &SourceInfo, version: u32) -> Result<Option<Lsn>, PgError> {
     if dir.system_id != info.system_id {
         return Err(PgError::Operator("source and target are from different systems".into()));
     }
@@ -82,8 +83,7 @@ fn fork_of(dir: &DataDir, info: &SourceInfo, version: u32) -> Result<Option<Posi
         return Ok(None);
     }
     let common = dir.wal.last_checkpoint(dir.wal.count_until(fork.lsn));
-    if !common.is_some_and(|common| dir.wal.holds(common.lsn)) {
-        return Err(PgError::Condemned("could not find previous WAL record before the fork".into()));
-    }
-    Ok(Some(fork))
+    let held = common.filter(|common| dir.wal.holds(common.lsn)).map(|common| common.lsn);
+    let missing = || PgError::Condemned("could not find previous WAL record before the fork".into());
+    held.map(Some).ok_or_else(missing)
 }

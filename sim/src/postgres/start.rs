@@ -69,6 +69,9 @@ impl PgHost {
         if self.disk_takes().await.is_err() {
             return self.exit_server();
         }
+        if self.pg().dir.as_ref().is_some_and(|dir| dir.lacks_wal) {
+            return std::future::pending().await;
+        }
         match self.choose_target() {
             Target::Kin => {}
             Target::Foreign => return self.exit_server(),

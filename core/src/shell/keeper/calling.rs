@@ -118,6 +118,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         self.outbox.last_sent = now;
     }
 
+    /// With what was set of it since it came first.
     fn register_again(&self, registration: Register) -> Register {
         let again = registration.again.map(|known| Again {
             state: self.record.state,
@@ -126,7 +127,13 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             ..known
         });
         let system_id = self.facts.control().map(|c| c.system_id).or(registration.system_id);
-        Register { again, system_id, ..registration }
+        let asks = Register { again, system_id, ..registration };
+        match self.record.assignment.as_ref().and_then(|a| a.own.clone()) {
+            None => asks,
+            Some(NodeSettings { name, host, port, candidate_priority, replication_quorum }) => {
+                Register { name, host, port, candidate_priority, replication_quorum, ..asks }
+            }
+        }
     }
 
     fn report(&self) -> Report {

@@ -58,6 +58,28 @@ fn a_rewind_brings_a_diverged_server_back() {
 }
 
 #[test]
+fn a_rewind_succeeds_against_a_source_that_has_removed_what_recovery_needs() {
+    fact(|| async {
+        let lab = Lab::forked().await;
+        lab.pb.checkpoint().await.unwrap();
+        let end = held(&lab.b);
+        lab.b.pg().dir.as_mut().unwrap().wal.remove_before(end);
+        lab.a.pg().dir.as_mut().unwrap().standby_signal = false;
+        lab.a.rewind(&source("b")).await.unwrap();
+        lab.a.rogue_start().unwrap();
+        lab.fate.sleep(Duration::from_secs(30)).await;
+        assert!(lab.a.pg().server.is_some() && !is_up(&lab.a), "it looks for its WAL for ever");
+        lab.a.kill_server();
+        // The keeper's hand looks for it, and doesn't give it out as a good one.
+        let lab = Lab::forked().await;
+        lab.pb.checkpoint().await.unwrap();
+        let end = held(&lab.b);
+        lab.b.pg().dir.as_mut().unwrap().wal.remove_before(end);
+        assert!(matches!(lab.pa.rewind(&source("b")).await, Err(PgError::Condemned(_))));
+    });
+}
+
+#[test]
 fn a_rewind_of_the_same_timeline_finds_nothing_to_do() {
     fact(|| async {
         let lab = Lab::trio().await;
