@@ -135,6 +135,8 @@ mod tests {
     use crate::ports::Probe;
     use std::time::Duration;
 
+    type Story = fn() -> Pair;
+
     fn in_doubt_and_nobody_is_open() -> Pair {
         let mut p = Pair::in_doubt();
         p.tells(A, DemoteTimeout, stopped(ControlState::ShutDown), |r| (r.epoch, r.serial) = (Epoch(5), 40));
@@ -202,7 +204,7 @@ mod tests {
 
     #[test]
     fn each_wait_is_told_with_its_kind_and_with_who_is_waited_for() {
-        let stories: [(fn() -> Pair, &str); 11] = [
+        let stories: [(Story, &str); 11] = [
             (
                 Pair::in_doubt,
                 "waits for nodes: what the monitor knows is older than what they report; the primary tells",
@@ -229,7 +231,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_of_a_group_that_goes_on() {
-        let stories: [(&str, fn() -> Pair); 5] = [
+        let stories: [(&str, Story); 5] = [
             ("all is well", Pair::settled),
             ("one member of two is enough", || {
                 let mut p = Pair::of(3, 1);
