@@ -5,9 +5,10 @@ use super::conf::REPLICATION_ROLE;
 use super::create::stage;
 use super::files::WithoutSignal;
 use super::processes::clear_the_way;
+use super::replication::Replication;
 use super::{LocalPostgres, PostgresConfig, conf, files, tool};
 use crate::disk;
-use pgbaton_core::model::{ControlState, Directory, NodeId};
+use pgbaton_core::model::{ControlState, Directory, NodeId, Position, Timeline};
 use pgbaton_core::ports::{PgError, Source};
 use tokio::process::Command;
 use tokio_postgres::NoTls;
@@ -43,9 +44,10 @@ impl LocalPostgres {
         signal?;
         // The source's files came along.
         conf::prepare(&self.config)?;
-        match missing_segment(&self.config) {
-            Some(name) => Err(PgError::Condemned(format!(
-                "pg_rewind is done, but recovery is to begin in {name}, which the source has removed"
+        match removed_by(source, &self.config).await {
+            Some(begin) => Err(PgError::Condemned(format!(
+                "pg_rewind is done, but recovery is to begin at {} on timeline {}, and the source has removed that WAL",
+                begin.lsn, begin.tli
             ))),
             None => Ok(()),
         }
@@ -117,18 +119,30 @@ async fn size_of(source: &Source, config: &PostgresConfig) -> Result<u64, String
     u64::try_from(bytes).map_err(|e| e.to_string())
 }
 
-/// The segment of WAL that recovery is to begin in, by the label that pg_rewind has left, if it is not there. Without it
-/// the server would look for it for ever. An archive may have it; a copy of the source needs none.
-fn missing_segment(config: &PostgresConfig) -> Option<String> {
+/// Where recovery is to begin, by the label that pg_rewind has left, if the source has no WAL from there on: the server
+/// would look for it for ever. An archive may have it; a copy of the source needs none.
+async fn removed_by(source: &Source, config: &PostgresConfig) -> Option<Position> {
     let label = disk::read(&config.pgdata.join("backup_label")).ok()?;
-    let name = segment_of_label(&label)?;
-    (!config.pgdata.join("pg_wal").join(name).exists()).then(|| name.to_string())
+    let begin = start_of_label(&label)?;
+    let served = tokio::time::timeout(PATIENCE, async {
+        Replication::to(source, &config.replication_password).await?.serves(begin).await
+    });
+    match served.await {
+        Ok(Ok(served)) => (!served).then_some(begin),
+        Ok(Err(e)) => {
+            tracing::debug!("the source can't be asked for WAL: {e}");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 /// Of `START WAL LOCATION: 0/2000028 (file 000000010000000000000002)`.
-fn segment_of_label(label: &str) -> Option<&str> {
-    let (_, rest) = label.lines().find(|line| line.starts_with("START WAL LOCATION:"))?.split_once("(file ")?;
-    Some(rest.split_once(')')?.0)
+fn start_of_label(label: &str) -> Option<Position> {
+    let line = label.lines().find_map(|line| line.strip_prefix("START WAL LOCATION: "))?;
+    let (lsn, file) = line.split_once(" (file ")?;
+    let tli = u32::from_str_radix(file.get(..8)?, 16).ok()?;
+    Some(Position { tli: Timeline(tli), lsn: lsn.parse().ok()? })
 }
 
 /// Through the environment, which only the same user and root can read, unlike arguments.
@@ -169,10 +183,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_names_the_segment_that_recovery_begins_in() {
+    fn a_label_names_the_place_where_recovery_begins() {
         let label = "START WAL LOCATION: 0/2000028 (file 000000010000000000000002)\nCHECKPOINT LOCATION: 0/2000060\n";
-        assert_eq!(segment_of_label(label), Some("000000010000000000000002"));
-        assert_eq!(segment_of_label("CHECKPOINT LOCATION: 0/2000060"), None);
+        assert_eq!(start_of_label(label), Some(Position::new(1, 0x200_0028)));
+        assert_eq!(start_of_label("CHECKPOINT LOCATION: 0/2000060"), None);
     }
 
     #[test]
