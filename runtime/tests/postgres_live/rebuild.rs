@@ -95,6 +95,32 @@ async fn keep_little_wal(node: &Node) {
     node.execute("SELECT pg_reload_conf()").await;
 }
 
+/// pg_rewind itself says that all is well.
+#[test]
+fn a_rewind_from_a_source_that_has_removed_its_wal_condemns_the_directory() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "scram-sha-256").await;
+        b.pg.follow(b.id, None).await.unwrap();
+        b.pg.seal().await.unwrap();
+        a.execute("INSERT INTO t VALUES (1)").await;
+        a.pg.stop(StopMode::Fast).await.unwrap();
+        b.pg.promote(Timeline(2)).await.unwrap();
+        b.pg.admit(&[a.peer()]).await.unwrap();
+        keep_little_wal(&b).await;
+        for _ in 0..8 {
+            b.execute("INSERT INTO t VALUES (2)").await;
+            b.execute("SELECT pg_switch_wal()").await;
+        }
+        b.pg.checkpoint().await.unwrap();
+        let source = b.upstream().await;
+        let condemned = a.pg.rewind(&source).await.unwrap_err();
+        assert!(matches!(&condemned, PgError::Condemned(why) if why.contains("has removed that WAL")), "{condemned:?}");
+        a.pg.clone_from(a.id, &source).await.unwrap();
+        a.pg.start(StartAs::Standby).await.unwrap();
+        b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming)).await;
+    });
+}
+
 #[test]
 fn a_standby_whose_wal_is_gone_or_that_has_forked_says_so() {
     on_every_version(async |base: &Base| {
