@@ -49,7 +49,8 @@ pub enum Outcome {
 
 impl Step {
     /// May be dropped half-way when the assignment changes: it waits, or what it has begun goes on and is seen, or it
-    /// is done again. Of the others most are over in moments; a stop and a promotion are seen through.
+    /// is done again. Of the others most are over in moments; a stop and a promotion are seen through, and so is a rewind:
+    /// what one that was killed has left is nobody's any more.
     pub fn is_abandonable(&self) -> bool {
         matches!(
             self,
@@ -59,7 +60,6 @@ impl Step {
                 | Step::AwaitMembers(_)
                 | Step::ReplayedPast(_)
                 | Step::Fetch(_)
-                | Step::Rewind(_)
                 | Step::Clone(_)
                 | Step::Prove(_)
                 | Step::Seal(_)
