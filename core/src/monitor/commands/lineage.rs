@@ -19,12 +19,19 @@ impl Order<'_> {
                 format!("known are: {}", known.join(", ")),
             );
         };
-        if group.record.accepted.as_ref() == Some(history) {
+        if group.record.history.as_ref() == Some(history) {
             return Ok(self.nothing(format!("timeline {tli} is the reference already")));
         }
         if histories.iter().any(|h| h.tli == tli && h != history) {
             let reason = format!("two nodes of group {key} have different histories of timeline {tli}");
             return no(reason, "stop the one that is wrong first; show timeline tells which is which");
+        }
+        // Two that were opened by hand at the same point look alike, and each has written its own.
+        let was_open = |c: &&Control| matches!(c.state, ControlState::InProduction | ControlState::ShutDown);
+        let opened = group.record.nodes.keys().filter_map(|id| view.report(*id)?.facts.control()).filter(was_open);
+        if opened.filter(|c| c.history == **history).count() > 1 {
+            let reason = format!("two nodes of group {key} were opened on timeline {tli}, each for itself");
+            return no(reason, "drop the one that is wrong first");
         }
         if let Some(primary) = group.record.primary().filter(|p| view.is_open(p.id) && view.is_heard(p.id)) {
             let reason = format!("{} is open, so its timeline is the one all follow", primary.name);
@@ -75,8 +82,10 @@ mod tests {
     fn of_two_histories_under_one_number_none_is_accepted() {
         let mut p = Pair::of(3, 1);
         p.says(B, Secondary, strayed(900));
-        p.says(C, Secondary, strayed(800));
+        p.says(C, Secondary, strayed(900));
         p.dies(A);
+        assert!(refusal(accept(&mut p, 2)).contains("were opened on timeline 2, each for itself"));
+        p.says(C, Secondary, strayed(800));
         assert!(refusal(accept(&mut p, 2)).contains("two nodes of group default/0 have different histories"));
         assert_eq!(p.record().history, Some(History::root(Timeline(1))));
     }
