@@ -111,6 +111,11 @@ impl Pulse {
         now.since(self.last_sign()) >= settings.node_considered_unhealthy_timeout
     }
 
+    /// Nobody listens there, by what was found last.
+    pub fn refuses(&self) -> bool {
+        self.probe.is_some_and(|(_, probe)| probe == Probe::Refused)
+    }
+
     fn probed_since(&self, moment: Moment) -> Option<Probe> {
         self.probe.filter(|(at, _)| *at >= moment).map(|(_, probe)| probe)
     }

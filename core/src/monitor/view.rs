@@ -240,6 +240,15 @@ impl<'a> View<'a> {
         silent && !self.record.standbys().any(speaks)
     }
 
+    /// The monitor has just started, and someone else has yet to say a first word. Whoever connects first proves nothing:
+    /// a record restored from an old copy knows less than those who follow a moment later, and another election may have
+    /// been won since.
+    pub fn awaits_first_word(&self, except: NodeId) -> bool {
+        let others = self.record.nodes.values().filter(|n| n.id != except && n.reported != NodeState::Init);
+        let mut pulses = others.filter_map(|n| self.pulse(n.id));
+        pulses.any(|p| p.heard.is_none() && !p.is_mute(self.now, self.settings) && !p.refuses())
+    }
+
     /// It was told to open again, and has had its time.
     pub fn has_not_reopened(&self, primary: NodeId) -> bool {
         let told = |r: &GroupRecord| (r.epoch, r.reopening);

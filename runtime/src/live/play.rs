@@ -37,6 +37,8 @@ pub struct Play<'a> {
     pub narrator: Narrator,
     ledger: Arc<Ledger>,
     cast: Cast,
+    /// When the last deed began.
+    acted: Instant,
     /// What was done to the cluster, and when.
     notes: Vec<(Moment, Kind)>,
     unmet: Vec<String>,
@@ -55,6 +57,7 @@ impl<'a> Play<'a> {
             narrator,
             ledger: Arc::new(Ledger::begin()),
             cast: Cast::default(),
+            acted: Instant::now(),
             notes: Vec::new(),
             unmet: Vec::new(),
             unsettled: None,
@@ -260,11 +263,12 @@ impl<'a> Play<'a> {
     async fn wait_for(&mut self, condition: &Condition, within: Duration) -> bool {
         let cast = self.cast.clone();
         let ledger = Arc::clone(&self.ledger);
-        self.watch.wait_for(condition, within, &ledger, &cast).await
+        self.watch.wait_for(condition, within, self.acted, &ledger, &cast).await
     }
 
     async fn act(&mut self, step: &Step) -> Result<()> {
         let Some(verb) = &step.verb else { return Ok(()) };
+        self.acted = Instant::now();
         self.watch.look().await;
         let goals = self.watch.goals();
         let resolve = |selector: &_| self.cast.resolve(selector, &goals);

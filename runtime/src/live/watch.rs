@@ -72,12 +72,23 @@ impl Watch {
             && self.rows.iter().all(|row| row.current_group_state == row.assigned_group_state)
     }
 
-    /// Waits for a condition; false when it didn't come about in time.
-    pub async fn wait_for(&mut self, condition: &Condition, within: Duration, ledger: &Ledger, cast: &Cast) -> bool {
+    /// Waits for a condition; false when it didn't come about in time. A goal may be reached and gone before it is seen
+    /// here: one that was set since the last deed, at `acted`, counts too.
+    pub async fn wait_for(
+        &mut self,
+        condition: &Condition,
+        within: Duration,
+        acted: Instant,
+        ledger: &Ledger,
+        cast: &Cast,
+    ) -> bool {
         let since = Instant::now();
         loop {
             let answered = self.look().await;
             if self.holds(condition, since, answered, ledger, cast).await {
+                return true;
+            }
+            if self.was_told(condition, acted, ledger, cast).await {
                 return true;
             }
             if since.elapsed() >= within {
@@ -127,6 +138,16 @@ impl Watch {
                 },
             },
         }
+    }
+
+    /// The goal waited for was set since `acted`.
+    async fn was_told(&self, condition: &Condition, acted: Instant, ledger: &Ledger, cast: &Cast) -> bool {
+        let Condition::Goal { node, goal } = condition else { return false };
+        let Ok(name) = cast.resolve(node, &self.goals()) else { return false };
+        let told = self.all_events().await.unwrap_or_default();
+        let since = ledger.moment(acted);
+        let later = told.iter().filter(|e| ledger.wall_moment(e.eventtime) >= since);
+        later.into_iter().any(|e| e.nodename == name && e.goalstate == *goal)
     }
 
     /// Asked of the server itself: the monitor knows only what a keeper says.

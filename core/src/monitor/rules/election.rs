@@ -29,7 +29,7 @@ pub fn fail_over(v: &View) -> Option<Verdict> {
     }
     let old = v.record.primary().filter(|p| p.goal().is_writable())?;
     let why = v.primary_lost(old)?;
-    if v.is_deaf(old) {
+    if v.is_deaf(old) || v.awaits_first_word(old.id) {
         return None;
     }
     let transfer = Transfer::new(TransferKind::Failover, old.id, None);
@@ -171,7 +171,7 @@ pub fn return_of_the_old(v: &View) -> Option<Verdict> {
     let late = v.transfer_lasts(v.settings.drain_timeout);
     // One that was told to open again and could not is no better hope than the votes.
     let hopeful = v.election_could_succeed(old.id) || v.record.reopening == Some(old.id);
-    if (hopeful && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) {
+    if (hopeful && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) || v.awaits_first_word(old.id) {
         return None;
     }
     Some((give_back(v, old), format!("{} is back before an election could be won: it keeps the role", old.name)))
@@ -204,6 +204,29 @@ mod tests {
         let contract = p.record().contract().unwrap().clone();
         assert_eq!((contract.k, contract.members), (1, [B].into()), "a strict one never acknowledges alone");
         assert!(p.record().degraded.is_none());
+    }
+
+    /// A copy of the record may be from the middle of an election that another has won since.
+    #[test]
+    fn a_monitor_that_has_just_started_gives_no_role_away_before_all_have_had_time_to_speak() {
+        let mut p = trio();
+        p.dies(A);
+        p.monitor_restarts();
+        let epoch = p.record().epoch;
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        p.says(B, ReportLsn, cut_off_standby());
+        assert_eq!((p.goal(A), p.record().epoch), (Draining, epoch), "c hasn't said what it knows");
+        p.passes(p.monitor.settings.node_considered_unhealthy_timeout);
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!((p.goal(A), p.record().epoch), (Primary, epoch.next()), "c is silent, and b alone proves nothing");
+
+        let mut p = trio();
+        p.monitor_restarts();
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        p.says(B, Secondary, cut_off_standby());
+        assert_eq!(p.goal(B), Secondary, "c hasn't said what it knows");
+        p.says(C, Secondary, cut_off_standby());
+        assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, ReportLsn));
     }
 
     #[test]
