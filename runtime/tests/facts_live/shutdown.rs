@@ -46,6 +46,34 @@ fn a_fast_stop_ends_sessions_before_its_checkpoint() {
     });
 }
 
+/// The kernel keeps a signal for a process that it has stopped.
+fn has_pending(pid: i32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+    let pending = u64::from_str_radix(pending.trim(), 16).unwrap();
+    pending & (1 << (signal as i32 - 1)) != 0
+}
+
+#[test]
+fn a_backend_that_is_told_to_end_takes_no_command_that_waits() {
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        let session = a.session().await;
+        session.run("INSERT INTO t VALUES (1)").await;
+        let (pid, frozen) = (session.pid, freeze(session.pid));
+        let command = session.begin("INSERT INTO t VALUES (2)");
+        let asks = format!("SELECT state = 'idle' FROM pg_stat_activity WHERE pid = {pid}");
+        assert_eq!(a.ask(&asks).await, "t");
+        a.signal(Signal::SIGINT);
+        until("the backend is told", async || has_pending(pid, Signal::SIGTERM)).await;
+        drop(frozen);
+        assert!(command.answer().await.is_err());
+        a.until_ended().await;
+        a.start().await;
+        assert_eq!(a.ask("SELECT string_agg(n::text, ',') FROM t").await, "1");
+    });
+}
+
 #[test]
 fn an_orderly_stop_ships_its_last_record_to_the_standby() {
     fact(async |lab: &Lab| {

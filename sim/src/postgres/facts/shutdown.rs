@@ -50,6 +50,23 @@ fn a_fast_stop_ends_sessions_before_its_checkpoint() {
 }
 
 #[test]
+fn a_backend_that_is_told_to_end_takes_no_command_that_waits() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let client = lab.client("a").await;
+        assert!(client.commits(1).await);
+        madsim::runtime::Handle::current().pause(lab.a.process());
+        client.begin(2);
+        lab.fate.sleep(BRIEF).await;
+        lab.a.begin_stop();
+        madsim::runtime::Handle::current().resume(lab.a.process());
+        assert!(client.is_ended().await);
+        lab.until("it ends", || is_down(&lab.a)).await;
+        assert!(flushed(&lab.a, 1) && !flushed(&lab.a, 2));
+    });
+}
+
+#[test]
 fn an_orderly_stop_ships_its_last_record_to_the_standby() {
     fact(|| async {
         let lab = Lab::pair().await;
