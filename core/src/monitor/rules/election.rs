@@ -164,6 +164,21 @@ pub fn start_over(v: &View) -> Option<Verdict> {
     Some((edits, format!("the election begins anew{passed_over}: {why}")))
 }
 
+/// The primary of an asynchronous group is back, closed, and nobody could prove to hold as much as it does: it has its
+/// time to open again before policy gives up what others lack.
+pub fn reopen_the_old(v: &View) -> Option<Verdict> {
+    let old = v.record.primary().filter(|p| p.goal().is_writable() && v.record.transfer.is_none())?;
+    v.primary_lost(old)?;
+    let has_its_time = v.record.reopening != Some(old.id) && can_keep_the_role(v, old) && !v.is_leaving(old.id);
+    if !has_its_time || v.election_could_succeed(old.id) || bounded_loss(v, old).is_none() {
+        return None;
+    }
+    Some((
+        vec![Edit::Reopen(old.id)],
+        format!("{} is back and holds what nobody else may: it keeps the role", old.name),
+    ))
+}
+
 /// The votes that are there, or could still come, prove nothing, and the old primary is back: it holds everything.
 pub fn return_of_the_old(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref().filter(|t| t.candidate.is_none())?;
@@ -471,14 +486,20 @@ mod tests {
         assert!(p.goal(A).is_writable(), "nobody else may lead: it opens again");
         p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 50;
         let lease = p.monitor.settings.async_lease;
+        let mut votes = 0;
         for _ in 0..9 {
             p.passes(lease / 10);
-            p.probed(A, Probe::Silent);
+            p.probed(A, Probe::Answers);
             for node in [B, C] {
-                p.says(node, Secondary, cut_off_standby());
+                match p.goal(node) {
+                    goal @ (ReportLsn | StopReplication) => p.vows(node, goal, 1000),
+                    goal => drop(p.says(node, goal, cut_off_standby())),
+                }
+                votes += u32::from(p.goal(node) == StopReplication);
             }
             assert!(![B, C].iter().any(|n| p.goal(*n) == WaitPrimary), "its word that it is closed is old");
         }
+        assert!(votes > 0, "somebody only waits for the lease to end");
     }
 
     #[test]

@@ -101,6 +101,12 @@ pub const RULES: &[Rule] = &[
         election::return_of_the_old,
     ),
     rule(
+        231,
+        "reopen_the_old",
+        "the primary of an async group is back, closed, and no votes could prove as much: it has its time to open again",
+        election::reopen_the_old,
+    ),
+    rule(
         229,
         "waive",
         "a handover of an async group has become a failover, and the old lease has ended: policy answers for the rest",
