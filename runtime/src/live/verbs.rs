@@ -6,10 +6,11 @@ use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Kind, orders};
 use pgbaton_core::scenario::verb::DropNode;
 use pgbaton_core::scenario::{Order, Verb};
-use pgbaton_core::wire::Request;
-use std::time::Duration;
+use pgbaton_core::wire::{Answer, Request};
+use std::time::{Duration, Instant};
 
 const ASK_LIMIT: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// `names` are the nodes the verb is about.
 pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Result<()> {
@@ -36,13 +37,21 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
     }
 }
 
+/// An operator who is told that the monitor can't do it at the moment asks again.
 async fn give(play: &mut Play<'_>, order: &Order) -> Result<()> {
     let request = Request::Command(order.command.clone());
     let words = orders::describe(&request);
-    play.note(Kind::Asked { order: words.clone() });
-    let answer = play.operator.ask(&request, ASK_LIMIT).await;
-    play.note(Kind::Told { order: words, answer: orders::answered(&answer) });
-    order.judge(answer?).map_err(anyhow::Error::msg)
+    let began = Instant::now();
+    loop {
+        play.note(Kind::Asked { order: words.clone() });
+        let answer = play.operator.ask(&request, ASK_LIMIT).await;
+        play.note(Kind::Told { order: words.clone(), answer: orders::answered(&answer) });
+        let answer = answer?;
+        if !matches!(answer, Answer::Unavailable { .. }) || began.elapsed() >= ASK_LIMIT {
+            return order.judge(answer).map_err(anyhow::Error::msg);
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }
 
 async fn to_the_world(play: &mut Play<'_>, verb: &Verb) -> Result<()> {

@@ -13,6 +13,7 @@ use pgbaton_core::wire::{Answer, Request};
 use std::time::Duration;
 
 const ASK_LIMIT: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a chapter says of a verb: done, or not its own.
 type Done = Result<bool, String>;
@@ -34,8 +35,17 @@ pub async fn perform(
     done.then_some(()).ok_or_else(|| "the simulated world has no hand for it".to_string())
 }
 
+/// An operator who is told that the monitor can't do it at the moment asks again.
 async fn give(world: &World, order: &Order) -> Result<(), String> {
-    order.judge(ask_as_operator(world, &Request::Command(order.command.clone())).await?)
+    let request = Request::Command(order.command.clone());
+    let end = world.fate.now() + ASK_LIMIT;
+    loop {
+        let answer = ask_as_operator(world, &request).await?;
+        if !matches!(answer, Answer::Unavailable { .. }) || world.fate.now() >= end {
+            return order.judge(answer);
+        }
+        world.fate.sleep(ASK_AGAIN).await;
+    }
 }
 
 /// As a command on the clients' machine does.
