@@ -56,7 +56,7 @@ enum Command {
         json: bool,
         #[arg(long, default_value = "states")]
         timeline: Timeline,
-        /// How many files are played at the same time.
+        /// How many files are played at the same time; the outage that each allows is so many times as long.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
         jobs: u8,
         /// Writes the run of one file as a page to look at in a browser.

@@ -44,7 +44,8 @@ impl fmt::Display for Fate {
 pub async fn run(files: &[PathBuf], manner: &Manner, reaper: &Reaper) -> Result<bool> {
     manner.html.as_deref().map_or(Ok(()), |html| page::check(html, files))?;
     // A file that can't be read is found before an hour of others has been played.
-    let scenarios = files.iter().map(|file| Ok((file, read(file)?))).collect::<Result<Vec<_>>>()?;
+    let mut scenarios = files.iter().map(|file| Ok((file, read(file)?))).collect::<Result<Vec<_>>>()?;
+    scenarios.iter_mut().for_each(|(_, scenario)| give_time(scenario, manner.jobs));
     let alone = files.len() == 1;
     let played = scenarios.iter().map(|(file, scenario)| async move {
         let fate = run_file(file, scenario, manner, alone, reaper).await;
@@ -65,6 +66,13 @@ pub async fn run(files: &[PathBuf], manner: &Manner, reaper: &Reaper) -> Result<
         tell(manner, &format!("reproduce: pgbaton-live run {}", file.display()));
     }
     Ok(failed.is_empty())
+}
+
+/// Stories that are played side by side wait for the same cores: what is out may be out for so many times as long.
+fn give_time(scenario: &mut Scenario, jobs: usize) {
+    if let Some(outage) = &mut scenario.finally.write_outage {
+        outage.max *= u32::try_from(jobs).unwrap_or(1);
+    }
 }
 
 /// JSON has the standard output for itself.
