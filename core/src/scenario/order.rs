@@ -3,6 +3,7 @@
 use super::resolve::Selector;
 use super::verb::{AcceptTimeline, Ask, DropNode, Failover, Maintenance, Promote, SetFormation, SetNode, Verb};
 use crate::model::{GroupKey, Timeline};
+use crate::ports::LinkError;
 use crate::wire::{Answer, Command, FormationChange, NodeChange};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,11 @@ impl Order {
             (other, None) => Err(format!("answered with {other:?}")),
         }
     }
+}
+
+/// The order was certainly not taken, and may be in a moment: the monitor is down, or its store takes nothing.
+pub fn is_to_be_repeated(answer: &Result<Answer, LinkError>) -> bool {
+    matches!(answer, Ok(Answer::Unavailable { .. }) | Err(LinkError::Refused(_)))
 }
 
 #[cfg(test)]

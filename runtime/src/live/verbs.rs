@@ -5,8 +5,8 @@ use super::{disks, hands};
 use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Kind, orders};
 use pgbaton_core::scenario::verb::DropNode;
-use pgbaton_core::scenario::{Order, Verb};
-use pgbaton_core::wire::{Answer, Request};
+use pgbaton_core::scenario::{Order, Verb, order};
+use pgbaton_core::wire::Request;
 use std::time::{Duration, Instant};
 
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -37,18 +37,17 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
     }
 }
 
-/// An operator who is told that the monitor can't do it at the moment asks again.
-async fn give(play: &mut Play<'_>, order: &Order) -> Result<()> {
-    let request = Request::Command(order.command.clone());
+/// An operator whose order was not taken, for the monitor is down or can't do it at the moment, asks again.
+async fn give(play: &mut Play<'_>, given: &Order) -> Result<()> {
+    let request = Request::Command(given.command.clone());
     let words = orders::describe(&request);
     let began = Instant::now();
     loop {
         play.note(Kind::Asked { order: words.clone() });
         let answer = play.operator.ask(&request, ASK_LIMIT).await;
         play.note(Kind::Told { order: words.clone(), answer: orders::answered(&answer) });
-        let answer = answer?;
-        if !matches!(answer, Answer::Unavailable { .. }) || began.elapsed() >= ASK_LIMIT {
-            return order.judge(answer).map_err(anyhow::Error::msg);
+        if !order::is_to_be_repeated(&answer) || began.elapsed() >= ASK_LIMIT {
+            return given.judge(answer?).map_err(anyhow::Error::msg);
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }

@@ -5,7 +5,7 @@ use super::ledger::Ledger;
 use crate::ports::HttpLink;
 use anyhow::{Result, bail};
 use pgbaton_core::model::NodeState;
-use pgbaton_core::ports::Link;
+use pgbaton_core::ports::{Link, LinkError};
 use pgbaton_core::scenario::condition::{ServerIs, Writable};
 use pgbaton_core::scenario::{Cast, Condition};
 use pgbaton_core::wire::{self, Answer, EventRow, Request, StateRow};
@@ -33,9 +33,9 @@ impl Watch {
         Watch { link, nodes, rows: Vec::new(), kept: Vec::new() }
     }
 
-    pub async fn ask(&self, request: &Request, patience: Duration) -> Result<Answer> {
+    pub async fn ask(&self, request: &Request, patience: Duration) -> Result<Answer, LinkError> {
         let bytes = self.link.call(wire::encode(request), patience).await?;
-        Ok(wire::decode(&bytes)?)
+        wire::decode(&bytes).map_err(|e| LinkError::Rejected(e.to_string()))
     }
 
     /// False while the monitor doesn't answer.

@@ -5,7 +5,7 @@ use crate::ports::{SimClock, SimLink};
 use crate::world::{Bell, Fate, MONITOR, OBSERVER, World};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::{Epoch, Moment, NodeId, NodeState, Position};
-use pgbaton_core::ports::Link;
+use pgbaton_core::ports::{Link, LinkError};
 use pgbaton_core::wire::{Answer, EventRow, Request, StateRow, decode, encode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -55,9 +55,9 @@ fn is_news(before: &StateRow, row: &StateRow, age: Duration) -> bool {
 }
 
 /// Asks the monitor and decodes what it says.
-pub async fn ask(link: &SimLink, request: &Request, patience: Duration) -> Result<Answer, String> {
-    let answer = link.call(encode(request), patience).await.map_err(|e| e.to_string())?;
-    decode(&answer).map_err(|e| e.to_string())
+pub async fn ask(link: &SimLink, request: &Request, patience: Duration) -> Result<Answer, LinkError> {
+    let answer = link.call(encode(request), patience).await?;
+    decode(&answer).map_err(|e| LinkError::Rejected(e.to_string()))
 }
 
 impl Observer {

@@ -124,7 +124,7 @@ impl Play {
             }
             _ => Command::CreateFormation { formation, settings },
         };
-        match verb::ask_as_operator(&self.world, &Request::Command(command)).await? {
+        match verb::ask_as_operator(&self.world, &Request::Command(command)).await.map_err(|e| e.to_string())? {
             Answer::Accepted { .. } => Ok(()),
             other => Err(format!("answered with {other:?}")),
         }

@@ -8,7 +8,8 @@ use super::observer::ask;
 use crate::ports::SimLink;
 use crate::world::{CLIENTS, MONITOR, World};
 use pgbaton_core::check::{Kind, orders};
-use pgbaton_core::scenario::{Order, Selector, Verb};
+use pgbaton_core::ports::LinkError;
+use pgbaton_core::scenario::{Order, Selector, Verb, order};
 use pgbaton_core::wire::{Answer, Request};
 use std::time::Duration;
 
@@ -35,21 +36,21 @@ pub async fn perform(
     done.then_some(()).ok_or_else(|| "the simulated world has no hand for it".to_string())
 }
 
-/// An operator who is told that the monitor can't do it at the moment asks again.
-async fn give(world: &World, order: &Order) -> Result<(), String> {
-    let request = Request::Command(order.command.clone());
+/// An operator whose order was not taken, for the monitor is down or can't do it at the moment, asks again.
+async fn give(world: &World, given: &Order) -> Result<(), String> {
+    let request = Request::Command(given.command.clone());
     let end = world.fate.now() + ASK_LIMIT;
     loop {
-        let answer = ask_as_operator(world, &request).await?;
-        if !matches!(answer, Answer::Unavailable { .. }) || world.fate.now() >= end {
-            return order.judge(answer);
+        let answer = ask_as_operator(world, &request).await;
+        if !order::is_to_be_repeated(&answer) || world.fate.now() >= end {
+            return given.judge(answer.map_err(|e| e.to_string())?);
         }
         world.fate.sleep(ASK_AGAIN).await;
     }
 }
 
 /// As a command on the clients' machine does.
-pub(super) async fn ask_as_operator(world: &World, request: &Request) -> Result<Answer, String> {
+pub(super) async fn ask_as_operator(world: &World, request: &Request) -> Result<Answer, LinkError> {
     let link = SimLink::new(&world.net, CLIENTS, MONITOR);
     let order = orders::describe(request);
     world.chronicle.note(Kind::Asked { order: order.clone() });
