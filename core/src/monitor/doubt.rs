@@ -51,7 +51,9 @@ fn learn(record: &mut GroupRecord, report: &Report) {
     }
     node.doubted = false;
     node.assignment.serial = node.assignment.serial.max(report.serial);
-    node.assignment.goal = resting(report.state);
+    // One that has yet to close and names no contract was told that another holds the role.
+    let is_deposed = report.state.is_writable() && report.contract.is_none();
+    node.assignment.goal = if is_deposed { NodeState::Demoted } else { resting(report.state) };
 }
 
 fn begin(record: &mut GroupRecord) {

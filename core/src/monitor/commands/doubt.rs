@@ -45,7 +45,7 @@ impl Order<'_> {
 #[cfg(test)]
 mod tests {
     use crate::model::NodeState::*;
-    use crate::model::{ControlState, Epoch, NodeId};
+    use crate::model::{Contract, ContractId, ControlState, Epoch, NodeId};
     use crate::monitor::rules::testing::*;
     use crate::wire::Answer;
 
@@ -58,7 +58,9 @@ mod tests {
         }
         p.tells(C, Secondary, no_directory(), |r| (r.epoch, r.serial) = (Epoch(5), 41));
         assert!(refusal(p.ordered_failover(Some("c"), true)).contains("c can't lead"));
-        p.tells(B, WaitPrimary, primary_with(None), |r| (r.epoch, r.serial) = (Epoch(5), 41));
+        p.tells(B, WaitPrimary, primary_with(None), |r| {
+            (r.epoch, r.serial, r.contract) = (Epoch(5), 41, Some(Contract::none(ContractId(9))));
+        });
         assert!(!p.record().in_doubt, "one that is open ends it");
     }
 

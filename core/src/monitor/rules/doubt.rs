@@ -12,7 +12,8 @@ pub fn adopt(v: &View) -> Option<Verdict> {
     if !v.record.in_doubt {
         return None;
     }
-    let told = |n: &&NodeRecord| !n.doubted && n.reported.is_writable() && v.is_heard(n.id) && v.is_open(n.id);
+    let leads = |n: &NodeRecord| n.reported.is_writable() && v.report(n.id).is_some_and(|r| r.contract.is_some());
+    let told = |n: &&NodeRecord| !n.doubted && leads(n) && v.is_heard(n.id) && v.is_open(n.id);
     let epoch = |id: NodeId| v.report(id).map(|r| r.epoch);
     let primary = v.record.nodes.values().filter(told).max_by_key(|n| (epoch(n.id), std::cmp::Reverse(n.id)))?;
     if may_be_replaced(v, primary) {
@@ -156,6 +157,23 @@ mod tests {
         p.tells(A, Primary, primary_with(Some(B)), |r| (r.session, r.epoch) = (2, Epoch(5)));
         assert!(!p.record().in_doubt);
         assert_eq!((p.goal(A), p.goal(B)), (Primary, Secondary));
+    }
+
+    /// It was told that another leads, and hasn't managed to close: it names no contract any more.
+    #[test]
+    fn one_that_was_deposed_and_has_yet_to_close_does_not_get_the_role_back() {
+        let mut p = Pair::of(3, 1);
+        p.monitor_restarts();
+        let says = |p: &mut Pair, state, facts| {
+            p.tells(A, state, facts, |r| (r.epoch, r.serial, r.contract) = (Epoch(5), 40, None));
+        };
+        says(&mut p, Primary, primary_of(&[]));
+        for node in [B, C] {
+            p.tells(node, Secondary, cut_off_standby(), |r| (r.epoch, r.serial) = (Epoch(5), 30));
+        }
+        assert_eq!((p.record().in_doubt, p.goal(A)), (true, Demoted), "open, and not to be");
+        says(&mut p, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!((p.record().in_doubt, p.goal(A)), (true, Demoted), "closed, and not the last to lead");
     }
 
     #[test]

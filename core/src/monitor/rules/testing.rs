@@ -275,6 +275,7 @@ impl Pair {
         let mut report = Report { node, state, facts, epoch, ..report(self.seq) };
         if state == NodeState::Primary {
             report.applied = self.record().contract().map(|c| c.id);
+            report.contract = self.record().contract().cloned();
         }
         more(&mut report);
         self.feed(Input::Report(key(), Box::new(report)))

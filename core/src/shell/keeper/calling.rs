@@ -121,7 +121,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// With what was set of it since it came first.
     fn register_again(&self, registration: Register) -> Register {
         let again = registration.again.map(|known| Again {
-            state: self.record.state,
+            state: if self.is_deposed() { NodeState::Demoted } else { self.record.state },
             epoch: self.record.epoch,
             formation: self.record.assignment.as_ref().map_or(known.formation.clone(), |a| a.formation.clone()),
             ..known
@@ -136,10 +136,17 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         }
     }
 
+    /// Another holds the role by what this node was told, although it has yet to close.
+    fn is_deposed(&self) -> bool {
+        let told = self.record.assignment.as_ref().map(|a| a.goal);
+        self.record.state.is_writable() && told.is_some_and(|goal| !goal.belongs_to_primary())
+    }
+
     fn report(&self) -> Report {
         let assignment = self.record.assignment.as_ref();
         // It closed by itself, and was to lead until then.
         let closed = self.record.state == NodeState::DemoteTimeout && assignment.is_some_and(|a| a.goal.is_writable());
+        let leads = self.record.state.is_writable() && !self.is_deposed();
         Report {
             node: self.record.node,
             session: self.record.session,
@@ -151,7 +158,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             serial: assignment.map_or(0, |a| a.serial),
             facts: self.facts.clone(),
             applied: self.memory.applied,
-            contract: self.record.contract.clone().filter(|_| self.record.state.is_writable() || closed),
+            contract: self.record.contract.clone().filter(|_| leads || closed),
             seal: self.record.seal,
             leaving: self.leaving.is_some(),
             asks: self.memory.confirmed != Some(self.record.state),
