@@ -17,6 +17,10 @@ pub struct Assignment {
     /// For a goal that writes: what commits must wait for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<Contract>,
+    /// For a goal that writes: the epoch in which the role was given to this node, or confirmed. A monitor in doubt tells a
+    /// newer epoch, and gives nothing with it.
+    #[serde(default)]
+    pub led_in: Epoch,
     /// For a standby: whom to follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Upstream>,
@@ -59,6 +63,7 @@ impl Assignment {
             epoch,
             goal,
             contract: None,
+            led_in: Epoch::default(),
             upstream: None,
             drained: None,
             fetch: None,

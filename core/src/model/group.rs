@@ -79,7 +79,10 @@ pub struct NodeRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
     pub epoch: Epoch,
-    /// The contract it was to lead under in that epoch, if it was.
+    /// The last epoch in which it was given the role.
+    #[serde(default)]
+    pub led_in: Epoch,
+    /// The contract it was to lead under then, unless it was told since that another leads.
     pub contract: Option<Contract>,
 }
 

@@ -32,7 +32,7 @@ impl fmt::Display for NodeId {
 
 /// The monitor's fencing number of a group. Every decision about who may write raises it, a keeper
 /// stores it before acting on it and refuses anything lower.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 

@@ -24,6 +24,9 @@ pub struct KeeperRecord {
     /// The last contract this node's server was told to enforce as a primary. After a crash it tells
     /// whether the node may open by itself.
     pub contract: Option<Contract>,
+    /// The last epoch in which this node was given the role.
+    #[serde(default)]
+    pub led_in: Epoch,
     pub seal: Option<Seal>,
     /// Stands while a rewind or a clone runs: a directory with this mark is never started.
     pub rebuild: Option<Rebuild>,
@@ -56,6 +59,7 @@ impl KeeperRecord {
             epoch: Epoch::ZERO,
             assignment: None,
             contract: None,
+            led_in: Epoch::default(),
             seal: None,
             rebuild: None,
             standby_in_maintenance: false,

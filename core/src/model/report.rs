@@ -2,6 +2,7 @@
 
 use crate::model::contract::{Contract, ContractId};
 use crate::model::ids::{Epoch, NodeId};
+use crate::model::keeper::Rebuild;
 use crate::model::state::NodeState;
 use crate::model::wal::{History, Lsn, Position, Timeline};
 use serde::{Deserialize, Serialize};
@@ -145,10 +146,16 @@ pub struct Report {
     /// The newest contract that every process of the server runs under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<ContractId>,
-    /// The contract that it leads under, or would if it had not closed: what a monitor goes by that knows less than its
-    /// nodes.
+    /// The contract that it leads under, was told to, or would if it had not closed: what a monitor goes by that knows less
+    /// than its nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<Contract>,
+    /// The last epoch in which it was given the role.
+    #[serde(default)]
+    pub led_in: Epoch,
+    /// A rewind or a clone has begun on its data directory, and isn't done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuild: Option<Rebuild>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Seal>,
     /// The keeper was asked to stop and would like to hand over first.

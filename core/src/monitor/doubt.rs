@@ -2,9 +2,10 @@
 //! brought up to what they report; until the primary is found nothing else is decided.
 
 use crate::model::*;
-use crate::monitor::edit::apply;
+use crate::monitor::edit::{apply, derive};
 use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, Group, Monitor};
+use crate::monitor::view::View;
 use crate::mutant;
 use crate::wire::{Again, Answer, Register};
 
@@ -12,10 +13,10 @@ use crate::wire::{Again, Answer, Register};
 pub const REGISTERS_AGAIN: &str = "registers again as node";
 
 /// Holds the report against the record, before anything else is taken from it.
-pub fn examine(record: &mut GroupRecord, report: &Report) {
+pub fn examine(record: &mut GroupRecord, report: &Report, view: &View) {
     let node = &record.nodes[&report.node];
-    if knows_more(record, node, report) || (record.in_doubt && node.doubted) {
-        learn(record, report);
+    if record.in_doubt || knows_more(record, node, report) {
+        learn(record, report, view);
     } else if node.doubted {
         // The doubt was ended by another; what this node shall be is decided already.
         let node = record.nodes.get_mut(&report.node).expect("looked up above");
@@ -35,7 +36,7 @@ fn knows_more(record: &GroupRecord, node: &NodeRecord, report: &Report) -> bool 
 }
 
 /// Takes what the node says for what it is, and lets every number rise past it.
-fn learn(record: &mut GroupRecord, report: &Report) {
+fn learn(record: &mut GroupRecord, report: &Report, view: &View) {
     if !record.in_doubt {
         begin(record);
     }
@@ -46,14 +47,22 @@ fn learn(record: &mut GroupRecord, report: &Report) {
         record.next_contract = record.next_contract.max(contract.id.0 + 1);
     }
     let node = record.nodes.get_mut(&report.node).expect("it has just reported");
-    if node.doubted {
-        node.word = Some(Word { epoch: report.epoch, contract: report.contract.clone() });
-    }
+    let Report { epoch, led_in, contract, .. } = report.clone();
+    node.word.get_or_insert(Word { epoch, led_in, contract });
     node.doubted = false;
-    node.assignment.serial = node.assignment.serial.max(report.serial);
-    // One that has yet to close and names no contract was told that another holds the role.
-    let is_deposed = report.state.is_writable() && report.contract.is_none();
-    node.assignment.goal = if is_deposed { NodeState::Demoted } else { resting(report.state) };
+    // One that has led until now and names no contract was told that another holds the role.
+    let is_deposed = report.state.belongs_to_primary() && report.contract.is_none();
+    let is_opening = report.state.is_being_promoted() && report.contract.is_some() && report.facts.is_open();
+    node.assignment.goal = match report.state {
+        _ if is_deposed => NodeState::Demoted,
+        _ if is_opening => NodeState::WaitPrimary,
+        state => resting(state),
+    };
+    let (epoch, serial) = (node.assignment.epoch, node.assignment.serial.max(report.serial));
+    let known = &record.nodes[&report.node];
+    let told = Assignment { epoch, serial, ..derive(record, known, view) };
+    let serial = if told == known.assignment { serial } else { serial + 1 };
+    record.nodes.get_mut(&report.node).expect("looked up above").assignment = Assignment { serial, ..told };
 }
 
 fn begin(record: &mut GroupRecord) {

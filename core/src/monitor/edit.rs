@@ -238,13 +238,15 @@ fn adopt(record: &mut GroupRecord, primary: NodeId, view: &View) {
     record.history = view.report(primary).and_then(|r| r.facts.control()).map(|c| c.history.clone());
 }
 
-/// What follows for one node from the record: its goal is the only thing rules choose for it.
-fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignment {
+/// What follows for one node from the record: its goal is the only thing rules choose for it. In doubt nobody is told
+/// anything that it didn't say itself.
+pub fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignment {
     use NodeState::*;
     let goal = node.goal();
     let transfer = record.transfer.as_ref();
     let is_candidate = |n: &NodeRecord| transfer.is_some_and(|t| t.candidate == Some(n.id));
     let source = match goal {
+        _ if record.in_doubt => None,
         Catchingup | Secondary | WaitMaintenance | PreparePromotion => record.primary(),
         FastForward => transfer.and_then(|t| record.nodes.get(&t.fetch?.0)),
         _ => None,
@@ -255,12 +257,16 @@ fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignment {
         Some(Upstream { node: source.id, host: source.host.clone(), port: source.port, history, opening })
     };
     let promoted = is_candidate(node) && goal.is_writable();
-    let alone = record.contract().is_some_and(Contract::is_none) && record.nodes.len() > 1;
-    let leased = goal.is_writable() && alone && view.durability() == Durability::Async;
+    let word = node.word.as_ref().filter(|_| record.in_doubt);
+    let contract = if record.in_doubt { word.and_then(|w| w.contract.as_ref()) } else { record.contract() };
+    let contract = contract.filter(|_| goal.is_writable());
+    let alone = contract.is_some_and(Contract::is_none) && (record.in_doubt || record.nodes.len() > 1);
+    let leased = alone && view.durability() == Durability::Async;
     let peers = record.nodes.values().filter(|n| n.id != node.id && n.goal() != Dropped);
     Assignment {
         serial: node.assignment.serial,
-        contract: goal.is_writable().then(|| record.contract().cloned()).flatten(),
+        contract: contract.cloned(),
+        led_in: if goal.is_writable() { word.map_or(record.epoch, |w| w.led_in) } else { Epoch::default() },
         upstream: source.filter(|s| s.id != node.id).and_then(upstream),
         drained: match goal {
             // Nobody waits for the last record of an old primary that is gone.

@@ -84,12 +84,19 @@ impl<'a> View<'a> {
         self.record.in_force.proven_by(&set)
     }
 
-    /// It has voted in the election under way, or would if it were asked. A seal that is no vote is off the lineage.
+    /// It has voted in the election under way, or would if it were asked. A seal that is no vote is off the lineage, and what
+    /// is half rebuilt can't start.
     pub fn could_vote(&self, node: &NodeRecord) -> bool {
         let is_sealed = self.record.transfer.is_some() && node.seal.is_some_and(|s| s.epoch == self.record.epoch);
         let has_data = self.report(node.id).is_some_and(|r| r.facts.control().is_some());
-        let might = self.is_heard(node.id) && has_data && self.is_kin(node.id) && !is_sealed;
+        let might = self.is_heard(node.id) && has_data && self.is_kin(node.id) && !is_sealed && !self.is_torn(node.id);
         self.vote(node).is_some() || might
+    }
+
+    /// Whether any voter could lead if it won, as far as is known.
+    pub fn has_leader(&self, old: NodeId, preferred: Option<NodeId>) -> bool {
+        let may_lead = |n: &NodeRecord| preferred == Some(n.id) || n.candidate_priority > 0;
+        self.voters(old).any(|n| may_lead(n) && (self.could_vote(n) || !self.is_heard(n.id)))
     }
 
     /// May hold the role as far as it goes itself.
@@ -109,6 +116,9 @@ impl<'a> View<'a> {
         }
         if self.is_leaving(node.id) {
             return Err("its service is being stopped".into());
+        }
+        if self.is_torn(node.id) {
+            return Err("its data directory is half rebuilt".into());
         }
         Ok(())
     }

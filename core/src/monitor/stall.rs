@@ -14,12 +14,8 @@ pub const NO_PRIORITY_LEFT: &str = "the candidate priority of all that can vote 
 impl View<'_> {
     /// Why nobody holds the role, or why the holder's commits don't go through; `None` when neither is so.
     pub fn stall(&self) -> Option<String> {
-        if self.record.in_doubt && self.record.nodes.keys().all(|id| self.is_heard(*id) && !self.is_open(*id)) {
-            let remedy = "start the node that led last, or perform promotion --allow-data-loss";
-            return Some(format!("waits for the operator: {OLDER}, and none of them is open; {remedy}"));
-        }
         if self.record.in_doubt {
-            return Some(format!("waits for nodes: {OLDER}; the primary tells"));
+            return Some(self.doubt_stall());
         }
         if let Some(transfer) = self.moving() {
             return self.transfer_stall(transfer);
@@ -28,6 +24,24 @@ impl View<'_> {
         match self.primary_lost(primary) {
             Some(why) => Some(self.succession_stall(primary, why)),
             None => self.commit_stall(primary),
+        }
+    }
+
+    fn doubt_stall(&self) -> String {
+        let remedy = "start the node that led last, or perform promotion --allow-data-loss";
+        let open = self.record.nodes.values().find(|n| self.is_heard(n.id) && self.is_open(n.id));
+        let silent: Vec<&str> = self.record.nodes.values().filter(|n| n.doubted).map(|n| n.name.as_str()).collect();
+        match (open, silent.is_empty()) {
+            (None, _) if self.record.nodes.keys().all(|id| self.is_heard(*id)) => {
+                format!("waits for the operator: {OLDER}, and none of them is open; {remedy}")
+            }
+            (Some(open), true) => format!(
+                "waits for the operator: {OLDER}, and those who acknowledge for {} are missing: another may have been \
+                 elected since; start them, or perform promotion --name {} --allow-data-loss",
+                open.name, open.name
+            ),
+            (_, true) => format!("waits for nodes: {OLDER}; the primary tells"),
+            (_, false) => format!("waits for nodes: {OLDER}; still to be heard: {}", silent.join(", ")),
         }
     }
 
@@ -52,7 +66,7 @@ impl View<'_> {
         let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();
         let enough = transfer.waiver.is_some() || self.election_could_succeed(transfer.old);
         electing.then(|| match enough {
-            true if self.leaders(transfer.old, transfer.preferred) == 0 => self.no_leader(transfer.old),
+            true if !self.has_leader(transfer.old, transfer.preferred) => self.no_leader(transfer.old),
             true => {
                 let unsealed = self.voters(transfer.old).filter(|n| self.vote(n).is_none() && self.could_vote(n));
                 let names: Vec<&str> = unsealed.map(|n| n.name.as_str()).collect();
@@ -75,13 +89,7 @@ impl View<'_> {
         if !self.election_could_succeed(primary.id) {
             return format!("{}; {lost}", self.missing_votes(primary.id));
         }
-        if self.leaders(primary.id, None) == 0 { format!("{}; {lost}", self.no_leader(primary.id)) } else { lost }
-    }
-
-    /// How many voters could lead if they won.
-    fn leaders(&self, old: NodeId, preferred: Option<NodeId>) -> usize {
-        let may_lead = |n: &&NodeRecord| preferred == Some(n.id) || n.candidate_priority > 0;
-        self.voters(old).filter(may_lead).filter(|n| self.could_vote(n) || !self.is_heard(n.id)).count()
+        if !self.has_leader(primary.id, None) { format!("{}; {lost}", self.no_leader(primary.id)) } else { lost }
     }
 
     fn no_leader(&self, old: NodeId) -> String {
@@ -130,7 +138,7 @@ impl View<'_> {
 #[cfg(test)]
 mod tests {
     use crate::model::NodeState::*;
-    use crate::model::{ControlState, Durability, Epoch};
+    use crate::model::{Contract, ContractId, ControlState, Durability, Epoch};
     use crate::monitor::rules::testing::*;
     use crate::ports::Probe;
     use std::time::Duration;
@@ -140,6 +148,18 @@ mod tests {
     fn in_doubt_and_nobody_is_open() -> Pair {
         let mut p = Pair::in_doubt();
         p.tells(A, DemoteTimeout, stopped(ControlState::ShutDown), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+        p
+    }
+
+    /// It names members that this monitor has never heard of.
+    fn open_and_unproven() -> Pair {
+        let mut p = Pair::settled();
+        p.monitor_restarts();
+        p.tells(B, Secondary, standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+        let strangers = Contract::any(ContractId(9), 1, [D, E].into());
+        p.tells(A, Primary, primary_of(&[B]), |r| {
+            (r.epoch, r.serial, r.contract) = (Epoch(5), 40, Some(strangers.clone()));
+        });
         p
     }
 
@@ -204,12 +224,16 @@ mod tests {
 
     #[test]
     fn each_wait_is_told_with_its_kind_and_with_who_is_waited_for() {
-        let stories: [(Story, &str); 11] = [
+        let stories: [(Story, &str); 12] = [
             (
                 Pair::in_doubt,
-                "waits for nodes: what the monitor knows is older than what they report; the primary tells",
+                "waits for nodes: what the monitor knows is older than what they report; still to be heard: a",
             ),
             (in_doubt_and_nobody_is_open, "waits for the operator: what the monitor knows is older than"),
+            (
+                open_and_unproven,
+                "waits for the operator: what the monitor knows is older than what they report, and those who",
+            ),
             (|| electing(&[(C, 1100), (B, 1000)]), "waits for WAL: b fetches up to 0/44C from c"),
             (|| electing(&[(B, 1000)]), "waits for nodes: the votes of an election are being sealed, of c not yet"),
             (

@@ -5,6 +5,7 @@ use crate::monitor::commands;
 use crate::monitor::doubt;
 use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, Group, Input, Monitor};
+use crate::monitor::view::View;
 
 impl Monitor {
     /// Decides. Pure: `wall_ms` is only what the events will show.
@@ -22,28 +23,30 @@ impl Monitor {
         let mut log = Log::new(self, wall_ms);
         let mut record = group.record.clone();
         if let Input::Report(_, report) = input {
-            take_in(&mut record, report, group, &mut log, self.settings.stale_bytes());
+            take_in(&mut record, report, group, &self.view(group, now), &mut log);
         }
         self.run_rules(now, group, record, log)
     }
 }
 
 /// Reported state and position, and every state walked through on the way. The position on record of who may write is never
-/// older than by `stale` bytes.
-fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, log: &mut Log, stale: u64) {
-    let current = group.pulses.get(&report.node).and_then(|p| p.report.as_ref());
+/// older than by `stale_bytes`.
+fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, view: &View, log: &mut Log) {
+    let current = view.report(report.node);
     if current.is_none_or(|r| (r.session, r.seq) != (report.session, report.seq)) {
         return;
     }
     let Some(node) = record.nodes.get_mut(&report.node) else { return };
     node.seal = report.seal;
-    doubt::examine(record, report);
+    doubt::examine(record, report, view);
     let Some(node) = record.nodes.get_mut(&report.node) else { return };
     if report.serial == node.assignment.serial && node.goal().is_writable() {
         node.lease_ms = node.assignment.lease_ms;
     }
     if let Some(position) = report.facts.position().filter(|_| node.goal().is_writable())
-        && node.position.is_none_or(|known| position.tli != known.tli || position.lsn.bytes_past(known.lsn) >= stale)
+        && node.position.is_none_or(|known| {
+            position.tli != known.tli || position.lsn.bytes_past(known.lsn) >= view.settings.stale_bytes()
+        })
     {
         node.position = Some(position);
     }

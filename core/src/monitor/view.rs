@@ -89,6 +89,11 @@ impl<'a> View<'a> {
         self.report(node).is_some_and(|r| r.leaving)
     }
 
+    /// Its data directory is half rewound or half cloned.
+    pub fn is_torn(&self, node: NodeId) -> bool {
+        self.report(node).is_some_and(|r| r.rebuild.is_some())
+    }
+
     /// It reports that its Postgres is open: out of recovery and answering.
     pub fn is_open(&self, node: NodeId) -> bool {
         self.running(node).is_some_and(|r| !r.in_recovery)

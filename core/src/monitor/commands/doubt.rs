@@ -58,7 +58,7 @@ mod tests {
         }
         p.tells(C, Secondary, no_directory(), |r| (r.epoch, r.serial) = (Epoch(5), 41));
         assert!(refusal(p.ordered_failover(Some("c"), true)).contains("c can't lead"));
-        p.tells(B, WaitPrimary, primary_with(None), |r| {
+        p.tells(A, WaitPrimary, primary_with(None), |r| {
             (r.epoch, r.serial, r.contract) = (Epoch(5), 41, Some(Contract::none(ContractId(9))));
         });
         assert!(!p.record().in_doubt, "one that is open ends it");

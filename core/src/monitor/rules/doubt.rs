@@ -2,41 +2,74 @@
 
 use super::{Verdict, call_votes};
 use crate::model::NodeState::*;
-use crate::model::{Durability, NodeId, NodeRecord, NodeState, Transfer, TransferKind, Waiver, Word};
+use crate::model::{Contract, Durability, Epoch, NodeId, NodeRecord, NodeState, Transfer, TransferKind, Waiver, Word};
 use crate::monitor::edit::Edit;
 use crate::monitor::view::View;
 use std::collections::BTreeSet;
 
-/// Of the nodes that are open, the one of the highest epoch is the primary; another that is open was replaced by it.
+/// Of the nodes that are open, the one that was given the role last is the primary, if nobody can have been elected since.
 pub fn adopt(v: &View) -> Option<Verdict> {
     if !v.record.in_doubt {
         return None;
     }
-    let leads = |n: &NodeRecord| n.reported.is_writable() && v.report(n.id).is_some_and(|r| r.contract.is_some());
-    let told = |n: &&NodeRecord| !n.doubted && leads(n) && v.is_heard(n.id) && v.is_open(n.id);
-    let epoch = |id: NodeId| v.report(id).map(|r| r.epoch);
-    let primary = v.record.nodes.values().filter(told).max_by_key(|n| (epoch(n.id), std::cmp::Reverse(n.id)))?;
-    if may_be_replaced(v, primary) {
+    let leads = |n: &&NodeRecord| n.reported.is_writable() && v.is_heard(n.id) && v.is_open(n.id);
+    let led = v.record.nodes.values().filter(leads).filter_map(|n| Some((n, claim(n)?)));
+    let (primary, claim) = led.max_by_key(|(n, claim)| (claim.led_in, std::cmp::Reverse(n.id)))?;
+    // Nobody is elected in the place of one that works alone, unless somebody has consented.
+    let unsure = match claim.contract.is_none() {
+        true => others(v, primary).any(|w| w.epoch > claim.led_in) && !all_spoke(v),
+        false => !is_proven(v, &claim),
+    };
+    if was_replaced(v, primary, &claim) || unsure {
         return None;
     }
-    let contract = v.report(primary.id).and_then(|r| r.contract.as_ref());
     // Its members are about to register again as well; without them the contract would be given up for nothing.
-    let strangers = contract.is_some_and(|c| c.members.iter().any(|m| !v.record.nodes.contains_key(m)));
     let known_since = v.pulse(primary.id)?.known_since;
-    if strangers && v.now.since(known_since) < v.settings.drain_timeout {
+    if !knows_all_members(v, &claim) && v.now.since(known_since) < v.settings.drain_timeout {
         return None;
     }
     Some((adopt_open(v, primary), format!("{} is open and of the highest epoch: it is the primary", primary.name)))
 }
 
-/// Another knows of a later epoch than this open node. Unless all have spoken, and none of the later ones was to lead,
-/// somebody may have been elected in its place.
-fn may_be_replaced(v: &View, open: &NodeRecord) -> bool {
-    let epoch = v.report(open.id).map(|r| r.epoch);
-    let later = |n: &&NodeRecord| n.id != open.id && n.word.as_ref().is_some_and(|w| Some(w.epoch) > epoch);
-    let mut later = v.record.nodes.values().filter(later).peekable();
-    let all_spoke = v.record.nodes.values().all(|n| !n.doubted);
-    later.peek().is_some() && (!all_spoke || later.any(|n| n.word.as_ref().is_some_and(|w| w.contract.is_some())))
+/// What a node has said of its leading, if nobody has told it since that another leads.
+struct Claim {
+    led_in: Epoch,
+    contract: Contract,
+}
+
+fn claim(node: &NodeRecord) -> Option<Claim> {
+    let word = node.word.as_ref().filter(|_| !node.doubted)?;
+    Some(Claim { led_in: word.led_in, contract: word.contract.clone()? })
+}
+
+/// What the others have said.
+fn others<'a>(v: &'a View, than: &NodeRecord) -> impl Iterator<Item = &'a Word> {
+    let than = than.id;
+    v.record.nodes.values().filter(move |n| n.id != than && !n.doubted).filter_map(|n| n.word.as_ref())
+}
+
+fn all_spoke(v: &View) -> bool {
+    v.record.nodes.values().all(|n| !n.doubted)
+}
+
+fn knows_all_members(v: &View, claim: &Claim) -> bool {
+    claim.contract.members.iter().all(|m| v.record.nodes.contains_key(m))
+}
+
+fn was_replaced(v: &View, node: &NodeRecord, claim: &Claim) -> bool {
+    others(v, node).any(|w| w.led_in > claim.led_in)
+}
+
+/// Nobody can have been given the role since: an election under this contract needs the seal, in a newer epoch, of one of
+/// any that are enough to acknowledge. And when all have spoken, members included, none of them has told of it.
+fn is_proven(v: &View, claim: &Claim) -> bool {
+    let Claim { led_in, contract } = claim;
+    let vouches = |id: &&NodeId| {
+        let member = v.record.nodes.get(id).filter(|n| !n.doubted);
+        member.and_then(|n| n.word.as_ref()).is_some_and(|w| w.epoch <= *led_in)
+    };
+    let enough = !contract.is_none() && contract.members.iter().filter(vouches).count() >= contract.k as usize;
+    enough || all_spoke(v) && knows_all_members(v, claim)
 }
 
 /// The doubt is over: this open node leads.
@@ -51,33 +84,24 @@ pub fn adopt_open(v: &View, primary: &NodeRecord) -> Vec<Edit> {
     edits
 }
 
-/// Nobody is open. The one that was to lead in the newest epoch opens again if nobody can have been elected since: an
-/// election under its contract needs the seal, in a newer epoch, of one of any that are enough to acknowledge. Where the
-/// contract asks for nobody, all that are known must have spoken.
+/// Nobody is open. The one that was given the role last opens again if nobody can have been elected since.
 pub fn vouched(v: &View) -> Option<Verdict> {
     if !v.record.in_doubt || v.durability() == Durability::Async {
         return None;
     }
     let nodes = &v.record.nodes;
-    let words = nodes.values().filter(|n| !n.doubted).filter_map(|n| Some((n, n.word.as_ref()?)));
     if nodes.values().any(|n| v.is_heard(n.id) && v.is_open(n.id)) {
         return None;
     }
-    let newest = words.clone().map(|(_, word)| word.epoch).max()?;
     // Its lineage is newer than what the monitor knows, and can't be compared.
     let has_data = |n: &NodeRecord| v.is_heard(n.id) && v.report(n.id).is_some_and(|r| r.facts.control().is_some());
-    let led = |n: &NodeRecord, word: &Word| word.epoch == newest && n.reported == DemoteTimeout && has_data(n);
-    let (last, contract) =
-        words.clone().find_map(|(n, word)| Some((n, word.contract.as_ref()?)).filter(|_| led(n, word)))?;
-    let spoken: BTreeSet<NodeId> = words.map(|(n, _)| n.id).collect();
-    let enough = match contract.is_none() {
-        true => spoken.len() == nodes.len(),
-        false => spoken.intersection(&contract.members).count() >= contract.k as usize,
-    };
-    if !enough {
+    let closed = nodes.values().filter(|n| n.reported == DemoteTimeout && has_data(n));
+    let (last, claim) =
+        closed.filter_map(|n| Some((n, claim(n)?))).max_by_key(|(n, c)| (c.led_in, std::cmp::Reverse(n.id)))?;
+    if was_replaced(v, last, &claim) || !is_proven(v, &claim) {
         return None;
     }
-    let edits = open_again(v, last, &contract.members);
+    let edits = open_again(v, last, &claim.contract.members);
     Some((edits, format!("{} led last, as enough of its members say: it opens again", last.name)))
 }
 
@@ -93,8 +117,8 @@ pub fn open_again(v: &View, last: &NodeRecord, members: &BTreeSet<NodeId>) -> Ve
 /// far as it can't be fetched.
 pub fn elect_in_doubt(v: &View, chosen: &NodeRecord) -> Vec<Edit> {
     let others = || v.record.nodes.values().filter(|n| n.id != chosen.id);
-    let epoch = |n: &&NodeRecord| n.word.as_ref().map(|w| w.epoch);
-    let old = others().filter(|n| n.goal().belongs_to_primary()).max_by_key(epoch).map_or(NodeId::UNKNOWN, |n| n.id);
+    let led_in = |n: &&NodeRecord| n.word.as_ref().map(|w| w.led_in);
+    let old = others().filter(|n| n.goal().belongs_to_primary()).max_by_key(led_in).map_or(NodeId::UNKNOWN, |n| n.id);
     let mut edits = vec![Edit::Adopt(chosen.id)];
     edits.extend(others().map(|n| Edit::Assign(n.id, under_another(n, false))));
     let consent = Transfer {
@@ -121,11 +145,17 @@ fn under_another(node: &NodeRecord, is_member: bool) -> NodeState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Contract, ContractId, ControlState, Epoch, NodeState};
+    use crate::model::{Assignment, ContractId, ControlState};
     use crate::monitor::rules::testing::*;
 
     /// The monitor was put back to a copy in which a is primary; since then b has taken over in epoch 5.
     fn restored() -> Pair {
+        let mut p = restored_and_told_by_the_primary();
+        p.tells(A, Secondary, standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+        p
+    }
+
+    fn restored_and_told_by_the_primary() -> Pair {
         let mut p = Pair::settled();
         p.monitor_restarts();
         let contract = Contract::any(ContractId(9), 1, [A].into());
@@ -144,6 +174,42 @@ mod tests {
         assert!(p.record().epoch > Epoch(5));
         assert!(p.record().contract().unwrap().id > ContractId(9));
         assert!(p.record().in_force.may_acknowledge_alone(), "until it confirms, nothing is known for sure");
+    }
+
+    #[test]
+    fn in_doubt_nobody_is_told_anything_that_it_did_not_say_itself() {
+        let mut p = restored_and_told_by_the_primary();
+        assert!(p.record().in_doubt, "a may have been elected since");
+        let Assignment { goal, contract, led_in, .. } = p.record().nodes[&B].assignment.clone();
+        assert_eq!((goal, contract.map(|c| c.id), led_in), (Primary, Some(ContractId(9)), Epoch(5)));
+        p.tells(A, Secondary, standby(), |r| (r.epoch, r.serial) = (Epoch(6), 40));
+        assert_eq!((p.record().in_doubt, p.goals()), (false, (Secondary, Primary)), "all have spoken");
+    }
+
+    /// It was told to lead in epoch 6 by another monitor, and this one has heard of the old primary only.
+    #[test]
+    fn one_that_was_cut_off_from_its_own_replacement_is_not_taken_for_the_primary() {
+        for elected in [true, false] {
+            let mut p = Pair::of(3, 1);
+            p.monitor_restarts();
+            let contract = Contract::any(ContractId(9), 1, [B, C].into());
+            let says = |p: &mut Pair, node, state, facts, led_in, contract: Option<&Contract>| {
+                p.tells(node, state, facts, |r| {
+                    (r.epoch, r.serial, r.contract, r.led_in) = (Epoch(7), 40, contract.cloned(), Epoch(led_in));
+                });
+            };
+            // In the meantime it may have seen any epoch.
+            says(&mut p, A, Primary, primary_of(&[B]), 5, Some(&contract));
+            says(&mut p, C, Secondary, cut_off_standby(), 0, None);
+            assert!(p.record().in_doubt);
+            match elected {
+                // Another has replaced it since.
+                true => says(&mut p, B, DemoteTimeout, stopped(ControlState::ShutDown), 6, None),
+                false => says(&mut p, B, Secondary, standby(), 0, None),
+            }
+            assert_eq!((p.record().in_doubt, p.goal(A)), (elected, Primary));
+            assert_eq!(p.record().nodes[&A].assignment.led_in, if elected { Epoch(5) } else { p.record().epoch });
+        }
     }
 
     #[test]
@@ -215,8 +281,10 @@ mod tests {
             p.tells(B, state, facts, |r| (r.epoch, r.serial, r.contract) = (Epoch(5), 40, Some(contract.clone())));
         };
         says(&mut p, DemoteTimeout, stopped(ControlState::InProduction));
-        assert!(p.record().in_doubt);
+        assert_eq!((p.record().in_doubt, p.goal(B)), (true, DemoteTimeout));
         says(&mut p, Primary, primary_with(Some(A)));
+        assert_eq!((p.record().in_doubt, p.goal(B)), (true, Primary));
+        p.tells(A, Secondary, standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40));
         assert_eq!((p.record().in_doubt, p.goals()), (false, (Secondary, Primary)));
     }
 

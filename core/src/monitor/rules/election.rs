@@ -185,7 +185,8 @@ pub fn return_of_the_old(v: &View) -> Option<Verdict> {
     let old = v.record.nodes.get(&transfer.old)?;
     let late = v.transfer_lasts(v.settings.drain_timeout);
     // One that was told to open again and could not is no better hope than the votes.
-    let hopeful = v.election_could_succeed(old.id) || v.record.reopening == Some(old.id);
+    let could_be_won = v.election_could_succeed(old.id) && v.has_leader(old.id, transfer.preferred);
+    let hopeful = could_be_won || v.record.reopening == Some(old.id);
     if (hopeful && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) || v.awaits_first_word(old.id) {
         return None;
     }
@@ -195,7 +196,7 @@ pub fn return_of_the_old(v: &View) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ControlState, NodeState, Position, Seal};
+    use crate::model::{Contract, ContractId, ControlState, InForce, NodeState, Position, Rebuild, Seal};
     use crate::monitor::rules::testing::*;
     use crate::ports::Probe;
     use crate::wire::Answer;
@@ -203,6 +204,22 @@ mod tests {
 
     fn trio() -> Pair {
         Pair::of(3, 1)
+    }
+
+    /// The rewind of c broke off when its source died; b never leads.
+    #[test]
+    fn one_that_is_half_rebuilt_is_not_waited_for_when_the_old_primary_is_back() {
+        for torn in [true, false] {
+            let mut p = Pair::of(3, 1);
+            p.record_mut().in_force = InForce::only(Contract::any(ContractId(9), 1, [B].into()));
+            p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 0;
+            p.dies(A);
+            p.record_mut().nodes.get_mut(&C).unwrap().reported = Demoted;
+            p.votes(B, 1000);
+            p.tells(C, Demoted, stopped(ControlState::ShutDown), |r| r.rebuild = torn.then_some(Rebuild::Rewind));
+            p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+            assert_eq!(p.goal(A).is_writable(), torn, "{:?}", p.stall());
+        }
     }
 
     #[test]

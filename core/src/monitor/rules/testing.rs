@@ -29,6 +29,8 @@ pub fn report(seq: u64) -> Report {
         facts: standby(),
         applied: None,
         contract: None,
+        led_in: Epoch(0),
+        rebuild: None,
         seal: None,
         leaving: false,
         asks: false,
@@ -278,6 +280,9 @@ impl Pair {
             report.contract = self.record().contract().cloned();
         }
         more(&mut report);
+        if report.contract.is_some() && report.led_in == Epoch(0) {
+            report.led_in = report.epoch;
+        }
         self.feed(Input::Report(key(), Box::new(report)))
     }
 

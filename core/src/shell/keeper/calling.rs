@@ -136,17 +136,21 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         }
     }
 
-    /// Another holds the role by what this node was told, although it has yet to close.
-    fn is_deposed(&self) -> bool {
-        let told = self.record.assignment.as_ref().map(|a| a.goal);
-        self.record.state.is_writable() && told.is_some_and(|goal| !goal.belongs_to_primary())
+    /// Another holds the role by what this node was told, although it has yet to give it up.
+    pub(super) fn is_deposed(&self) -> bool {
+        self.record.state.belongs_to_primary() && self.record.goal().is_some_and(|goal| !goal.belongs_to_primary())
+    }
+
+    /// What it leads under or was told to, or would if it had not closed; and what it led under, as long as nobody has told
+    /// it that another leads.
+    pub(super) fn leads_under(&self) -> Option<&Contract> {
+        let told = self.record.assignment.as_ref().filter(|a| a.goal.is_writable());
+        let has_led = self.record.state.belongs_to_primary() && !self.is_deposed();
+        told.and_then(|a| a.contract.as_ref()).or(self.record.contract.as_ref().filter(|_| has_led))
     }
 
     fn report(&self) -> Report {
         let assignment = self.record.assignment.as_ref();
-        // It closed by itself, and was to lead until then.
-        let closed = self.record.state == NodeState::DemoteTimeout && assignment.is_some_and(|a| a.goal.is_writable());
-        let leads = self.record.state.is_writable() && !self.is_deposed();
         Report {
             node: self.record.node,
             session: self.record.session,
@@ -158,7 +162,9 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             serial: assignment.map_or(0, |a| a.serial),
             facts: self.facts.clone(),
             applied: self.memory.applied,
-            contract: self.record.contract.clone().filter(|_| leads || closed),
+            contract: self.leads_under().cloned(),
+            led_in: self.record.led_in,
+            rebuild: self.record.rebuild,
             seal: self.record.seal,
             leaving: self.leaving.is_some(),
             asks: self.memory.confirmed != Some(self.record.state),
@@ -264,11 +270,12 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         let goal_before = self.record.goal();
         let goal = assignment.goal;
         let epoch = assignment.epoch;
+        let led_in = if goal.is_writable() { assignment.led_in } else { self.record.led_in };
         let voids = |known: &Assignment| {
             known.asks_for_other(&assignment) || known.peers != assignment.peers && self.awaits_members()
         };
         let voids_plan = self.record.assignment.as_ref().is_none_or(voids);
-        if !self.store(KeeperRecord { assignment: Some(assignment), epoch, ..self.record.clone() }).await {
+        if !self.store(KeeperRecord { assignment: Some(assignment), epoch, led_in, ..self.record.clone() }).await {
             return false;
         }
         self.outbox.news = true;

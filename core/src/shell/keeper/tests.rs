@@ -67,6 +67,29 @@ fn a_stop_under_way_is_not_given_up_for_another() {
 }
 
 #[test]
+fn a_primary_names_its_contract_and_when_it_was_given_the_role_until_another_holds_it() {
+    use NodeState::*;
+    for (state, goal, led_in, names, deposed) in [
+        (Primary, Primary, 4, true, false),
+        (StopReplication, WaitPrimary, 4, true, false),
+        (DemoteTimeout, Primary, 4, true, false),
+        (Primary, Draining, 3, true, false),
+        (DemoteTimeout, Draining, 3, true, false),
+        (Primary, Demoted, 3, false, true),
+        (DemoteTimeout, Catchingup, 3, false, true),
+        (Demoted, Catchingup, 3, false, false),
+    ] {
+        let ports = ports(open(None), "nothing");
+        let mut keeper = keeper(&ports, KeeperRecord { led_in: Epoch(3), ..told(state, Primary, any(4)) });
+        let contract = goal.is_writable().then(|| any(5));
+        let given = Assignment { contract, led_in: Epoch(4), ..Assignment::new(Epoch(4), goal) };
+        assert!(at_once(keeper.take(given)));
+        assert_eq!((keeper.record.epoch, keeper.record.led_in), (Epoch(4), Epoch(led_in)), "{state} {goal}");
+        assert_eq!((keeper.leads_under().is_some(), keeper.is_deposed()), (names, deposed), "{state} {goal}");
+    }
+}
+
+#[test]
 fn whoever_is_told_to_close_gives_up_a_long_step_for_it() {
     for ports in hanging() {
         let mut keeper = keeper(&ports, leased());

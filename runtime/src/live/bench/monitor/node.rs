@@ -94,6 +94,8 @@ impl Node {
             facts: self.facts(),
             applied: contract.as_ref().map(|c| c.id),
             contract,
+            led_in: told.map_or(Epoch::default(), |a| a.led_in),
+            rebuild: None,
             seal: sealed.then_some(Seal { epoch, position: self.position() }),
             leaving: false,
             asks: false,
