@@ -1,9 +1,10 @@
 //! S1c: what a client has read on a primary is there at the end. A write whose wait was cancelled, which Postgres
 //! says with a warning, was shown on no promise, nor was one of a session that waits for nobody, or that somebody ended
 //! while it waited; nor one that an old primary shows while it is being closed, which ends all waits, after the role has
-//! moved on.
+//! moved on; nor one on a server that somebody has opened by hand, before its members held what a crash left there.
 
 use super::given_up::GivenUp;
+use super::rogues::Rogues;
 use super::roles::Role;
 use super::trace::{Kind, Trace};
 use crate::scenario::words;
@@ -21,9 +22,12 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut found = Vec::new();
     let given_up = GivenUp::of(trace);
     let mut role = Role::default();
+    let mut rogues = Rogues::default();
     for event in &trace.events {
         role.follow(event.at, &event.kind);
+        rogues.follow(&event.kind);
         match &event.kind {
+            Kind::Read { node, .. } if rogues.has(node) => {}
             Kind::Read { node, ids } if role.holder.is_none_or(|holder| holder == node) => ids.iter().for_each(|id| {
                 read.entry(*id).or_insert((node, event.at));
             }),
@@ -66,6 +70,19 @@ mod tests {
         assert_eq!(gone, Err("write 2 was read on a at 0.001 s and is gone at the end".into()));
         let warned = Kind::Acked { client: 0, id: 2, node: "a".into(), sent: crate::model::Moment(0), warning: true };
         assert_eq!(check(&trace(vec![(0, warned), (1, read(&[1, 2])), (9, found(&[1]))])), Ok(()));
+    }
+
+    #[test]
+    fn what_a_server_shows_that_was_opened_by_hand_is_not_the_groups_doing() {
+        let run = |begin: Vec<Kind>| {
+            let read = Kind::Read { node: "a".into(), ids: [2].into() };
+            let all = begin.into_iter().chain([read, found(&[])]);
+            check(&trace(all.enumerate().map(|(at, kind)| (at as u64, kind)).collect()))
+        };
+        let hand = || fault(super::super::trace::Fault::Rogue, &["a"]);
+        assert_eq!(run(vec![node("a", DemoteTimeout, DemoteTimeout, 1), hand(), opened("a", 2)]), Ok(()));
+        assert!(run(vec![node("a", Primary, Primary, 1), hand()]).is_err(), "it was to be open");
+        assert!(run(vec![hand(), opened("a", 2), closed("a"), opened("a", 2)]).is_err(), "and by its keeper then");
     }
 
     #[test]

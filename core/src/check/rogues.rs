@@ -2,7 +2,7 @@
 //! does until it closes is not the group's doing; what clients were told by it is judged all the same.
 
 use super::trace::{Fault, Kind};
-use crate::scenario::words::{PASSED_OVER, RESTART_BY_HAND};
+use crate::scenario::words::{PASSED_OVER, RESTART_BY_HAND, ROGUE_PROMOTE, ROGUE_START};
 use std::collections::BTreeSet;
 
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Rogues<'a> {
     /// Is about to close and open again by the same hand.
     restarted: BTreeSet<&'a str>,
     open: BTreeSet<&'a str>,
+    /// A hand promotes it: whether or not it receives until then, it will open.
+    opening: BTreeSet<&'a str>,
     /// By the latest step, which may turn out to have come to nothing.
     newest: Vec<&'a str>,
 }
@@ -35,13 +37,17 @@ impl<'a> Rogues<'a> {
             Kind::Step { text } => self.step(text),
             Kind::Opened { node, .. } => {
                 self.open.insert(node);
+                self.opening.remove(node.as_str());
             }
             // A hand that starts a standby has made no primary.
-            Kind::Received { node, .. } if !self.open.contains(node.as_str()) => {
+            Kind::Received { node, .. }
+                if !self.open.contains(node.as_str()) && !self.opening.contains(node.as_str()) =>
+            {
                 self.nodes.remove(node.as_str());
             }
             Kind::Closed { node } => {
                 self.open.remove(node.as_str());
+                self.opening.remove(node.as_str());
                 if !self.restarted.remove(node.as_str()) {
                     self.nodes.remove(node.as_str());
                 }
@@ -53,9 +59,15 @@ impl<'a> Rogues<'a> {
     fn step(&mut self, text: &'a str) {
         let newest = std::mem::take(&mut self.newest);
         if text.starts_with(PASSED_OVER) {
-            newest.iter().for_each(|node| _ = self.nodes.remove(node));
+            let in_vain =
+                |node: &&&str| [ROGUE_PROMOTE, ROGUE_START].iter().any(|by| text.contains(&format!("{by} {node}")));
+            for node in newest.iter().filter(in_vain) {
+                self.nodes.remove(*node);
+                self.opening.remove(*node);
+            }
             self.restarted.retain(|node| !text.contains(&format!("{RESTART_BY_HAND} {node}")));
         }
+        self.opening.extend(text.strip_prefix(ROGUE_PROMOTE).map(str::trim_start));
         self.restarted.extend(text.strip_prefix(RESTART_BY_HAND).map(str::trim_start));
     }
 
@@ -107,8 +119,13 @@ mod tests {
             "the first"
         );
         assert!(rogue(&[hand(), step("kill the keeper of a"), in_vain()]), "another step");
+        assert!(rogue(&[hand(), step("passed over: @primary names no node at this moment")]), "another that was");
         let receives = || Kind::Received { node: "b".into(), from: "a".into() };
         assert!(!rogue(&[hand(), receives()]));
+        assert!(rogue(&[step("promote by hand b"), hand(), receives(), opened("b", 2)]), "it was about to open");
+        let promoted_in_vain =
+            || vec![step("promote by hand b"), hand(), step("passed over: promote by hand b: it is down")];
+        assert!(!rogue(&[promoted_in_vain(), vec![hand(), receives()]].concat()));
         assert!(rogue(&[hand(), opened("b", 2), receives()]));
         let again = || step(&format!("{RESTART_BY_HAND} b"));
         let not_again = step(&format!("passed over: {RESTART_BY_HAND} b: it is down"));

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// What a machine that was frozen may do before its keeper has looked at the clock, where commits wait for nobody.
 const WAKES: Duration = Duration::from_secs(1);
 
+/// What is under way while a keeper that has just heard of its replacement stops its server.
+const CLOSES: Duration = Duration::from_millis(100);
+
 pub struct Unfenced<'a> {
     leased: bool,
     role: Role<'a>,
@@ -25,7 +28,7 @@ struct Left {
     had_a_lease: bool,
     /// In which it was replaced.
     epoch: Epoch,
-    /// When it had closed or heard. What it said before is on its way still.
+    /// When it had closed, or should have after it heard. What it said before is on its way still.
     until: Option<Moment>,
 }
 
@@ -47,14 +50,14 @@ impl<'a> Unfenced<'a> {
             let left = |waiver| Left { had_a_lease: had_a_lease(waiver), epoch: moved.epoch, until: None };
             self.left.extend(moved.waiver.map(|waiver| (moved.from, left(waiver))));
         }
-        let (node, heard) = match &event.kind {
-            Kind::Closed { node } => (node, None),
-            Kind::Stored { node, epoch, .. } => (node, Some(*epoch)),
+        let (node, heard, until) = match &event.kind {
+            Kind::Closed { node } => (node, None, event.at),
+            Kind::Stored { node, epoch, .. } => (node, Some(*epoch), event.at + CLOSES),
             _ => return,
         };
         let left = self.left.get_mut(node.as_str());
         if let Some(left) = left.filter(|left| heard.is_none_or(|epoch| left.epoch <= epoch)) {
-            left.until.get_or_insert(event.at);
+            left.until = Some(left.until.map_or(until, |known| known.min(until)));
         }
     }
 
