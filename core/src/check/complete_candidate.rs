@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 struct Voter {
     id: Option<NodeId>,
-    seal: Option<Seal>,
+    /// Where its log ended by its vote in each epoch.
+    seals: BTreeMap<Epoch, Position>,
     epoch: Option<Epoch>,
 }
 
@@ -29,7 +30,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             Kind::Node { node, id, .. } => voters.entry(node).or_default().id = Some(*id),
             Kind::Stored { node, seal, epoch, .. } => {
                 let voter = voters.entry(node).or_default();
-                (voter.seal, voter.epoch) = (*seal, Some(*epoch));
+                voter.seals.extend(seal.map(|seal: Seal| (seal.epoch, seal.position)));
+                voter.epoch = Some(*epoch);
             }
             Kind::Branched { node, tli, parent, fork } => {
                 forks.add(*tli, Position { tli: *parent, lsn: *fork }, rogues.has(node));
@@ -37,9 +39,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 let Some(succession) = proven.filter(|s| !s.has_last_record(Some(*fork))) else { continue };
                 let end = Position { tli: *parent, lsn: *fork };
                 let epoch = voters.get(node.as_str()).and_then(|v| v.epoch);
-                let within = voters
-                    .values()
-                    .filter(|v| v.seal.is_some_and(|s| Some(s.epoch) == epoch && forks.hold(s.position, end)));
+                // It may have been lost before it opened, and told again in an epoch in which nobody else was chosen.
+                let votes = |v: &Voter| [epoch, Some(succession.moved.epoch)].map(|e| v.seals.get(&e?).copied());
+                let within = voters.values().filter(|v| votes(v).iter().flatten().any(|p| forks.hold(*p, end)));
                 let within = within.filter_map(|v| v.id).collect();
                 if let Some(contract) = succession.contracts.iter().find(|c| c.can_acknowledge_without(&within)) {
                     return Err(format!(
@@ -102,6 +104,26 @@ mod tests {
         assert_eq!(election("any 1 of (2, 3)", 120), Ok(()));
         assert!(election("any 1 of (2, 3)", 100).unwrap_err().contains("may have acknowledged more"));
         assert_eq!(election("any 2 of (2, 3)", 100), Ok(()), "b has all that was acknowledged");
+    }
+
+    #[test]
+    fn one_that_is_told_again_is_held_to_the_votes_that_chose_it() {
+        let told_again = |other: &str, end| {
+            check(&trace(vec![
+                (0, under("a", Primary, Primary, 1, "any 1 of (2, 3)")),
+                (1, stored("b", 2, ReportLsn, Some(120))),
+                (1, stored("c", 2, ReportLsn, Some(120))),
+                (2, under("b", ReportLsn, ReportLsn, 2, "any 1 of (2, 3)")),
+                (2, under("c", ReportLsn, ReportLsn, 2, "any 1 of (2, 3)")),
+                (3, under("b", ReportLsn, WaitPrimary, 2, "any 1 of (1, 3)")),
+                (4, stored("c", 3, ReportLsn, Some(120))),
+                (5, under("b", ReportLsn, Primary, 4, "any 1 of (1, 3)")),
+                (6, stored(other, 4, Primary, None)),
+                (7, branched("b", 2, 1, end)),
+            ]))
+        };
+        assert_eq!(told_again("b", 120), Ok(()));
+        assert!(told_again("b", 110).unwrap_err().contains("may have acknowledged more"));
     }
 
     #[test]

@@ -2,14 +2,17 @@
 //! does until it closes is not the group's doing; what clients were told by it is judged all the same.
 
 use super::trace::{Fault, Kind};
+use crate::model::NodeState;
 use crate::scenario::words::{PASSED_OVER, RESTART_BY_HAND, ROGUE_PROMOTE, ROGUE_START};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub struct Rogues<'a> {
     nodes: BTreeSet<&'a str>,
-    /// Told to be open: a hand that starts one of these does no more than its keeper would.
+    /// Told to be open: a hand that starts one of these does no more than its keeper would, if it knows.
     told: BTreeSet<&'a str>,
+    /// Whether what a keeper has stored last is to be open.
+    knows: BTreeMap<&'a str, bool>,
     /// Is about to close and open again by the same hand.
     restarted: BTreeSet<&'a str>,
     open: BTreeSet<&'a str>,
@@ -23,13 +26,17 @@ impl<'a> Rogues<'a> {
     pub fn follow(&mut self, kind: &'a Kind) {
         match kind {
             Kind::Fault { fault: Fault::Rogue, nodes } => {
-                let news = |node: &&str| !self.told.contains(node) && !self.nodes.contains(node);
+                let news = |node: &&str| !self.does_as_told(node) && !self.nodes.contains(node);
                 self.newest = nodes.iter().map(String::as_str).filter(news).collect();
                 self.nodes.extend(&self.newest);
             }
             Kind::Node { node, goal, .. } if goal.is_writable() => {
                 self.told.insert(node);
-                self.nodes.remove(node.as_str());
+                self.joins_in(node);
+            }
+            Kind::Stored { node, goal, .. } => {
+                self.knows.insert(node, goal.is_some_and(NodeState::is_writable));
+                self.joins_in(node);
             }
             Kind::Node { node, .. } => {
                 self.told.remove(node.as_str());
@@ -53,6 +60,16 @@ impl<'a> Rogues<'a> {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn does_as_told(&self, node: &str) -> bool {
+        self.told.contains(node) && self.knows.get(node).is_none_or(|knows| *knows)
+    }
+
+    fn joins_in(&mut self, node: &str) {
+        if self.does_as_told(node) {
+            self.nodes.remove(node);
         }
     }
 
@@ -101,6 +118,9 @@ mod tests {
         assert!(rogue(&[hand(), opened("b", 2), again(), closed("b"), opened("b", 2)]));
         assert!(!rogue(&[hand(), node("b", StopReplication, WaitPrimary, 2)]));
         assert!(!rogue(&[node("b", Primary, Primary, 1), hand()]));
+        let told = || node("b", StopReplication, WaitPrimary, 2);
+        assert!(rogue(&[stored("b", 2, StopReplication, None), told(), hand()]), "its keeper hasn't heard of it");
+        assert!(!rogue(&[stored("b", 2, StopReplication, None), hand(), told(), stored("b", 2, WaitPrimary, None)]));
     }
 
     #[test]

@@ -47,6 +47,12 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
         }
         Step::Seal(_) => return within(TOLD, clock, pg.seal()).await.map(Outcome::Sealed),
         Step::Enforce(contract) => pg.set_names(&Names(contract.standby_names())).await?,
+        Step::Disown => {
+            // A disk that takes no writes may be why somebody wants to mend this node.
+            if let Err(error) = pg.set_names(&Names::of_nobody()).await {
+                tracing::warn!("opened by hand in maintenance it would acknowledge by itself: {error}");
+            }
+        }
         Step::Prove(_) if mutant!(ReloadConfirmsContract) => {}
         Step::Prove(_) => within(TOLD, clock, pg.names_in_force()).await?,
         Step::AwaitMembers(_) if mutant!(MembersNotAwaited) => {}

@@ -23,6 +23,8 @@ pub enum Step {
     /// Let go of WAL that no other node needs.
     AdvanceSlots(Lsn),
     Enforce(Contract),
+    /// From here on nothing is acknowledged, whoever opens the server.
+    Disown,
     /// Proof that every process of the server runs under the contract.
     Prove(Contract),
     /// Wait until enough members hold everything written until now.
@@ -83,6 +85,7 @@ impl Step {
             Step::Seal(_) => "seal",
             Step::AdvanceSlots(_) => "advance slots",
             Step::Enforce(_) => "set names",
+            Step::Disown => "disown",
             Step::Prove(_) => "prove names",
             Step::AwaitMembers(_) => "await members",
             Step::Promote(_) => "promote",

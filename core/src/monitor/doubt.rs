@@ -47,7 +47,9 @@ fn learn(record: &mut GroupRecord, report: &Report, view: &View) {
         record.next_contract = record.next_contract.max(contract.id.0 + 1);
     }
     let node = record.nodes.get_mut(&report.node).expect("it has just reported");
-    let Report { epoch, led_in, contract, .. } = report.clone();
+    // This monitor may have given it the role, and it hasn't heard so far.
+    let given = if node.goal().is_writable() { node.assignment.led_in } else { Epoch::ZERO };
+    let (epoch, led_in, contract) = (report.epoch, report.led_in.max(given), report.contract.clone());
     node.word.get_or_insert(Word { epoch, led_in, contract });
     node.doubted = false;
     // One that has led until now and names no contract was told that another holds the role.

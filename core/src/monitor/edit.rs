@@ -266,7 +266,11 @@ pub fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignmen
     Assignment {
         serial: node.assignment.serial,
         contract: contract.cloned(),
-        led_in: if goal.is_writable() { word.map_or(record.epoch, |w| w.led_in) } else { Epoch::default() },
+        led_in: match goal.is_writable() {
+            true if record.in_doubt => word.map_or(node.assignment.led_in, |w| w.led_in),
+            true => record.epoch,
+            false => Epoch::ZERO,
+        },
         upstream: source.filter(|s| s.id != node.id).and_then(upstream),
         drained: match goal {
             // Nobody waits for the last record of an old primary that is gone.

@@ -66,6 +66,9 @@ pub async fn play(scenario: Scenario, points: Points) -> Outcome {
         play.clients = Some(Clients::start(&play.world, &play.scenario.workload));
         play.world.points.begin();
         play.steps().await;
+        if !play.world.services_in_turn {
+            verb::services_have_stopped(&play.world).await;
+        }
         play.world.net.heal_all();
         play.world.fate.arm(false);
         if play.is_disturbed() {

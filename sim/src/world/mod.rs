@@ -41,6 +41,8 @@ pub struct World {
     /// One for all servers, on a disk that never fails.
     pub archive: Archive,
     pub points: Points,
+    /// Who stops a service waits for it, as a script does. In a drawn story the world doesn't stand still for it.
+    pub services_in_turn: bool,
     pub monitor: Arc<MonitorMachine>,
     /// In the order of the scenario.
     pub nodes: Vec<Arc<NodeMachine>>,
@@ -73,6 +75,7 @@ impl World {
             chronicle,
             archive: Archive::default(),
             points,
+            services_in_turn: !scenario.drawn,
         };
         world.keep_house();
         if scenario.fault_points.contains_key(&FaultPoint::DeathAfterCommit) {
@@ -119,9 +122,9 @@ impl World {
         process.expect("helpers live as long as the world").spawn(task);
     }
 
-    pub fn node(&self, name: &str) -> Result<&NodeMachine, String> {
+    pub fn node(&self, name: &str) -> Result<&Arc<NodeMachine>, String> {
         let found = self.nodes.iter().find(|n| n.name == name);
-        found.map(Arc::as_ref).ok_or_else(|| format!("{name} is no node of the cluster"))
+        found.ok_or_else(|| format!("{name} is no node of the cluster"))
     }
 
     /// Cuts every link of a node but the one to the clients.

@@ -76,6 +76,10 @@ impl Scene<'_> {
             NodeState::StopReplication if self.is_sealed() => Plan { steps: vec![], then: Some(hop) },
             NodeState::StopReplication | NodeState::ReportLsn => self.seal(Some(hop)),
             NodeState::FastForward => self.fetch(hop),
+            NodeState::Maintenance if self.record.state == NodeState::PrepareMaintenance => {
+                let disown = self.facts.control().map(|_| Step::Disown);
+                Plan { steps: disown.into_iter().collect(), then: Some(hop) }
+            }
             NodeState::Secondary if self.record.rebuild.is_some() || !self.runs_as_standby() => self.rejoin(None),
             // Nothing to do but to say so: the monitor has made sure of the rest.
             NodeState::WaitStandby
@@ -278,5 +282,17 @@ mod tests {
             let back = plan(&told(record, NodeState::Catchingup, None), &down(), &Memory::default());
             assert_eq!(names(&back)[0], first);
         }
+    }
+
+    #[test]
+    fn an_old_primary_in_maintenance_acknowledges_nothing_should_somebody_open_it() {
+        let steps = |state, facts: &Facts| {
+            let record = told(record(state, Some(none(4))), NodeState::Maintenance, None);
+            names(&plan(&record, facts, &Memory::default()))
+        };
+        assert_eq!(steps(NodeState::PrepareMaintenance, &down()), ["disown"]);
+        let empty = Facts { directory: Directory::Absent, server: Server::Down };
+        assert_eq!(steps(NodeState::PrepareMaintenance, &empty), [""; 0], "there is nothing to open");
+        assert_eq!(steps(NodeState::WaitMaintenance, &down()), [""; 0], "as a standby it never did");
     }
 }

@@ -65,7 +65,8 @@ fn was_replaced(v: &View, node: &NodeRecord, claim: &Claim) -> bool {
 fn is_proven(v: &View, claim: &Claim) -> bool {
     let Claim { led_in, contract } = claim;
     let vouches = |id: &&NodeId| {
-        let member = v.record.nodes.get(id).filter(|n| !n.doubted);
+        // One that begins anew remembers no promise.
+        let member = v.record.nodes.get(id).filter(|n| !n.doubted && !matches!(n.reported, Init | WaitStandby));
         member.and_then(|n| n.word.as_ref()).is_some_and(|w| w.epoch <= *led_in)
     };
     let enough = !contract.is_none() && contract.members.iter().filter(vouches).count() >= contract.k as usize;
@@ -184,6 +185,33 @@ mod tests {
         assert_eq!((goal, contract.map(|c| c.id), led_in), (Primary, Some(ContractId(9)), Epoch(5)));
         p.tells(A, Secondary, standby(), |r| (r.epoch, r.serial) = (Epoch(6), 40));
         assert_eq!((p.record().in_doubt, p.goals()), (false, (Secondary, Primary)), "all have spoken");
+    }
+
+    #[test]
+    fn a_member_that_begins_anew_vouches_for_nobody() {
+        for (state, proven) in [(Init, false), (Secondary, true)] {
+            let mut p = Pair::of(3, 1);
+            p.monitor_restarts();
+            p.tells(A, Primary, primary_of(&[B, C]), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+            p.tells(C, state, no_directory(), |r| (r.epoch, r.serial) = (Epoch(1), 1));
+            assert_eq!(p.record().in_doubt, !proven, "{state}: b may have been elected since");
+        }
+    }
+
+    /// Another node registered again while its promotion was on its way to it.
+    #[test]
+    fn what_this_monitor_gave_counts_though_its_node_has_yet_to_hear_of_it() {
+        for given in [Epoch(6), Epoch(5)] {
+            let mut p = Pair::of(3, 1);
+            p.monitor_restarts();
+            p.record_mut().epoch = Epoch(6);
+            p.record_mut().nodes.get_mut(&A).unwrap().assignment.led_in = given;
+            for (node, epoch, serial) in [(C, Epoch(6), 40), (A, Epoch(5), 1)] {
+                let (state, facts) = if node == A { (Primary, primary_of(&[B])) } else { (Secondary, standby()) };
+                p.tells(node, state, facts, |r| (r.epoch, r.serial) = (epoch, serial));
+            }
+            assert_eq!(p.record().in_doubt, given == Epoch(5), "c has promised nothing since");
+        }
     }
 
     /// It was told to lead in epoch 6 by another monitor, and this one has heard of the old primary only.

@@ -103,7 +103,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             Step::Follow(_) => self.memory.following = None,
             Step::Admit(_) => self.memory.admitted = None,
             Step::AdvanceSlots(_) => self.memory.advanced = None,
-            Step::Enforce(_) => self.forget_contract(),
+            Step::Enforce(_) | Step::Disown => self.forget_contract(),
             Step::Start(_) => {
                 self.memory.inspected = None;
                 self.forget_contract();

@@ -3,7 +3,7 @@
 use super::Done;
 use crate::disk::{Condition, Disk};
 use crate::postgres::PgDisk;
-use crate::world::{MONITOR, World};
+use crate::world::{MONITOR, OBSERVER, World};
 use pgbaton_core::scenario::Verb;
 use pgbaton_core::scenario::verb::Whose;
 use pgbaton_core::shell::StopRequest;
@@ -61,23 +61,46 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
 
 /// A service that is being stopped is started once it has stopped.
 async fn start_service(world: &World, name: &str) -> Result<(), String> {
-    let node = world.node(name)?;
-    if node.keeper.is_stopping() {
+    let node = world.node(name)?.clone();
+    if !node.keeper.is_stopping() {
+        node.start_keeper();
+    } else if world.services_in_turn {
         let _ = world.fate.timeout(STOP_LIMIT, node.keeper.until_gone()).await;
+        node.start_keeper();
+    } else {
+        world.spawn(OBSERVER, async move {
+            node.keeper.until_gone().await;
+            node.start_keeper();
+        });
     }
-    node.start_keeper();
     Ok(())
 }
 
 async fn stop_service(world: &World, name: &str) -> Result<(), String> {
-    let node = world.node(name)?;
+    let node = world.node(name)?.clone();
     node.stays_stopped();
     if !node.keeper.is_running() {
         return Ok(());
     }
     node.keeper.ask_to_stop(StopRequest::HandOver);
-    let stopped = world.fate.timeout(STOP_LIMIT, node.keeper.until_gone()).await;
-    stopped.ok_or_else(|| format!("the keeper of {name} did not stop within {}s", STOP_LIMIT.as_secs()))
+    if world.services_in_turn {
+        let stopped = world.fate.timeout(STOP_LIMIT, node.keeper.until_gone()).await;
+        return stopped.ok_or_else(|| format!("the keeper of {name} did not stop within {}s", STOP_LIMIT.as_secs()));
+    }
+    let fate = world.fate.clone();
+    world.spawn(OBSERVER, async move {
+        if fate.timeout(STOP_LIMIT, node.keeper.until_gone()).await.is_none() {
+            node.kill_keeper();
+        }
+    });
+    Ok(())
+}
+
+/// Ends when every service that was told to stop has stopped, or was killed for it.
+pub(in crate::story) async fn services_have_stopped(world: &World) {
+    for node in world.nodes.iter().filter(|node| node.keeper.is_stopping()) {
+        node.keeper.until_gone().await;
+    }
 }
 
 fn set_disk(world: &World, whose: Whose, names: &[String], data: PgDisk, store: Condition) -> Result<(), String> {

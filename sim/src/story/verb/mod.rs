@@ -4,6 +4,8 @@ mod links;
 mod machines;
 mod postgres;
 
+pub(super) use machines::services_have_stopped;
+
 use super::observer::ask;
 use crate::ports::SimLink;
 use crate::world::{CLIENTS, MONITOR, World};
