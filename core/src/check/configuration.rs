@@ -10,7 +10,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut at_rest: BTreeMap<&str, NodeState> = BTreeMap::new();
     let mut ids: BTreeMap<&str, NodeId> = BTreeMap::new();
     let mut configured = Vec::new();
-    let mut frozen = Frozen::default();
+    let mut frozen = Frozen::of(trace);
     for event in &trace.events {
         frozen.follow(event.at, &event.kind);
         match &event.kind {

@@ -32,7 +32,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut rogues = Rogues::default();
     let mut reach = Reach::default();
     let mut unfenced = Unfenced::of(trace);
-    let mut frozen = Frozen::default();
+    let mut frozen = Frozen::of(trace);
     let mut role = Role::default();
     let mut answered_for = None;
     for event in &trace.events {

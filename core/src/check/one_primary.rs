@@ -13,7 +13,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     let mut role = Role::default();
     let mut first_ack: Option<Moment> = None;
     let mut rogues = Rogues::default();
-    let mut frozen = Frozen::default();
+    let mut frozen = Frozen::of(trace);
     let mut turns = Turns::default();
     for event in &trace.events {
         let before = role.holder;

@@ -18,7 +18,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         open: BTreeSet::new(),
         without_keeper: BTreeSet::new(),
         rogues: Rogues::default(),
-        frozen: Frozen::default(),
+        frozen: Frozen::of(trace),
         unfenced: Unfenced::of(trace),
     };
     let budget = trace.terms.closes_alone + MARGIN;

@@ -15,6 +15,9 @@ const WAKES: Duration = Duration::from_secs(1);
 /// What is under way while a keeper that has just heard of its replacement stops its server.
 const CLOSES: Duration = Duration::from_millis(100);
 
+/// How much longer a step may take at a fault point.
+const SLOW_STEP: Duration = Duration::from_secs(3);
+
 pub struct Unfenced<'a> {
     leased: bool,
     role: Role<'a>,
@@ -37,7 +40,7 @@ impl<'a> Unfenced<'a> {
         Unfenced {
             leased: trace.terms.may_lose,
             role: Role::default(),
-            frozen: Frozen::default(),
+            frozen: Frozen::of(trace),
             left: BTreeMap::new(),
         }
     }
@@ -52,7 +55,7 @@ impl<'a> Unfenced<'a> {
         }
         let (node, heard, until) = match &event.kind {
             Kind::Closed { node } => (node, None, event.at),
-            Kind::Stored { node, epoch, .. } => (node, Some(*epoch), event.at + CLOSES),
+            Kind::Stored { node, epoch, .. } => (node, Some(*epoch), event.at + CLOSES + self.frozen.slow),
             _ => return,
         };
         let left = self.left.get_mut(node.as_str());
@@ -70,13 +73,19 @@ impl<'a> Unfenced<'a> {
 }
 
 /// Machines that stood still, and when they went on, by the step that woke them: another mend wakes nobody.
-#[derive(Default)]
 pub struct Frozen<'a> {
     still: BTreeSet<&'a str>,
     woke: BTreeMap<&'a str, Moment>,
+    /// How much longer than usual a keeper may take to close its server.
+    slow: Duration,
 }
 
 impl<'a> Frozen<'a> {
+    pub fn of(trace: &Trace) -> Frozen<'a> {
+        let slow = if trace.terms.fault_points { SLOW_STEP } else { Duration::ZERO };
+        Frozen { still: BTreeSet::new(), woke: BTreeMap::new(), slow }
+    }
+
     pub fn follow(&mut self, at: Moment, kind: &'a Kind) {
         match kind {
             Kind::Fault { fault: Fault::Pause, nodes } => self.still.extend(nodes.iter().map(String::as_str)),
@@ -94,7 +103,7 @@ impl<'a> Frozen<'a> {
     }
 
     pub fn has_just_woken(&self, node: &str, at: Moment) -> bool {
-        self.woke.get(node).is_some_and(|woke| at.since(*woke) <= WAKES)
+        self.woke.get(node).is_some_and(|woke| at.since(*woke) <= WAKES + self.slow)
     }
 }
 
@@ -137,6 +146,22 @@ mod tests {
             assert!(has(true, waiver, paused, 9000), "once more");
         }
         assert!(!has(true, None, vec![], 9000));
+    }
+
+    #[test]
+    fn where_steps_may_be_slow_a_stop_is_given_the_time() {
+        let wakes = vec![(5, Kind::Step { text: "resume a".into() }), (6, stored("a", 2, Demoted, None))];
+        let at = |fault_points, at: u64| {
+            let begin = [(0, node("a", Primary, Primary, 1)), (1, Kind::Step { text: "suspend a".into() })];
+            let moved = (2, given_up("b", 2, Some(Waiver::Policy)));
+            let mut trace = trace(begin.into_iter().chain([moved]).chain(wakes.clone()).collect());
+            (trace.terms.may_lose, trace.terms.fault_points) = (true, fault_points);
+            let mut unfenced = Unfenced::of(&trace);
+            trace.events.iter().for_each(|event| unfenced.follow(event));
+            unfenced.has("a", Moment(at * 1000))
+        };
+        assert_eq!((at(false, 90), at(false, 2000)), (true, false));
+        assert_eq!((at(true, 2000), at(true, 4000)), (true, false));
     }
 
     #[test]

@@ -1,12 +1,16 @@
-//! S11: what a rewind or a clone takes away is kept first, acknowledged or not: an operator may want it back.
+//! S11: what a rewind or a clone takes away is kept first, acknowledged or not: an operator may want it back. What a rebuild
+//! has brought, and nobody has started since, is its source's.
 
 use super::trace::{Kind, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut kept: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    let mut brought: BTreeSet<&str> = BTreeSet::new();
     for event in &trace.events {
         match &event.kind {
+            Kind::Opened { node, .. } | Kind::Received { node, .. } => _ = brought.remove(node.as_str()),
+            Kind::Rebuilt { node, .. } if !brought.insert(node) => {}
             Kind::KeptAside { node, ids } => kept.entry(node).or_default().extend(ids),
             Kind::Rebuilt { node, gone } => {
                 let kept = kept.entry(node).or_default();
@@ -35,5 +39,8 @@ mod tests {
         assert!(check(&trace(vec![(0, kept("a", &[3])), (1, rebuilt(&[3, 4]))])).unwrap_err().contains("write 4"));
         assert!(check(&trace(vec![(0, kept("b", &[3])), (1, rebuilt(&[3]))])).is_err());
         assert!(check(&trace(vec![(0, rebuilt(&[3])), (1, kept("a", &[3]))])).is_err());
+        let again = |between| check(&trace(vec![(0, rebuilt(&[])), (1, between), (2, rebuilt(&[3]))]));
+        assert_eq!(again(kept("b", &[3])), Ok(()), "the first has brought it");
+        assert!(again(opened("a", 2)).is_err());
     }
 }

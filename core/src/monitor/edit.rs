@@ -256,7 +256,10 @@ pub fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignmen
         let opening = is_candidate(source) && source.goal().is_writable();
         Some(Upstream { node: source.id, host: source.host.clone(), port: source.port, history, opening })
     };
-    let promoted = is_candidate(node) && goal.is_writable();
+    // One that was lost before it opened, and keeps the role, has yet to begin its timeline.
+    let position = view.report(node.id).and_then(|r| r.facts.position());
+    let has_yet_to_begin = position.is_some_and(|p| p.tli.0 < record.last_timeline);
+    let promoted = goal.is_writable() && (is_candidate(node) || has_yet_to_begin);
     let word = node.word.as_ref().filter(|_| record.in_doubt);
     let contract = if record.in_doubt { word.and_then(|w| w.contract.as_ref()) } else { record.contract() };
     let contract = contract.filter(|_| goal.is_writable());
@@ -432,5 +435,15 @@ mod tests {
         assert_eq!(transfer(Edit::PassOver).passed_over, [B].into());
         let anew = transfer(Edit::StartOver);
         assert_eq!((anew.kind, anew.candidate, anew.passed_over), (TransferKind::Failover, None, [].into()));
+    }
+
+    #[test]
+    fn one_that_keeps_the_role_before_it_has_begun_its_timeline_is_told_its_number() {
+        let mut p = Pair::settled();
+        for (last, told) in [(1, None), (2, Some(Timeline(2)))] {
+            p.record_mut().last_timeline = last;
+            assert_eq!(after(&p, &[Edit::Assign(A, Primary)]).nodes[&A].assignment.timeline, told);
+            assert_eq!(after(&p, &[Edit::Assign(B, Secondary)]).nodes[&B].assignment.timeline, None);
+        }
     }
 }

@@ -26,6 +26,9 @@ pub struct Pulse {
     pub probe_asked: Option<Moment>,
     /// Result of the last probe and when it came.
     pub probe: Option<(Moment, Probe)>,
+    /// Its Postgres answered after its keeper's connection had broken, with no report since: nobody may be left to close it
+    /// when its lease ends.
+    pub outlived: bool,
     /// Since when its server has been there without answering.
     pub stuck_since: Option<Moment>,
     /// Since when the primary hasn't listed it as streaming.
@@ -58,6 +61,7 @@ impl Pulse {
             hungup: None,
             probe_asked: None,
             probe: None,
+            outlived: false,
             stuck_since: None,
             unlisted_since: None,
             may_reopen: true,
@@ -83,12 +87,19 @@ impl Pulse {
         }
         self.position = report.facts.position().or(self.position);
         self.hungup = None;
+        self.outlived = false;
         self.stuck_since = match report.facts.server {
             Server::Stuck { .. } => self.stuck_since.or(Some(now)),
             _ => None,
         };
         self.report = Some(report.clone());
         true
+    }
+
+    /// Its port was tried.
+    pub fn try_port(&mut self, now: Moment, found: Probe) {
+        self.probe = Some((now, found));
+        self.outlived |= self.hungup.is_some() && found == Probe::Answers;
     }
 
     /// The step of its latest report is over; this is what it has to be.

@@ -138,7 +138,7 @@ impl Monitor {
             }
             Input::Probed(key, node, probe) => {
                 if let Some(pulse) = self.pulse(key, *node) {
-                    pulse.probe = Some((now, *probe));
+                    pulse.try_port(now, *probe);
                 }
             }
             Input::Tick(_) | Input::Register(_) | Input::Command(_) => {}

@@ -10,6 +10,7 @@ use pgbaton_core::model::MonitorSettings;
 use pgbaton_core::scenario::Scenario;
 use pgbaton_core::shell::run_monitor;
 use std::sync::Mutex;
+use std::time::Duration;
 
 pub struct MonitorMachine {
     pub disk: Disk,
@@ -25,6 +26,9 @@ pub struct MonitorMachine {
     settings: MonitorSettings,
     state: Mutex<State>,
 }
+
+/// A monitor that ends sooner has not begun its work, and so long is it until it is started again.
+const STARTS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct State {
@@ -56,14 +60,21 @@ impl MonitorMachine {
             return;
         }
         let gate = self.points.gate(self.net.fate(), MONITOR);
-        let store = SimStore::open(self.net.fate(), &self.disk).through(gate.clone());
-        let store = Troubled::new(store, self.net.fate(), &self.death);
-        let clock = self.clock.clone();
+        let (clock, disk, death) = (self.clock.clone(), self.disk.clone(), self.death.clone());
         let (net, settings, chronicle) = (self.net.clone(), self.settings.clone(), self.chronicle.clone());
         self.process.spawn(async move {
-            let door = SimDoor::open(&net, MONITOR, gate);
-            let exit = run_monitor(clock, door, store, settings).await;
-            chronicle.complain(format!("the monitor gave up: {exit}"));
+            loop {
+                let store = SimStore::open(net.fate(), &disk).through(gate.clone());
+                let store = Troubled::new(store, net.fate(), &death);
+                let door = SimDoor::open(&net, MONITOR, gate.clone());
+                let began = net.fate().now();
+                let exit = run_monitor(clock.clone(), door, store, settings.clone()).await;
+                if net.fate().now().since(began) >= STARTS {
+                    return chronicle.complain(format!("the monitor gave up: {exit}"));
+                }
+                // It could not begin; its service manager tries again.
+                net.fate().sleep(STARTS).await;
+            }
         });
     }
 

@@ -41,7 +41,7 @@ impl Scene<'_> {
             (Server::Up(r), _) if r.stopping => return steps(self.stopped()),
             (Server::Up(r), _) if !r.in_recovery => vec![Step::Enforce(contract.clone())],
             (Server::Up(r), NodeState::StopReplication) => self.promote(&contract, r.position.tli),
-            (Server::Up(_), _) => self.reopen(&contract, hop),
+            (Server::Up(r), _) => self.reopen(&contract, hop, Some(r.position.tli)),
             (Server::Down, state)
                 if matches!(self.facts.directory, Directory::Absent)
                     && (self.is_first(state) || mutant!(InitdbOverLostDirectory)) =>
@@ -53,6 +53,10 @@ impl Scene<'_> {
                 return steps(vec![Step::Follow(None), Step::Start(StartAs::Standby)]);
             }
             (Server::Down, _) if self.facts.control().is_none() => return Plan::default(),
+            // It was given the role, and lost before its promotion was done: it still has to leave the old timeline.
+            (Server::Down, _) if !self.was_open() && self.is_to_leave(self.facts.position().map(|p| p.tli)) => {
+                return steps(vec![Step::Follow(None), Step::Start(StartAs::Standby)]);
+            }
             (Server::Down, NodeState::StopReplication | NodeState::Init) => {
                 vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
@@ -61,7 +65,7 @@ impl Scene<'_> {
             }
             (Server::Down, _) => {
                 let mut closed = vec![Step::Follow(None), Step::Start(StartAs::Standby)];
-                closed.extend(self.reopen(&contract, hop));
+                closed.extend(self.reopen(&contract, hop, None));
                 closed
             }
             (Server::Starting | Server::Stuck { .. }, _) => return Plan::default(),
@@ -99,14 +103,26 @@ impl Scene<'_> {
 
     /// The server runs closed, in recovery. Under a contract its members first get what a crash left
     /// behind: commits that waited for them became durable here and will be visible.
-    fn reopen(&self, contract: &Contract, hop: NodeState) -> Vec<Step> {
+    fn reopen(&self, contract: &Contract, hop: NodeState, runs_on: Option<Timeline>) -> Vec<Step> {
         let mut plan = vec![];
         if !opens_at_once(contract, hop) {
             plan.push(Step::Admit(self.assignment.peers.clone()));
             plan.push(Step::AwaitMembers(contract.clone()));
         }
-        plan.extend([Step::Stop(StopMode::Fast), Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]);
+        match runs_on.filter(|tli| self.is_to_leave(Some(*tli))) {
+            Some(tli) => plan.extend(self.promote(contract, tli)),
+            None => plan.extend([
+                Step::Stop(StopMode::Fast),
+                Step::Enforce(contract.clone()),
+                Step::Start(StartAs::Primary),
+            ]),
+        }
         plan
+    }
+
+    /// Another has begun this timeline, and may have written there what this node doesn't hold.
+    fn is_to_leave(&self, timeline: Option<Timeline>) -> bool {
+        self.assignment.timeline.zip(timeline).is_some_and(|(least, own)| own < least)
     }
 
     pub(super) fn keep_open(&self) -> Plan {
@@ -225,6 +241,27 @@ mod tests {
         assert_eq!(begun, [Step::Follow(None), Step::Start(StartAs::Standby)]);
         let promoted = fell(ControlState::InProduction);
         assert!(promoted.contains(&Step::Start(StartAs::Primary)) && promoted.iter().all(|s| s.name() != "promote"));
+    }
+
+    /// It was elected, lost before its promotion was done, and keeps the role since nobody else could be elected.
+    #[test]
+    fn one_that_never_opened_leaves_the_old_timeline_however_it_comes_to_open() {
+        let memory = Memory { confirmed: Some(NodeState::Draining), ..Memory::default() };
+        let steps = |contract: Contract, least, facts: &Facts| {
+            let mut given =
+                told(record(NodeState::Draining, Some(contract.clone())), NodeState::Primary, Some(contract));
+            given.assignment.as_mut().unwrap().timeline = least;
+            names(&plan(&given, facts, &memory))
+        };
+        let broke_off = Facts { server: Server::Down, ..standby() };
+        for contract in [none(5), any(5)] {
+            assert_eq!(steps(contract.clone(), Some(Timeline(2)), &broke_off), ["unfollow", "start"]);
+            let closed = steps(contract.clone(), Some(Timeline(2)), &standby());
+            assert!(closed.contains(&"promote") && !closed.contains(&"start"), "{closed:?}");
+            let own = steps(contract, None, &standby());
+            assert!(own.contains(&"start") && !own.contains(&"promote"), "{own:?}");
+        }
+        assert_eq!(steps(any(5), Some(Timeline(2)), &standby())[..2], ["admit", "await members"]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn adopt(v: &View) -> Option<Verdict> {
     if !knows_all_members(v, &claim) && v.now.since(known_since) < v.settings.drain_timeout {
         return None;
     }
-    Some((adopt_open(v, primary), format!("{} is open and of the highest epoch: it is the primary", primary.name)))
+    Some((adopt_open(v, primary), format!("{} is open and was given the role last: it is the primary", primary.name)))
 }
 
 /// What a node has said of its leading, if nobody has told it since that another leads.

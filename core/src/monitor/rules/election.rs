@@ -66,8 +66,11 @@ fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
     let best = held.map(|r| r.position.lsn).max()?;
     let lost = known.bytes_past(best);
+    // A lease ends by the hand of a keeper, and of this one there may be none.
+    let unminded = v.record.in_force.may_acknowledge_alone() && v.pulse(old.id)?.outlived && !has_closed(v, old);
+    let ended = lease_is_over(v, old.id) && !unminded;
     // Its word is enough to begin with: nobody opens before it is certain.
-    let bounded = (lease_is_over(v, old.id) || says_closed(v, old)) && lost <= v.settings.async_loss_bytes;
+    let bounded = (ended || says_closed(v, old)) && lost <= v.settings.async_loss_bytes;
     bounded.then(|| format!("of what is known {lost} bytes are not on them"))
 }
 
@@ -433,6 +436,35 @@ mod tests {
                 waited += Duration::from_millis(500);
             }
             assert!(lease <= waited && waited < lease * 3 / 2, "consents: {consents}, {waited:?}");
+        }
+    }
+
+    /// Its server may be open still, or again, and acknowledge alone: a lease ends by the hand of a keeper.
+    #[test]
+    fn policy_replaces_nobody_whose_server_has_outlived_its_keeper() {
+        for outlived in [true, false] {
+            let mut p = trio();
+            p.set_durability(Durability::Async);
+            p.says(A, Primary, primary_of(&[B, C]));
+            let serial = p.record().nodes[&A].assignment.serial;
+            p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
+            assert!(p.record().nodes[&A].lease_ms.is_some() && p.record().in_force.may_acknowledge_alone());
+            if outlived {
+                p.hangs_up(A);
+                p.probed(A, Probe::Answers);
+            }
+            for _ in 0..60 {
+                p.passes(Duration::from_secs(1));
+                p.probed(A, Probe::Silent);
+                for node in [B, C] {
+                    p.says(node, p.goal(node), cut_off_standby());
+                }
+            }
+            assert_eq!(p.goal(A) == Draining, !outlived, "{:?} {:?} {:?}", p.goals(), p.goal(C), p.record().transfer);
+            if outlived {
+                p.probed(A, Probe::Refused);
+                assert_eq!(p.goal(A), Draining, "now it is known to be closed");
+            }
         }
     }
 

@@ -59,7 +59,7 @@ pub const RULES: &[Rule] = &[
     rule(
         109,
         "adopt",
-        "the group is in doubt, and a node that is open has the highest epoch: it is the primary",
+        "the group is in doubt, and of the open nodes one was given the role last, as enough of its members say: it leads",
         doubt::adopt,
     ),
     rule(
@@ -132,6 +132,12 @@ pub const RULES: &[Rule] = &[
         transfer::open,
     ),
     rule(OPENED, "opened", "the new primary is open: the transfer is over", transfer::opened),
+    rule(
+        217,
+        "lineage",
+        "the primary is on another timeline than known: it is what all are compared with",
+        transfer::lineage,
+    ),
     rule(213, "hand_over", "the primary's service is being stopped: it hands over to a standby", transfer::hand_over),
     rule(
         219,
@@ -144,12 +150,6 @@ pub const RULES: &[Rule] = &[
         "fail_over",
         "the primary is lost and enough standbys are there: one takes over, or they elect one",
         election::fail_over,
-    ),
-    rule(
-        217,
-        "lineage",
-        "the primary is on another timeline than known: it is what all are compared with",
-        transfer::lineage,
     ),
     rule(
         401,

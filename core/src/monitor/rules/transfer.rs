@@ -502,6 +502,24 @@ mod tests {
         assert_eq!(p.goal(C), StopReplication, "{:?}", p.stall());
     }
 
+    /// Its service was told to stop while it was being promoted.
+    #[test]
+    fn one_that_hands_over_as_soon_as_it_is_open_has_told_its_timeline_first() {
+        let mut p = Pair::settled();
+        let theirs = History::root(Timeline(1)).branch(Timeline(2), Lsn(900));
+        let on_theirs = |mut facts: Facts| {
+            let Directory::Present(control) = &mut facts.directory else { unreachable!() };
+            control.history = theirs.clone();
+            let Server::Up(running) = &mut facts.server else { unreachable!() };
+            running.position.tli = theirs.tli;
+            facts
+        };
+        p.says(B, Secondary, on_theirs(standby()));
+        p.tells(A, Primary, on_theirs(primary_with(Some(B))), |r| r.leaving = true);
+        assert_eq!(p.goals(), (Draining, PreparePromotion));
+        assert_eq!(p.record().history, Some(theirs), "no vote of those that follow it could be read");
+    }
+
     #[test]
     fn a_server_that_is_just_being_started_has_not_stopped_in_order() {
         let mut p = Pair::settled();

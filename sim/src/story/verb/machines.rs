@@ -89,17 +89,18 @@ async fn stop_service(world: &World, name: &str) -> Result<(), String> {
     }
     let fate = world.fate.clone();
     world.spawn(OBSERVER, async move {
-        if fate.timeout(STOP_LIMIT, node.keeper.until_gone()).await.is_none() {
+        // Another life of it may have begun since.
+        if fate.timeout(STOP_LIMIT, node.keeper.until_gone()).await.is_none() && node.keeper.is_stopping() {
             node.kill_keeper();
         }
     });
     Ok(())
 }
 
-/// Ends when every service that was told to stop has stopped, or was killed for it.
+/// Ends when every service that was told to stop has had its time to.
 pub(in crate::story) async fn services_have_stopped(world: &World) {
     for node in world.nodes.iter().filter(|node| node.keeper.is_stopping()) {
-        node.keeper.until_gone().await;
+        let _ = world.fate.timeout(STOP_LIMIT, node.keeper.until_gone()).await;
     }
 }
 
