@@ -40,8 +40,9 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 let end = Position { tli: *parent, lsn: *fork };
                 let epoch = voters.get(node.as_str()).and_then(|v| v.epoch);
                 // It may have been lost before it opened, and told again in an epoch in which nobody else was chosen.
-                let votes = |v: &Voter| [epoch, Some(succession.moved.epoch)].map(|e| v.seals.get(&e?).copied());
-                let within = voters.values().filter(|v| votes(v).iter().flatten().any(|p| forks.hold(*p, end)));
+                let seal_of = |v: &Voter, epoch: Epoch| v.seals.get(&epoch).copied();
+                let vote = |v: &Voter| epoch.and_then(|e| seal_of(v, e)).or_else(|| seal_of(v, succession.moved.epoch));
+                let within = voters.values().filter(|v| vote(v).is_some_and(|position| forks.hold(position, end)));
                 let within = within.filter_map(|v| v.id).collect();
                 if let Some(contract) = succession.contracts.iter().find(|c| c.can_acknowledge_without(&within)) {
                     return Err(format!(
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn one_that_is_told_again_is_held_to_the_votes_that_chose_it() {
-        let told_again = |other: &str, end| {
+        let told_again = |sealed_anew: u64, end| {
             check(&trace(vec![
                 (0, under("a", Primary, Primary, 1, "any 1 of (2, 3)")),
                 (1, stored("b", 2, ReportLsn, Some(120))),
@@ -118,12 +119,14 @@ mod tests {
                 (3, under("b", ReportLsn, WaitPrimary, 2, "any 1 of (1, 3)")),
                 (4, stored("c", 3, ReportLsn, Some(120))),
                 (5, under("b", ReportLsn, Primary, 4, "any 1 of (1, 3)")),
-                (6, stored(other, 4, Primary, None)),
+                (6, stored("c", 4, ReportLsn, Some(sealed_anew))),
+                (6, stored("b", 4, Primary, None)),
                 (7, branched("b", 2, 1, end)),
             ]))
         };
-        assert_eq!(told_again("b", 120), Ok(()));
-        assert!(told_again("b", 110).unwrap_err().contains("may have acknowledged more"));
+        assert_eq!(told_again(120, 120), Ok(()));
+        assert!(told_again(120, 110).unwrap_err().contains("may have acknowledged more"));
+        assert!(told_again(130, 120).is_err(), "its newest vote counts");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use super::roles::Role;
 use super::trace::{Event, Fault, Kind, Trace};
 use crate::model::{Epoch, Moment, Waiver};
+use crate::scenario::point::SLOW_STEP;
 use crate::scenario::words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,9 +15,6 @@ const WAKES: Duration = Duration::from_secs(1);
 
 /// What is under way while a keeper that has just heard of its replacement stops its server.
 const CLOSES: Duration = Duration::from_millis(100);
-
-/// How much longer a step may take at a fault point.
-const SLOW_STEP: Duration = Duration::from_secs(3);
 
 pub struct Unfenced<'a> {
     leased: bool,

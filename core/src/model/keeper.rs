@@ -3,8 +3,9 @@
 use crate::model::assignment::Assignment;
 use crate::model::contract::Contract;
 use crate::model::ids::{Epoch, GroupKey, NodeId};
-use crate::model::report::Seal;
+use crate::model::report::{ControlState, Seal};
 use crate::model::state::NodeState;
+use crate::model::wal::Position;
 use crate::wire::Register;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,10 @@ pub struct KeeperRecord {
     /// It went to maintenance as a standby: whoever finds it opened since then knows that nobody had told it to.
     #[serde(default)]
     pub standby_in_maintenance: bool,
+    /// It went there as an old primary, and this is what its control file said: if that of an open server says anything else,
+    /// somebody has opened it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_closed: Option<(ControlState, Position)>,
     /// How it registered: what it says to a monitor that has never heard of it.
     #[serde(default)]
     pub registration: Option<Register>,
@@ -63,6 +68,7 @@ impl KeeperRecord {
             seal: None,
             rebuild: None,
             standby_in_maintenance: false,
+            left_closed: None,
             registration: None,
             system_id: None,
         }

@@ -2,6 +2,10 @@
 //! how often they strike as well: with one rate for all of them, rare combinations would never come together.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How much longer than usual a step may take where steps are slow: who judges a run counts on it.
+pub const SLOW_STEP: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,6 +3,7 @@
 use crate::world::{Bell, Fate};
 use pgbaton_core::ports::{Change, Link, LinkError, PgError, Snapshot, Store, StoreError};
 use pgbaton_core::scenario::FaultPoint;
+use pgbaton_core::scenario::point::SLOW_STEP;
 use std::future::Future;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ impl<T> Troubled<T> {
     /// A step on a Postgres.
     pub(super) async fn step<R>(&self, work: impl Future<Output = Result<R, PgError>>) -> Result<R, PgError> {
         let failed = || PgError::Retry("a fault point".into());
-        self.delay(FaultPoint::SlowStep, 3000).await;
+        self.delay(FaultPoint::SlowStep, SLOW_STEP.as_millis() as u64).await;
         if self.fate.strikes(FaultPoint::FailedStep) {
             return Err(failed());
         }

@@ -153,7 +153,10 @@ impl Scene<'_> {
         };
         let follows = match self.record.state {
             Catchingup | Secondary | WaitMaintenance | PreparePromotion | ReportLsn | FastForward => true,
-            Maintenance => self.record.standby_in_maintenance,
+            Maintenance => {
+                let says = self.facts.control().map(|c| (c.state, c.checkpoint));
+                self.record.standby_in_maintenance || self.record.left_closed.is_some_and(|left| says != Some(left))
+            }
             _ => false,
         };
         let is_accepted = |c: &Control| self.assignment.accepted.as_ref() == Some(&c.history);
@@ -282,6 +285,18 @@ mod tests {
             let back = plan(&told(record, NodeState::Catchingup, None), &down(), &Memory::default());
             assert_eq!(names(&back)[0], first);
         }
+    }
+
+    #[test]
+    fn an_old_primary_that_somebody_opened_in_its_maintenance_has_strayed() {
+        let left_as = |left| {
+            let record = KeeperRecord { left_closed: Some(left), ..record(NodeState::Maintenance, None) };
+            names(&plan(&told(record, NodeState::Catchingup, None), &down(), &Memory::default()))[0]
+        };
+        let control = down().control().map(|c| (c.state, c.checkpoint)).unwrap();
+        assert_eq!(left_as(control), "inspect", "as it was left");
+        assert_eq!(left_as((ControlState::ShutDown, control.1)), "keep aside");
+        assert_eq!(left_as((control.0, Position::new(1, 800))), "keep aside");
     }
 
     #[test]

@@ -61,16 +61,22 @@ fn was_replaced(v: &View, node: &NodeRecord, claim: &Claim) -> bool {
 }
 
 /// Nobody can have been given the role since: an election under this contract needs the seal, in a newer epoch, of one of
-/// any that are enough to acknowledge. And when all have spoken, members included, none of them has told of it.
+/// any that are enough to acknowledge. And when all have spoken, members included, none of them has told of it, as long as
+/// none has forgotten what it was told.
 fn is_proven(v: &View, claim: &Claim) -> bool {
     let Claim { led_in, contract } = claim;
     let vouches = |id: &&NodeId| {
-        // One that begins anew remembers no promise.
-        let member = v.record.nodes.get(id).filter(|n| !n.doubted && !matches!(n.reported, Init | WaitStandby));
+        let member = v.record.nodes.get(id).filter(|n| !n.doubted && !begins_anew(n));
         member.and_then(|n| n.word.as_ref()).is_some_and(|w| w.epoch <= *led_in)
     };
     let enough = !contract.is_none() && contract.members.iter().filter(vouches).count() >= contract.k as usize;
-    enough || all_spoke(v) && knows_all_members(v, claim)
+    let all_remember = contract.is_none() || !v.record.nodes.values().any(begins_anew);
+    enough || all_spoke(v) && all_remember && knows_all_members(v, claim)
+}
+
+/// It has no data, and remembers no promise and no role.
+fn begins_anew(node: &NodeRecord) -> bool {
+    matches!(node.reported, Init | WaitStandby)
 }
 
 /// The doubt is over: this open node leads.
@@ -195,6 +201,8 @@ mod tests {
             p.tells(A, Primary, primary_of(&[B, C]), |r| (r.epoch, r.serial) = (Epoch(5), 40));
             p.tells(C, state, no_directory(), |r| (r.epoch, r.serial) = (Epoch(1), 1));
             assert_eq!(p.record().in_doubt, !proven, "{state}: b may have been elected since");
+            p.tells(B, Secondary, standby(), |r| (r.epoch, r.serial) = (Epoch(6), 40));
+            assert_eq!(p.record().in_doubt, !proven, "{state}: or c itself, which has forgotten it");
         }
     }
 

@@ -408,15 +408,21 @@ mod tests {
         }
     }
 
+    /// Commits wait for nobody, and a has said that it has its lease.
+    fn leased_trio() -> Pair {
+        let mut p = trio();
+        p.set_durability(Durability::Async);
+        p.says(A, Primary, primary_of(&[B, C]));
+        let serial = p.record().nodes[&A].assignment.serial;
+        p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
+        assert!(p.record().nodes[&A].lease_ms.is_some());
+        p
+    }
+
     #[test]
     fn a_handover_of_an_async_group_whose_old_primary_goes_silent_waits_for_its_lease() {
         for consents in [false, true] {
-            let mut p = trio();
-            p.set_durability(Durability::Async);
-            p.says(A, Primary, primary_of(&[B, C]));
-            let serial = p.record().nodes[&A].assignment.serial;
-            p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
-            assert!(p.record().nodes[&A].lease_ms.is_some(), "it says that it has its lease");
+            let mut p = leased_trio();
             assert!(matches!(p.ordered_failover(Some("b"), false), Answer::Accepted { .. }));
             let lease = p.monitor.settings.async_lease;
             let mut waited = Duration::ZERO;
@@ -443,12 +449,8 @@ mod tests {
     #[test]
     fn policy_replaces_nobody_whose_server_has_outlived_its_keeper() {
         for outlived in [true, false] {
-            let mut p = trio();
-            p.set_durability(Durability::Async);
-            p.says(A, Primary, primary_of(&[B, C]));
-            let serial = p.record().nodes[&A].assignment.serial;
-            p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
-            assert!(p.record().nodes[&A].lease_ms.is_some() && p.record().in_force.may_acknowledge_alone());
+            let mut p = leased_trio();
+            assert!(p.record().in_force.may_acknowledge_alone());
             if outlived {
                 p.hangs_up(A);
                 p.probed(A, Probe::Answers);

@@ -385,8 +385,11 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             return true;
         }
         assert!(from.may_become(state), "{from} -> {state} is no legal move");
-        let standby_in_maintenance = state == NodeState::Maintenance && from == NodeState::WaitMaintenance;
-        if !self.store(KeeperRecord { state, standby_in_maintenance, ..self.record.clone() }).await {
+        let in_maintenance = state == NodeState::Maintenance;
+        let standby_in_maintenance = in_maintenance && from == NodeState::WaitMaintenance;
+        let control = self.facts.control().filter(|_| in_maintenance && !standby_in_maintenance);
+        let left_closed = control.map(|c| (c.state, c.checkpoint));
+        if !self.store(KeeperRecord { state, standby_in_maintenance, left_closed, ..self.record.clone() }).await {
             return false;
         }
         tracing::info!("{from} -> {state}");

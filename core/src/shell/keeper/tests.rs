@@ -197,7 +197,9 @@ fn a_keeper_knows_as_what_it_went_to_maintenance() {
     for (from, standby) in [(NodeState::WaitMaintenance, true), (NodeState::PrepareMaintenance, false)] {
         let ports = idle();
         let mut keeper = keeper(&ports, record(from, None));
+        keeper.facts = down();
         assert!(at_once(keeper.enter(NodeState::Maintenance)));
         assert_eq!(keeper.record.standby_in_maintenance, standby, "{from}");
+        assert_eq!(keeper.record.left_closed.is_some(), !standby, "{from}");
     }
 }
