@@ -9,7 +9,7 @@ use crate::monitor::doubt::REGISTERS_AGAIN;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The longest that a start of a server takes.
+/// The longest that a start of a server takes, or a promotion.
 const STARTS: Duration = Duration::from_secs(10);
 
 pub fn monitor(trace: &Trace) -> Result<(), String> {
@@ -99,13 +99,12 @@ pub fn keepers(trace: &Trace) -> Result<(), String> {
                 let Some(goal) = disk.goal else {
                     return Err(format!("{node} was promoted at {at:.3} s with no order on its disk"));
                 };
-                if !goal.is_writable() {
+                let Some(epoch) = disk.promotes(event.at) else {
                     return Err(format!(
                         "{node} was promoted at {at:.3} s, and is to be {goal} by what is on its disk"
                     ));
-                }
-                if !granted.contains(&(node.as_str(), disk.epoch)) {
-                    let epoch = disk.epoch;
+                };
+                if !granted.contains(&(node.as_str(), epoch)) {
                     return Err(format!("{node} was promoted at {at:.3} s in epoch {epoch}, as it was never told"));
                 }
             }
@@ -122,10 +121,12 @@ struct Disk {
     goal: Option<NodeState>,
     /// Until when it was to be the primary, if it was and is to be another.
     led: Option<Moment>,
+    /// The last epoch in which it was to open, and until when, if it was and isn't to.
+    opens: Option<(Epoch, Moment)>,
 }
 
 impl Disk {
-    const EMPTY: Disk = Disk { epoch: Epoch::ZERO, goal: None, led: None };
+    const EMPTY: Disk = Disk { epoch: Epoch::ZERO, goal: None, led: None, opens: None };
 
     fn leads(&self) -> bool {
         self.goal.is_some_and(NodeState::belongs_to_primary)
@@ -133,7 +134,20 @@ impl Disk {
 
     fn store(&mut self, at: Moment, epoch: Epoch, goal: Option<NodeState>) {
         let led = if self.leads() { Some(at) } else { self.led };
-        *self = Disk { epoch, goal, led };
+        let opens = if self.is_to_open() { Some((self.epoch, at)) } else { self.opens };
+        *self = Disk { epoch, goal, led, opens };
+    }
+
+    fn is_to_open(&self) -> bool {
+        self.goal.is_some_and(NodeState::is_writable)
+    }
+
+    /// In which epoch it is promoted. A signal can't be taken back: what it has begun ends after the next order came.
+    fn promotes(&self, at: Moment) -> Option<Epoch> {
+        if self.is_to_open() {
+            return Some(self.epoch);
+        }
+        self.opens.filter(|(_, until)| at.since(*until) <= STARTS).map(|(epoch, _)| epoch)
     }
 
     /// A start that is under way goes on when its order is taken back.
@@ -189,7 +203,10 @@ mod tests {
         assert!(then(vec![(2, stored("b", 1, Secondary, None))]).unwrap_err().contains("after epoch 2"));
         let revoked = (3, node("b", StopReplication, ReportLsn, 4));
         assert_eq!(then(vec![obeys(), revoked.clone(), promoted()]), Ok(()), "it has not heard of that");
-        assert!(then(vec![obeys(), revoked, (4, stored("b", 4, ReportLsn, None)), promoted()]).is_err());
+        let obeyed = || vec![obeys(), revoked.clone(), (4, stored("b", 4, ReportLsn, None))];
+        assert_eq!(then([obeyed(), vec![promoted()]].concat()), Ok(()), "its promotion was under way");
+        let later = then([obeyed(), vec![(12_000, branched("b", 2, 1, 100))]].concat());
+        assert!(later.unwrap_err().contains("is to be report_lsn"));
     }
 
     #[test]

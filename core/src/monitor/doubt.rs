@@ -54,7 +54,9 @@ fn learn(record: &mut GroupRecord, report: &Report, view: &View) {
     node.doubted = false;
     // One that has led until now and names no contract was told that another holds the role.
     let is_deposed = report.state.belongs_to_primary() && report.contract.is_none();
-    let is_opening = report.state.is_being_promoted() && report.contract.is_some() && report.facts.is_open();
+    // One that was told to open goes on; where it would acknowledge alone, only if it is open already.
+    let may_open = |contract: &Contract| !contract.is_none() || report.facts.is_open();
+    let is_opening = report.state.is_being_promoted() && report.contract.as_ref().is_some_and(may_open);
     node.assignment.goal = match report.state {
         _ if is_deposed => NodeState::Demoted,
         _ if is_opening => NodeState::WaitPrimary,

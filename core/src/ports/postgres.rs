@@ -94,7 +94,8 @@ pub trait Postgres: Send + Sync + 'static {
     fn names_in_force(&self) -> impl Future<Output = Result<(), PgError>> + Send;
 
     /// Ends recovery and returns when the server is open on its new timeline, whose number is at least `timeline`;
-    /// `standby.signal` is back in place.
+    /// `standby.signal` is back in place. A server that dies in between is started by `start` alone: by anything else
+    /// it would open on its old timeline, which others may have WAL on.
     fn promote(&self, timeline: Timeline) -> impl Future<Output = Result<(), PgError>> + Send;
 
     fn checkpoint(&self) -> impl Future<Output = Result<(), PgError>> + Send;

@@ -71,6 +71,21 @@ pub fn put_standby_signal(config: &PostgresConfig) -> Result<(), PgError> {
     write(&path, "")
 }
 
+/// A promotion takes `standby.signal` away, and leaves this one where both are there. A server that finds it alone
+/// refuses to start, as it restores nothing from an archive; beside the other it says nothing. It need not be synced:
+/// Postgres syncs the directory when it has removed the other.
+pub fn put_recovery_signal(config: &PostgresConfig) -> Result<(), PgError> {
+    write_for_now(&recovery_signal(config), "")
+}
+
+pub fn remove_recovery_signal(config: &PostgresConfig) -> Result<(), PgError> {
+    remove(&recovery_signal(config)).map(drop)
+}
+
+fn recovery_signal(config: &PostgresConfig) -> PathBuf {
+    config.pgdata.join("recovery.signal")
+}
+
 /// Takes `standby.signal` away for a while; it is back when this is dropped, also when the work was cancelled.
 pub struct WithoutSignal<'a>(&'a PostgresConfig);
 

@@ -28,6 +28,7 @@ impl LocalPostgres {
             &directory,
             Directory::Present(c) if matches!(c.state, ControlState::ShutDown | ControlState::ShutDownInRecovery)
         );
+        files::remove_recovery_signal(&self.config)?;
         let away = if stopped_in_order { None } else { Some(WithoutSignal::take(&self.config)?) };
         let mut command = with_password(&self.config, "pg_rewind");
         let extra = [("dbname", "postgres".to_string())];

@@ -27,6 +27,7 @@ impl LocalPostgres {
         clear_the_way(&self.config).await?;
         numbers::release_above(&self.config, control.history.tli)?;
         conf::prepare(&self.config)?;
+        files::remove_recovery_signal(&self.config)?;
         files::remove(&self.config.conf_dir().join("pgbaton-seal.conf"))?;
         match role {
             StartAs::Standby => {

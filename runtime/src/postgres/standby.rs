@@ -192,6 +192,7 @@ impl LocalPostgres {
         let own = replication::replayed_timeline(&self.config).await;
         let own = own.map_err(|e| PgError::Retry(format!("promote: the timeline can't be read: {e}")))?;
         numbers::take_below(&self.config, own, timeline)?;
+        files::put_recovery_signal(&self.config)?;
         let promotion = async {
             // Told not to wait: the server would look every 100 ms.
             const PROMOTE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_promote(false) END";
@@ -201,7 +202,8 @@ impl LocalPostgres {
         let promoted = self.while_alive("promote", &postmaster, promotion).await;
         // Postgres removes the file at the end of recovery.
         files::put_standby_signal(&self.config)?;
-        promoted
+        promoted?;
+        files::remove_recovery_signal(&self.config)
     }
 
     /// Asks until the answer is 1.

@@ -334,3 +334,33 @@ fn a_primary_that_changed_its_names_keeps_its_followers() {
         assert_eq!((a.ask(sender).await, b.process("walreceiver").await), (sends, receives));
     });
 }
+
+#[test]
+fn a_recovery_signal_outlives_a_promotion_and_forbids_a_start_without_an_archive() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        let c = lab.standby("c", &a).await;
+        for standby in [&b, &c] {
+            standby.put_file("recovery.signal", "");
+            standby.stop_fast().await;
+            standby.start().await;
+            a.until_streams(&standby.name).await;
+            stop_following(standby).await;
+        }
+        b.promote().await;
+        b.run("INSERT INTO t VALUES (1)").await;
+        assert!(!b.has_signal() && b.pgdata.join("recovery.signal").exists());
+        b.kill_all().await;
+        cut_short(&a, &c).await;
+        for server in [&b, &c] {
+            let before = server.control("Database cluster state").await;
+            server.launch();
+            server.until_log("when standby mode is not enabled").await;
+            server.until_ended().await;
+            assert_eq!(server.control("Database cluster state").await, before);
+            std::fs::remove_file(server.pgdata.join("recovery.signal")).unwrap();
+        }
+        b.start().await;
+        assert_eq!((b.timeline().await, b.count().await), (2, 1));
+    });
+}

@@ -14,6 +14,7 @@ fn a_promotion_takes_the_number_it_is_told_and_followers_come_along() {
         b.pg.follow(b.id, None).await.unwrap();
         let sealed = b.pg.seal().await.unwrap();
         timed("promote to 5", b.pg.promote(Timeline(5))).await;
+        assert!(b.has_signal() && !b.pgdata().join("recovery.signal").exists());
         let upstream = b.upstream().await;
         assert_eq!(upstream.history, History::root(Timeline(1)).branch(Timeline(5), sealed.lsn));
         b.pg.admit(&[a.peer()]).await.unwrap();

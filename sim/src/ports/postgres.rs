@@ -106,6 +106,7 @@ impl Postgres for SimPostgres {
             self.with_dir(|dir| {
                 dir.release_above();
                 dir.standby_signal = role == StartAs::Standby;
+                dir.recovery_signal = false;
             })?;
             self.host.launch();
         }
@@ -194,6 +195,7 @@ impl Postgres for SimPostgres {
     }
 
     async fn promote(&self, timeline: Timeline) -> Result<(), PgError> {
+        self.with_dir(|dir| dir.recovery_signal = true)?;
         if !self.host.pg().is_open() && !self.host.begin_promotion(timeline) {
             return Err(retry("there is no standby to promote"));
         }
@@ -202,9 +204,10 @@ impl Postgres for SimPostgres {
             Some(s) if s.phase == Phase::Up => None,
             _ => Some(Err(retry("the server ended while it was promoted"))),
         };
-        self.host.bells.state.until(open).await?;
+        let opened = self.host.bells.state.until(open).await;
         self.put_signal_back();
-        Ok(())
+        opened?;
+        self.with_dir(|dir| dir.recovery_signal = false)
     }
 
     async fn checkpoint(&self) -> Result<(), PgError> {
@@ -235,6 +238,7 @@ impl Postgres for SimPostgres {
             if !matches!(dir.state, ControlState::ShutDown | ControlState::ShutDownInRecovery) {
                 dir.standby_signal = false;
             }
+            dir.recovery_signal = false;
         })?;
         let done = self.host.rewind(source).await;
         self.put_signal_back();

@@ -40,6 +40,8 @@ pub struct DataDir {
     /// control file shows nothing of it.
     pub begun: Option<History>,
     pub standby_signal: bool,
+    /// Counts where there is no `standby.signal`: a server that restores nothing from an archive refuses to start.
+    pub recovery_signal: bool,
     pub conninfo: Option<Conninfo>,
     /// `synchronous_standby_names` as written; what a running server works under may differ.
     pub names: String,
@@ -69,6 +71,7 @@ impl DataDir {
             recovery_ended_on: None,
             begun: None,
             standby_signal: true,
+            recovery_signal: false,
             conninfo: None,
             names: String::new(),
             slots: BTreeMap::new(),
@@ -143,7 +146,7 @@ impl DataDir {
     }
 
     /// The first half of the end of a recovery: the first segment of a new timeline and its history file are there,
-    /// and the signal is gone.
+    /// and the signal that recovery was begun with is gone.
     pub fn begin_branch(&mut self) {
         let tli = self.next_tli();
         let history = self.history.branch(tli, self.wal.end());
@@ -195,6 +198,7 @@ impl DataDir {
             histories: self.histories.clone(),
             checkpoint: self.checkpoint,
             standby_signal: self.standby_signal,
+            recovery_signal: self.recovery_signal,
             names: self.names.clone(),
             conninfo: self.conninfo.clone(),
         }
@@ -215,6 +219,7 @@ impl DataDir {
             recovery_ended_on: None,
             begun: None,
             standby_signal: image.standby_signal,
+            recovery_signal: image.recovery_signal,
             conninfo: image.conninfo,
             names: image.names,
             slots: BTreeMap::new(),

@@ -24,7 +24,7 @@ enum Target {
 }
 
 impl PgHost {
-    /// Starts the postmaster; what it becomes is decided by `standby.signal`.
+    /// Starts the postmaster; what it becomes is decided by the signal files.
     ///
     /// # Panics
     /// When the directory is one that must never be started: the keeper's marker should have stopped it.
@@ -67,6 +67,10 @@ impl PgHost {
     async fn recover(self: Arc<Self>) {
         // The lock file is the first thing a postmaster writes.
         if self.disk_takes().await.is_err() {
+            return self.exit_server();
+        }
+        if self.pg().dir.as_ref().is_some_and(|dir| dir.recovery_signal && !dir.standby_signal) {
+            // "must specify restore_command when standby mode is not enabled"
             return self.exit_server();
         }
         if self.pg().dir.as_ref().is_some_and(|dir| dir.lacks_wal) {

@@ -160,6 +160,7 @@ pub struct Image {
     pub histories: BTreeMap<Timeline, History>,
     pub checkpoint: Position,
     pub standby_signal: bool,
+    pub recovery_signal: bool,
     pub names: String,
     pub conninfo: Option<Conninfo>,
 }

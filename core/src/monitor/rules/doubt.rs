@@ -194,6 +194,25 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_being_opened_goes_on_unless_it_would_acknowledge_alone() {
+        for (k, facts, goal) in [
+            (1, cut_off_standby(), WaitPrimary),
+            (1, primary_of(&[]), WaitPrimary),
+            (0, cut_off_standby(), ReportLsn),
+            (0, primary_of(&[]), WaitPrimary),
+        ] {
+            let mut p = Pair::of(3, 1);
+            p.monitor_restarts();
+            let contract =
+                if k == 0 { Contract::none(ContractId(9)) } else { Contract::any(ContractId(9), k, [A].into()) };
+            p.tells(B, StopReplication, facts.clone(), |r| {
+                (r.epoch, r.serial, r.contract) = (Epoch(5), 40, Some(contract.clone()));
+            });
+            assert_eq!((p.record().in_doubt, p.goal(B)), (true, goal), "{k} {facts:?}");
+        }
+    }
+
+    #[test]
     fn a_member_that_begins_anew_vouches_for_nobody() {
         for (state, proven) in [(Init, false), (Secondary, true)] {
             let mut p = Pair::of(3, 1);

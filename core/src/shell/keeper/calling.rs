@@ -264,6 +264,10 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             // Until it has closed, the lease that it had goes on.
             assignment.lease_ms = self.record.assignment.as_ref().and_then(|known| known.lease_ms);
         }
+        if assignment.goal.is_writable() && assignment.led_in == self.record.led_in && assignment.timeline.is_none() {
+            // The number was given with the role, and a monitor in doubt doesn't know it.
+            assignment.timeline = self.record.assignment.as_ref().and_then(|known| known.timeline);
+        }
         if self.record.assignment.as_ref() == Some(&assignment) {
             return true;
         }

@@ -90,6 +90,22 @@ fn a_primary_names_its_contract_and_when_it_was_given_the_role_until_another_hol
 }
 
 #[test]
+fn the_number_of_a_timeline_is_known_as_long_as_the_role_was_given_with_it() {
+    let ports = idle();
+    let mut keeper = keeper(&ports, record(NodeState::StopReplication, None));
+    let given = |led_in, timeline| {
+        let contract = Some(any(4));
+        Assignment { contract, led_in: Epoch(led_in), timeline, ..Assignment::new(Epoch(4), NodeState::WaitPrimary) }
+    };
+    let number = |keeper: &Keeper<'_, _, _, _, _>| keeper.record.assignment.as_ref().and_then(|a| a.timeline);
+    assert!(at_once(keeper.take(given(4, Some(Timeline(7))))));
+    assert!(at_once(keeper.take(Assignment { serial: 9, ..given(4, None) })));
+    assert_eq!(number(&keeper), Some(Timeline(7)), "said by a monitor in doubt");
+    assert!(at_once(keeper.take(given(5, None))));
+    assert_eq!(number(&keeper), None, "given anew");
+}
+
+#[test]
 fn whoever_is_told_to_close_gives_up_a_long_step_for_it() {
     for ports in hanging() {
         let mut keeper = keeper(&ports, leased());

@@ -264,3 +264,41 @@ fn a_promotion_cut_short_leaves_files_of_a_timeline_that_a_plain_start_does_not_
         assert_eq!(timeline(&lab.b), Timeline(3));
     });
 }
+
+#[test]
+fn a_recovery_signal_outlives_a_promotion_and_forbids_a_start_without_an_archive() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.b.pg().dir.as_mut().unwrap().recovery_signal = true;
+        lab.pb.stop(StopMode::Immediate).await.unwrap();
+        lab.b.rogue_start().unwrap();
+        lab.until("it is up", || is_up(&lab.b)).await;
+        assert!(lab.b.pg().server.as_ref().unwrap().in_recovery, "as a standby");
+        lab.cut_short().await;
+        refuses_to_start(&lab, &lab.b).await;
+        // The port takes it away.
+        lab.pb.start(StartAs::Standby).await.unwrap();
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        assert!(!lab.b.pg().dir.as_ref().unwrap().recovery_signal);
+    });
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.seal_b().await;
+        lab.b.pg().dir.as_mut().unwrap().recovery_signal = true;
+        lab.b.rogue_promote().unwrap();
+        lab.until("it is open", || lab.b.pg().is_open()).await;
+        let (client, ours) = (lab.client("b").await, || lab.b.pg().dir.as_ref().unwrap().recovery_signal);
+        assert!(client.commits(1).await && ours());
+        lab.b.kill_server();
+        refuses_to_start(&lab, &lab.b).await;
+        lab.pb.start(StartAs::Primary).await.unwrap();
+        assert_eq!((timeline(&lab.b), lab.client("b").await.rows().await), (Timeline(2), [1].into()));
+    });
+}
+
+async fn refuses_to_start(lab: &Lab, host: &Arc<PgHost>) {
+    let before = host.pg().dir.as_ref().unwrap().control();
+    host.rogue_start().unwrap();
+    lab.until("it is refused", || host.pg().server.is_none()).await;
+    assert_eq!(host.pg().dir.as_ref().unwrap().control(), before);
+}
