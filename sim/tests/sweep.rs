@@ -41,7 +41,7 @@ fn play(sweep: &Sweep, traps: &[Trap]) -> (Vec<(Trap, String)>, Tally) {
 #[test]
 fn a_switchover_survives_a_harm_at_every_nth_of_its_points() {
     let sweep = sweep_of(FILE, "");
-    let traps = sweep.traps(23);
+    let traps = sweep.traps(19);
     assert!(Harm::ALL.iter().all(|harm| traps.iter().any(|t| t.harm == *harm)), "every harm is done");
     let (failed, tally) = play(&sweep, &traps);
     let lines: Vec<String> = failed.into_iter().map(|(_, line)| line).collect();

@@ -3,10 +3,11 @@
 
 use super::rogues::Rogues;
 use super::trace::{Kind, Trace};
-use crate::model::{Epoch, Timeline};
+use crate::model::{Epoch, NodeState, Timeline};
 use std::collections::BTreeMap;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
+    // In which each was to open last: what a promotion has begun ends after the next order came.
     let mut epochs: BTreeMap<&str, Epoch> = BTreeMap::new();
     let mut timelines = BTreeMap::new();
     let mut promoted: BTreeMap<Epoch, (&str, Timeline)> = BTreeMap::new();
@@ -16,8 +17,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     for event in &trace.events {
         rogues.follow(&event.kind);
         match &event.kind {
-            Kind::Stored { node, epoch, system_id, .. } => {
-                epochs.insert(node, *epoch);
+            Kind::Stored { node, epoch, goal, system_id, .. } => {
+                if goal.is_some_and(NodeState::is_writable) {
+                    epochs.insert(node, *epoch);
+                }
                 systems.extend(system_id.map(|id| (node.as_str(), id)));
             }
             Kind::Opened { node, tli } if !rogues.has(node) => {
@@ -66,6 +69,10 @@ mod tests {
         let again = |parent| check(&trace(first().into_iter().chain([(2, branched("a", 3, parent, 120))]).collect()));
         assert_eq!(again(2), Ok(()), "it goes on from where it was");
         assert!(again(1).unwrap_err().contains("a and a were both promoted in epoch 2"));
+        let late = vec![(2, stored("b", 3, WaitPrimary, None)), (3, branched("b", 3, 1, 90))];
+        let overtaken = [(0, stored("c", 1, WaitPrimary, None)), (3, stored("c", 3, Demoted, None))];
+        let late = late.into_iter().chain(overtaken).chain([(4, branched("c", 4, 1, 90))]);
+        assert_eq!(check(&trace(first().into_iter().chain(late).collect())), Ok(()), "it was signalled before");
         let taken_over = |tli| {
             let opens = vec![(2, opened("a", 2)), (3, stored("b", 3, WaitPrimary, None)), (4, opened("b", tli))];
             check(&trace(first().into_iter().chain(opens).collect()))

@@ -26,8 +26,8 @@ pub struct Pulse {
     pub probe_asked: Option<Moment>,
     /// Result of the last probe and when it came.
     pub probe: Option<(Moment, Probe)>,
-    /// Its Postgres answered after its keeper's connection had broken, with no report since: nobody may be left to close it
-    /// when its lease ends.
+    /// Its Postgres answered when its keeper didn't, and hasn't refused since: nobody may be left to close it when its
+    /// lease ends.
     pub outlived: bool,
     /// Since when its server has been there without answering.
     pub stuck_since: Option<Moment>,
@@ -99,7 +99,12 @@ impl Pulse {
     /// Its port was tried.
     pub fn try_port(&mut self, now: Moment, found: Probe) {
         self.probe = Some((now, found));
-        self.outlived |= self.hungup.is_some() && found == Probe::Answers;
+        // A port is tried when there is doubt: after a hangup, or in a long silence.
+        self.outlived = match found {
+            Probe::Answers => true,
+            Probe::Silent => self.outlived,
+            Probe::Refused => false,
+        };
     }
 
     /// The step of its latest report is over; this is what it has to be.
@@ -120,11 +125,6 @@ impl Pulse {
     /// Its keeper has said nothing for as long as silence is allowed to last.
     pub fn is_mute(&self, now: Moment, settings: &MonitorSettings) -> bool {
         now.since(self.last_sign()) >= settings.node_considered_unhealthy_timeout
-    }
-
-    /// Nobody listens there, by what was found last.
-    pub fn refuses(&self) -> bool {
-        self.probe.is_some_and(|(_, probe)| probe == Probe::Refused)
     }
 
     fn probed_since(&self, moment: Moment) -> Option<Probe> {

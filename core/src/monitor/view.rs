@@ -247,11 +247,11 @@ impl<'a> View<'a> {
 
     /// The monitor has just started, and someone else has yet to say a first word. Whoever connects first proves nothing:
     /// a record restored from an old copy knows less than those who follow a moment later, and another election may have
-    /// been won since.
+    /// been won since. A port that refuses is no word: its keeper may be about to speak.
     pub fn awaits_first_word(&self, except: NodeId) -> bool {
         let others = self.record.nodes.values().filter(|n| n.id != except && n.reported != NodeState::Init);
         let mut pulses = others.filter_map(|n| self.pulse(n.id));
-        pulses.any(|p| p.heard.is_none() && !p.is_mute(self.now, self.settings) && !p.refuses())
+        pulses.any(|p| p.heard.is_none() && !p.is_mute(self.now, self.settings))
     }
 
     /// It was told to open again, and has had its time.

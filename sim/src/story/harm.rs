@@ -29,7 +29,7 @@ fn strike(world: &Arc<World>, trap: &Trap) {
     world.chronicle.note(Kind::Step { text: format!("{} at {}", trap.harm.name(), trap.point) });
     blow.fall(world);
     let lasts = match trap.harm {
-        Harm::LoseReply => Duration::ZERO,
+        Harm::LoseReply | Harm::RestartServer => Duration::ZERO,
         _ => draw(&world.fate),
     };
     let struck = world.clone();
@@ -66,10 +66,10 @@ struct Blow {
 
 impl Blow {
     fn fall(&self, world: &World) {
-        world.chronicle.note(self.fault());
+        world.chronicle.note(self.fault(world));
         match (self.harm, self.node(world)) {
             (Harm::Cut, _) => self.links.iter().for_each(|(a, b)| world.net.cut(a, b)),
-            (Harm::LoseReply, _) => {}
+            (Harm::LoseReply, _) | (Harm::RestartServer, None) => {}
             (Harm::Kill | Harm::KillNode, None) => world.monitor.kill(),
             (Harm::PowerOff, None) => world.monitor.power_off(),
             (Harm::Pause, None) => world.monitor.pause(),
@@ -79,13 +79,18 @@ impl Blow {
                 node.pg.kill_server();
             }
             (Harm::PowerOff, Some(node)) => node.power_off(),
+            (Harm::RestartServer, Some(node)) => {
+                node.pg.kill_server();
+                // There may be nothing that starts.
+                let _refused = node.pg.rogue_start();
+            }
             (Harm::Pause, Some(node)) => node.pause(),
         }
     }
 
     fn undo(&self, world: &World) {
         match (self.harm, self.node(world)) {
-            (Harm::LoseReply, _) => return,
+            (Harm::LoseReply | Harm::RestartServer, _) => return,
             (Harm::Cut, _) => self.links.iter().for_each(|(a, b)| world.net.mend(a, b)),
             (Harm::Pause, None) => world.monitor.resume(),
             (Harm::Pause, Some(node)) => node.resume(),
@@ -102,7 +107,7 @@ impl Blow {
     }
 
     /// As the checkers count it.
-    fn fault(&self) -> Kind {
+    fn fault(&self, world: &World) -> Kind {
         let of_monitor = self.host == MONITOR;
         let fault = match self.harm {
             Harm::Cut => Fault::Link,
@@ -110,6 +115,10 @@ impl Blow {
             Harm::Kill | Harm::LoseReply => Fault::Keeper,
             Harm::KillNode | Harm::PowerOff => Fault::Machine,
             Harm::Pause => Fault::Pause,
+            Harm::RestartServer => {
+                let runs = self.node(world).is_some_and(|node| node.pg.pg().server.is_some());
+                if runs { Fault::Postgres } else { Fault::Rogue }
+            }
         };
         let cut = |(_, other): &(String, String)| other.clone();
         let others = match (self.harm, &self.links[..]) {

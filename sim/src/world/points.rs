@@ -87,6 +87,8 @@ pub enum Harm {
     KillNode,
     /// What wasn't synced is lost, and nobody hears of it.
     PowerOff,
+    /// The server is killed, and an init system starts it at once, or it does so where none ran.
+    RestartServer,
     Pause,
     /// Its link, for a while.
     Cut,
@@ -95,13 +97,22 @@ pub enum Harm {
 }
 
 impl Harm {
-    pub const ALL: [Harm; 6] = [Harm::Kill, Harm::KillNode, Harm::PowerOff, Harm::Pause, Harm::Cut, Harm::LoseReply];
+    pub const ALL: [Harm; 7] = [
+        Harm::Kill,
+        Harm::KillNode,
+        Harm::PowerOff,
+        Harm::RestartServer,
+        Harm::Pause,
+        Harm::Cut,
+        Harm::LoseReply,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Harm::Kill => "kill",
             Harm::KillNode => "kill-node",
             Harm::PowerOff => "power-off",
+            Harm::RestartServer => "restart-server",
             Harm::Pause => "pause",
             Harm::Cut => "cut",
             Harm::LoseReply => "lose-reply",
@@ -112,6 +123,9 @@ impl Harm {
     pub fn fits(self, point: &Point) -> bool {
         match self {
             Harm::KillNode => point.host != MONITOR,
+            Harm::RestartServer => {
+                matches!(point.effect, Effect::BeginsStep(_) | Effect::AmidStep(_) | Effect::DidStep(_))
+            }
             Harm::LoseReply => {
                 matches!(point.effect, Effect::DidStep(_) | Effect::Stored | Effect::IsAnswered | Effect::IsCalled(_))
             }

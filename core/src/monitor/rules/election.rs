@@ -259,7 +259,8 @@ mod tests {
         p.monitor_restarts();
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
         p.says(B, Secondary, cut_off_standby());
-        assert_eq!(p.goal(B), Secondary, "c hasn't said what it knows");
+        p.probed(C, Probe::Refused);
+        assert_eq!(p.goal(B), Secondary, "c hasn't said what it knows, though its Postgres is down");
         p.says(C, Secondary, cut_off_standby());
         assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, ReportLsn));
     }
@@ -448,11 +449,13 @@ mod tests {
     /// Its server may be open still, or again, and acknowledge alone: a lease ends by the hand of a keeper.
     #[test]
     fn policy_replaces_nobody_whose_server_has_outlived_its_keeper() {
-        for outlived in [true, false] {
+        for (outlived, hangs_up) in [(true, true), (true, false), (false, false)] {
             let mut p = leased_trio();
             assert!(p.record().in_force.may_acknowledge_alone());
-            if outlived {
+            if hangs_up {
                 p.hangs_up(A);
+            }
+            if outlived {
                 p.probed(A, Probe::Answers);
             }
             for _ in 0..60 {
