@@ -97,15 +97,8 @@ pub enum Harm {
 }
 
 impl Harm {
-    pub const ALL: [Harm; 7] = [
-        Harm::Kill,
-        Harm::KillNode,
-        Harm::PowerOff,
-        Harm::RestartServer,
-        Harm::Pause,
-        Harm::Cut,
-        Harm::LoseReply,
-    ];
+    pub const ALL: [Harm; 7] =
+        [Harm::Kill, Harm::KillNode, Harm::PowerOff, Harm::RestartServer, Harm::Pause, Harm::Cut, Harm::LoseReply];
 
     pub fn name(self) -> &'static str {
         match self {
