@@ -62,6 +62,11 @@ pub fn descendants() -> Vec<u32> {
     all.iter().filter(|p| !p.zombie && found.contains(&p.pid)).map(|p| p.pid).collect()
 }
 
+/// A postmaster, or a child of one.
+pub fn is_server(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "postgres")
+}
+
 /// Processor time of all threads of a process, counted in ticks of which there are so many in a second.
 pub fn cpu_time(pid: u32, ticks_per_second: u64) -> Option<Duration> {
     let ticks = parse_ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;

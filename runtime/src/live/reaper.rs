@@ -64,18 +64,28 @@ pub enum KillAtTheEnd {
     AtHome(PathBuf),
 }
 
+/// A killed server leaves its shared memory behind, for good once its directory is gone; one that is told to quit takes
+/// it along.
+const QUITS: Duration = Duration::from_secs(4);
+
 impl Drop for KillAtTheEnd {
     fn drop(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let began = Instant::now();
+        let mut told = BTreeSet::new();
         loop {
             let left = match self {
                 KillAtTheEnd::All => procs::descendants(),
                 KillAtTheEnd::AtHome(base) => procs::at_home(base),
             };
-            if left.is_empty() || Instant::now() > deadline {
+            if left.is_empty() || began.elapsed() > Duration::from_secs(10) {
                 return;
             }
-            procs::signal_all(&left, Signal::SIGKILL);
+            let quits = |pid: &u32| began.elapsed() < QUITS && procs::is_server(*pid);
+            let (servers, others): (Vec<u32>, Vec<u32>) = left.into_iter().partition(quits);
+            procs::signal_all(&others, Signal::SIGKILL);
+            let news: Vec<u32> = servers.into_iter().filter(|pid| told.insert(*pid)).collect();
+            procs::signal_all(&news, Signal::SIGCONT);
+            procs::signal_all(&news, Signal::SIGQUIT);
             std::thread::sleep(Duration::from_millis(10));
         }
     }
