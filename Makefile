@@ -68,7 +68,7 @@ FOUND_SOON := contract-leaves-when-told opens-after-crash promote-over-wait-prim
 
 hunt: build
 	$(SIM) meta --seeds 0..4
-	$(SIM) soak --seeds 0..150 --all-marks
+	$(SIM) soak --seeds 0..400 --all-marks
 	$(SIM) sweep scenarios/sweep/*.toml --every 25
 	$(SIM) mutants --budget 60 $(addprefix --only ,$(FOUND_SOON))
 

@@ -3,7 +3,8 @@
 
 use super::contracts;
 use super::trace::{Answered, Kind, Trace};
-use crate::model::NodeState;
+use crate::model::{Moment, NodeState};
+use crate::scenario::expect::AFTERMATH;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     if is_asynchronous(trace) {
@@ -14,15 +15,16 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             if trace.terms.must_settle(node))
     };
     let mut ends = trace.events.iter().filter(|e| at_rest(&e.kind));
-    let (Some(Kind::Ended { node: primary, .. }), None) = (ends.next().map(|e| &e.kind), ends.next()) else {
+    let (Some((Kind::Ended { node: primary, .. }, ended)), None) = (ends.next().map(|e| (&e.kind, e.at)), ends.next())
+    else {
         return Ok(());
     };
-    let recorded = trace.events.iter().rev().find_map(|e| match &e.kind {
-        Kind::Node { in_force, .. } => Some(in_force.as_str()),
-        _ => None,
-    });
-    let recorded = recorded.unwrap_or_default();
+    let Some((recorded, since)) = recorded_last(trace) else { return Ok(()) };
     let contracts = contracts::read(recorded)?;
+    // A story may end while the newest of them is confirmed.
+    if contracts.len() > 1 && ended.since(since) < AFTERMATH {
+        return Ok(());
+    }
     if contracts.iter().any(|c| c.k == 0) {
         return Err(format!("{primary} ends as primary, and may acknowledge alone by \"{recorded}\""));
     }
@@ -35,6 +37,19 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         Some(names) => Err(format!("{primary} ends as primary and waits for {names:?}, on record is \"{recorded}\"")),
         None => Ok(()),
     }
+}
+
+/// The contracts that were on record last, and since when.
+fn recorded_last(trace: &Trace) -> Option<(&str, Moment)> {
+    let mut newest: Option<(&str, Moment)> = None;
+    for event in &trace.events {
+        if let Kind::Node { in_force, .. } = &event.kind
+            && newest.is_none_or(|(known, _)| known != in_force)
+        {
+            newest = Some((in_force, event.at));
+        }
+    }
+    newest
 }
 
 /// By the scenario, or by the last order that was accepted.
@@ -62,7 +77,7 @@ mod tests {
             follows: None,
         };
         let run = [(0, under("a", Primary, Primary, 1, in_force))].into_iter().chain(more);
-        check(&trace(run.chain([(9, configured), (9, ended("a", Primary, Primary))]).collect()))
+        check(&trace(run.chain([(10_009, configured), (10_009, ended("a", Primary, Primary))]).collect()))
     }
 
     #[test]
@@ -74,6 +89,9 @@ mod tests {
         assert!(ends("any 1 of (2)", &["b", "c"], vec![]).is_err());
         assert_eq!(ends("any 1 of (2); any 1 of (2, 3)", &["b"], vec![]), Ok(()), "it is being told");
         assert!(ends("any 1 of (2); any 1 of (2, 3)", &["c"], vec![]).unwrap_err().contains("waits for"));
+        let lately = |in_force: &str| vec![(9_000, under("a", Primary, Primary, 1, in_force))];
+        assert_eq!(ends("none", &["b"], lately("none; any 1 of (2)")), Ok(()), "it is being confirmed");
+        assert!(ends("none", &["b"], lately("none")).is_err());
     }
 
     #[test]

@@ -132,7 +132,17 @@ mutants! {
     StaleAnswerTaken "stale-answer-taken"
         "An answer that was overtaken on the way is obeyed."
         "messages without a number",
+    // A monitor that knows less than its nodes.
+    AdoptsWhoeverSpeaks "adopts-whoever-speaks"
+        "A monitor without a record takes the first open node for the primary, and asks no member of its contract."
+        "pgaf, after its monitor is replaced",
+    OrderTakenForRole "order-taken-for-role"
+        "Who led last is judged by the newest order a node has heard, and not by the last that gave it the role."
+        "one epoch for two meanings",
     // What becomes of directories and WAL.
+    PromotionUnguarded "promotion-unguarded"
+        "A server that is restarted amid its promotion opens on its old timeline."
+        "an init system beside Postgres",
     TimelineReused "timeline-reused"
         "A new primary takes the next number it can see, whoever had it before."
         "Postgres, Patroni 1251",

@@ -195,7 +195,7 @@ impl Postgres for SimPostgres {
     }
 
     async fn promote(&self, timeline: Timeline) -> Result<(), PgError> {
-        self.with_dir(|dir| dir.recovery_signal = true)?;
+        self.with_dir(|dir| dir.recovery_signal = !mutant!(PromotionUnguarded))?;
         if !self.host.pg().is_open() && !self.host.begin_promotion(timeline) {
             return Err(retry("there is no standby to promote"));
         }

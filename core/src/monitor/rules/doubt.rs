@@ -5,6 +5,7 @@ use crate::model::NodeState::*;
 use crate::model::{Contract, Durability, Epoch, NodeId, NodeRecord, NodeState, Transfer, TransferKind, Waiver, Word};
 use crate::monitor::edit::Edit;
 use crate::monitor::view::View;
+use crate::mutant;
 use std::collections::BTreeSet;
 
 /// Of the nodes that are open, the one that was given the role last is the primary, if nobody can have been elected since.
@@ -39,7 +40,8 @@ struct Claim {
 
 fn claim(node: &NodeRecord) -> Option<Claim> {
     let word = node.word.as_ref().filter(|_| !node.doubted)?;
-    Some(Claim { led_in: word.led_in, contract: word.contract.clone()? })
+    let led_in = if mutant!(OrderTakenForRole) { word.epoch } else { word.led_in };
+    Some(Claim { led_in, contract: word.contract.clone()? })
 }
 
 /// What the others have said.
@@ -71,7 +73,7 @@ fn is_proven(v: &View, claim: &Claim) -> bool {
     };
     let enough = !contract.is_none() && contract.members.iter().filter(vouches).count() >= contract.k as usize;
     let all_remember = contract.is_none() || !v.record.nodes.values().any(begins_anew);
-    enough || all_spoke(v) && all_remember && knows_all_members(v, claim)
+    enough || all_spoke(v) && all_remember && knows_all_members(v, claim) || mutant!(AdoptsWhoeverSpeaks)
 }
 
 /// It has no data, and remembers no promise and no role.
