@@ -19,13 +19,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     else {
         return Ok(());
     };
-    let Some((recorded, since)) = recorded_last(trace) else { return Ok(()) };
+    let (recorded, since) = recorded_last(trace).unwrap_or(("", Moment::ZERO));
     let contracts = contracts::read(recorded)?;
     // A story may end while the newest of them is confirmed.
-    if contracts.len() > 1 && ended.since(since) < AFTERMATH {
-        return Ok(());
-    }
-    if contracts.iter().any(|c| c.k == 0) {
+    let is_rising = contracts.len() > 1 && ended.since(since) < AFTERMATH;
+    if contracts.iter().any(|c| c.k == 0) && !is_rising {
         return Err(format!("{primary} ends as primary, and may acknowledge alone by \"{recorded}\""));
     }
     let names = trace.events.iter().find_map(|e| match &e.kind {
@@ -91,6 +89,7 @@ mod tests {
         assert!(ends("any 1 of (2); any 1 of (2, 3)", &["c"], vec![]).unwrap_err().contains("waits for"));
         let lately = |in_force: &str| vec![(9_000, under("a", Primary, Primary, 1, in_force))];
         assert_eq!(ends("none", &["b"], lately("none; any 1 of (2)")), Ok(()), "it is being confirmed");
+        assert!(ends("none", &["c"], lately("none; any 1 of (2)")).unwrap_err().contains("waits for"));
         assert!(ends("none", &["b"], lately("none")).is_err());
     }
 
