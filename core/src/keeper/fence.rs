@@ -1,7 +1,7 @@
 //! The one decision a keeper takes alone: to close. It is always safe, so the question is only when
 //! staying open would be pointless or dangerous.
 
-use crate::model::{Contract, Facts, KeeperRecord, Moment, Server};
+use crate::model::{Contract, Facts, KeeperRecord, Moment, NodeState, Server};
 use crate::mutant;
 use std::time::Duration;
 
@@ -21,16 +21,29 @@ pub fn sees_members(contract: &Contract, facts: &Facts) -> bool {
 /// nobody is promoted before it has ended. Any other without a contract stays open: that it acknowledges alone was
 /// recorded at the monitor before, so nobody is promoted in its place without an operator's recorded consent.
 pub fn closes_at(record: &KeeperRecord, heard: Moment, seen: Moment, patience: Duration) -> Option<Moment> {
-    if !record.state.is_writable() || mutant!(FenceNeverArms) {
+    if mutant!(FenceNeverArms) {
         return None;
     }
-    if record.contract.as_ref().is_some_and(|c| !c.is_none()) {
+    if record.state.is_writable() && record.contract.as_ref().is_some_and(|c| !c.is_none()) {
         return Some(heard.max(if mutant!(LonelyPrimaryCloses) { heard } else { seen }) + patience);
     }
-    if lease(record).is_none() && mutant!(LonelyPrimaryCloses) {
+    if record.state.is_writable() && lease(record).is_none() && mutant!(LonelyPrimaryCloses) {
         return Some(heard + patience);
     }
+    lease_ends(record, heard)
+}
+
+/// When it may acknowledge alone no longer, if it may at all and not for ever.
+pub fn lease_ends(record: &KeeperRecord, heard: Moment) -> Option<Moment> {
+    if !may_be_open(record) || mutant!(FenceNeverArms) {
+        return None;
+    }
     Some(heard + lease(record)?)
+}
+
+/// It is open, or is told to open: its server is open before that is stored, and a disk may take its time.
+fn may_be_open(record: &KeeperRecord) -> bool {
+    record.state.is_writable() || record.goal().is_some_and(NodeState::is_writable)
 }
 
 /// When a keeper that has just begun is to take the monitor as heard last. A lease is counted by who was told of it:
@@ -46,7 +59,13 @@ pub fn heard_before(record: &KeeperRecord, now: Moment) -> Moment {
 
 /// Open by its lease alone: a keeper that can't say a word to the monitor can't renew it, and must close.
 pub fn is_leased(record: &KeeperRecord) -> bool {
-    record.state.is_writable() && lease(record).is_some() && !mutant!(LeaseOutlivesKeeper)
+    may_be_open(record) && lease(record).is_some() && !mutant!(LeaseOutlivesKeeper)
+}
+
+/// Whether a monitor whose connection to it breaks now, and whose probe is refused, would take it for dead and its lease
+/// for over. So it doesn't start its server before the monitor has answered to the news that it is down.
+pub fn is_taken_for_dead(record: &KeeperRecord, facts: &Facts) -> bool {
+    record.state.is_writable() && lease(record).is_some() && facts.server == Server::Down
 }
 
 /// How long it may go on by its assignment without hearing from the monitor, if that is limited.

@@ -33,7 +33,8 @@ pub struct Pulse {
     pub stuck_since: Option<Moment>,
     /// Since when the primary hasn't listed it as streaming.
     pub unlisted_since: Option<Moment>,
-    /// What it reported as closed it may have been told to open since: then its report is no evidence any more.
+    /// What it reported as closed it may have been told to open since, or to keep open: then neither its report nor a
+    /// refused connection is evidence any more.
     pub may_reopen: bool,
 }
 
@@ -109,13 +110,14 @@ impl Pulse {
 
     /// The step of its latest report is over; this is what it has to be.
     pub fn answered(&mut self, goal: NodeState) {
-        self.may_reopen |= goal.is_writable() && self.report.as_ref().is_some_and(|r| !r.state.is_writable());
+        self.may_reopen |= goal.is_writable() && self.report.as_ref().is_some_and(|r| !says_open(r));
     }
 
-    /// From this report on its word counts: it was open until then, or it knows that it is not to be.
+    /// From this report on its word counts: it is open, and asks before it starts its server again; or it knows that it is
+    /// not to be.
     pub fn believe(&mut self, report: &Report, assignment: &Assignment) {
         let knows = report.serial == assignment.serial && !assignment.goal.is_writable();
-        self.may_reopen &= !report.state.is_writable() && !knows;
+        self.may_reopen &= !says_open(report) && !knows;
     }
 
     fn last_sign(&self) -> Moment {
@@ -187,6 +189,10 @@ impl Pulse {
         ];
         candidates.into_iter().flatten().filter(|at| *at > now).min()
     }
+}
+
+fn says_open(report: &Report) -> bool {
+    report.state.is_writable() && report.facts.is_open()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a group waits for when it doesn't go on: one sentence, which begins with the kind of the wait.
 
 use crate::model::*;
-use crate::monitor::rules::lease_is_over;
+use crate::monitor::rules::{is_unminded, lease_is_over};
 use crate::monitor::view::View;
 
 /// What the monitor says while it is in doubt.
@@ -62,6 +62,12 @@ impl View<'_> {
         {
             let old = self.name(transfer.old);
             return Some(format!("waits for nodes: {old} may acknowledge commits until its lease has ended"));
+        }
+        if transfer.waiver == Some(Waiver::Policy) && is_unminded(self, transfer.old) {
+            let old = self.name(transfer.old);
+            return Some(format!(
+                "waits for nodes: the keeper of {old} is silent while its Postgres answers: stop it, or start its service"
+            ));
         }
         let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();
         let enough = transfer.waiver.is_some() || self.election_could_succeed(transfer.old);

@@ -102,6 +102,12 @@ mutants! {
     LeaseOutlivesKeeper "lease-outlives-keeper"
         "A keeper that starts again counts the lease of its earlier life anew."
         "found here by the soak",
+    StartsUntold "starts-untold"
+        "A keeper under a lease starts a server that went down, whether or not the monitor knows that it was down."
+        "found here by the soak",
+    LeaseEndsAfterStore "lease-ends-after-store"
+        "A lease is not looked at while the keeper's record is being stored."
+        "found here by the soak",
     LeaseNotAwaited "lease-not-awaited"
         "The old primary's lease is not waited for."
         "pgaf, asynchronous groups",

@@ -73,6 +73,8 @@ pub mod testing {
         WritesAndFails,
         Fails,
         Stranger,
+        /// Never ends.
+        Hangs,
     }
 
     impl Store for Moody {
@@ -81,8 +83,13 @@ pub mod testing {
         }
 
         async fn commit(&self, expected: u64, changes: Vec<Change>) -> Result<u64, StoreError> {
-            let mut moods = self.moods.lock().unwrap();
-            let mood = if moods.is_empty() { Mood::Honest } else { moods.remove(0) };
+            let mood = {
+                let mut moods = self.moods.lock().unwrap();
+                if moods.is_empty() { Mood::Honest } else { moods.remove(0) }
+            };
+            if matches!(mood, Mood::Hangs) {
+                std::future::pending::<()>().await;
+            }
             let mut held = self.held.lock().unwrap();
             if held.version != expected {
                 return Err(StoreError::Conflict { expected, found: held.version });
@@ -90,7 +97,7 @@ pub mod testing {
             let changes = match mood {
                 Mood::Fails => return Err(StoreError::Io("full".into())),
                 Mood::Stranger => vec![Change::Put("a".into(), b"of another".to_vec())],
-                Mood::Honest | Mood::WritesAndFails => changes,
+                Mood::Honest | Mood::WritesAndFails | Mood::Hangs => changes,
             };
             held.version += 1;
             for change in changes {

@@ -66,9 +66,7 @@ fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
     let best = held.map(|r| r.position.lsn).max()?;
     let lost = known.bytes_past(best);
-    // A lease ends by the hand of a keeper, and of this one there may be none.
-    let unminded = v.record.in_force.may_acknowledge_alone() && v.pulse(old.id)?.outlived && !has_closed(v, old);
-    let ended = lease_is_over(v, old.id) && !unminded;
+    let ended = lease_is_over(v, old.id) && !is_unminded(v, old.id);
     // Its word is enough to begin with: nobody opens before it is certain.
     let bounded = (ended || says_closed(v, old)) && lost <= v.settings.async_loss_bytes;
     bounded.then(|| format!("of what is known {lost} bytes are not on them"))
@@ -94,12 +92,18 @@ pub fn lease_is_over(v: &View, old: NodeId) -> bool {
     ended || has_closed(v, old) || mutant!(LeaseNotAwaited)
 }
 
+/// A lease ends by the hand of a keeper, and of this one there may be none: it is silent, while its server answers.
+pub fn is_unminded(v: &View, old: NodeId) -> bool {
+    let Some((old, pulse)) = v.record.nodes.get(&old).zip(v.pulse(old)) else { return false };
+    v.record.in_force.may_acknowledge_alone() && pulse.outlived && !has_closed(v, old)
+}
+
 /// By positive evidence it acknowledges nothing any more.
 fn has_closed(v: &View, old: &NodeRecord) -> bool {
     let Some(pulse) = v.pulse(old.id) else { return false };
     // It can't open on what isn't there.
     let gone = pulse.facts().is_some_and(|f| f.server == Server::Down && f.control().is_none());
-    pulse.died() || gone || (says_closed(v, old) && !pulse.may_reopen)
+    gone || ((pulse.died() || says_closed(v, old)) && !pulse.may_reopen)
 }
 
 fn says_closed(v: &View, old: &NodeRecord) -> bool {
@@ -469,6 +473,71 @@ mod tests {
             if outlived {
                 p.probed(A, Probe::Refused);
                 assert_eq!(p.goal(A), Draining, "now it is known to be closed");
+            }
+        }
+    }
+
+    /// Its keeper may be there, unable to speak, and start its server again: until it has said that it is down, it asks
+    /// before it does.
+    #[test]
+    fn a_refused_connection_proves_nothing_of_a_server_that_its_keeper_may_be_starting() {
+        for known_down in [false, true] {
+            let mut p = leased_trio();
+            if known_down {
+                p.says(A, Primary, stopped(ControlState::InProduction));
+                assert_eq!(p.goal(A), Primary);
+            }
+            p.dies(A);
+            let begun = p.goal(A) == Draining;
+            assert_eq!(begun, !known_down);
+            let mut waited = Duration::ZERO;
+            while p.goal(A) != Draining && waited < Duration::from_secs(60) {
+                p.passes(Duration::from_secs(1));
+                waited += Duration::from_secs(1);
+                p.probed(A, Probe::Refused);
+                for node in [B, C] {
+                    p.says(node, p.goal(node), cut_off_standby());
+                }
+            }
+            assert_eq!(waited > p.monitor.settings.async_lease, known_down, "{waited:?}");
+            assert!(waited < Duration::from_secs(60));
+        }
+    }
+
+    /// It was opened while an election was under way.
+    #[test]
+    fn policy_opens_nobody_while_the_old_server_answers_and_its_keeper_is_silent() {
+        for answers in [false, true] {
+            let mut p = leased_trio();
+            p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+            p.says(A, Primary, primary_of(&[B, C]));
+            let lease = p.monitor.settings.async_lease;
+            p.record_mut().nodes.get_mut(&A).unwrap().reported = DemoteTimeout;
+            let mut waited = Duration::ZERO;
+            while [B, C].iter().all(|n| p.goal(*n) != WaitPrimary) && waited < lease * 3 {
+                for node in [B, C] {
+                    match p.goal(node) {
+                        goal @ (ReportLsn | StopReplication) => p.vows(node, goal, 1000),
+                        goal => drop(p.says(node, goal, cut_off_standby())),
+                    }
+                }
+                let found = if answers && p.goal(A) == DemoteTimeout { Probe::Answers } else { Probe::Silent };
+                p.probed(A, found);
+                p.passes(Duration::from_millis(500));
+                waited += Duration::from_millis(500);
+            }
+            assert_eq!(waited >= lease * 3, answers, "{waited:?}");
+            if answers {
+                assert!(
+                    p.stall().is_some_and(|s| s.contains("is silent while its Postgres answers")),
+                    "{:?}",
+                    p.stall()
+                );
+                p.probed(A, Probe::Refused);
+                for node in [B, C] {
+                    p.vows(node, p.goal(node), 1000);
+                }
+                assert!([B, C].iter().any(|n| p.goal(*n) == WaitPrimary), "now it is known to be closed");
             }
         }
     }

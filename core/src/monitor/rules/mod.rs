@@ -14,7 +14,7 @@ pub mod testing;
 mod transfer;
 
 pub use doubt::{adopt_open, elect_in_doubt, open_again};
-pub use election::{call_votes, lease_is_over};
+pub use election::{call_votes, is_unminded, lease_is_over};
 pub use transfer::{LAST_RECORD, answered_for, begin as begin_transfer, can_keep_the_role, give_back};
 
 use crate::monitor::edit::Edit;

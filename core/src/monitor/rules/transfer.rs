@@ -2,7 +2,7 @@
 //! drains first. How a node is chosen among several is `election`.
 
 use super::Verdict;
-use super::election::lease_is_over;
+use super::election::{is_unminded, lease_is_over};
 use crate::model::NodeState::*;
 use crate::model::{
     Afterwards, ControlState, Lsn, NodeId, NodeRecord, NodeState, Server, Transfer, TransferKind, Waiver,
@@ -137,6 +137,9 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
         return None;
     }
     let waiver = transfer.waiver.filter(|_| !awaits_last_record && lease_is_over(v, transfer.old))?;
+    if waiver == Waiver::Policy && is_unminded(v, transfer.old) {
+        return None;
+    }
     let old = v.record.nodes.get(&transfer.old);
     let until = old.and_then(|old| v.report(old.id).and_then(|r| r.facts.position()).or(old.position));
     let until = until.map_or("an unknown point".to_string(), |p| format!("{} and beyond", p.lsn));

@@ -1,10 +1,11 @@
 //! Planning and carrying out steps, one at a time.
 
-use super::{Keeper, KeeperExit};
+use super::{Keeper, KeeperExit, KeeperPorts};
 use crate::keeper::{Outcome, Step, fence, perform::perform, plan};
 use crate::model::*;
 use crate::mutant;
 use crate::ports::{Clock, Link, PgError, Postgres, StopMode, Store};
+use std::time::Duration;
 
 /// What a keeper says before the place to which it has copied divergent WAL; whoever reads its log looks for this.
 pub const KEPT_IN: &str = "is not on the lineage of the group; it is kept in ";
@@ -59,7 +60,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 self.enter(NodeState::DemoteTimeout).await;
                 continue;
             }
-            if self.stopping() {
+            let starts_untold = fence::is_taken_for_dead(&self.record, &self.facts) && !self.memory.told_down;
+            if self.stopping() || starts_untold && !mutant!(StartsUntold) {
                 return;
             }
             self.retry_at = None;
@@ -204,17 +206,25 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     pub(super) async fn stop_now(&mut self, exit: KeeperExit) {
         self.plan.clear();
         self.step = None;
-        let mut tries = STOP_TRIES;
-        while let Err(error) = self.ports.postgres.stop(StopMode::Fast).await {
-            tries -= 1;
-            if tries == 0 || !matches!(error, PgError::Retry(_)) {
-                self.exit = Some(KeeperExit::Fatal(format!("Postgres can't be stopped: {error}")));
-                return;
-            }
-            tracing::warn!("Postgres is not stopped yet: {error}");
-            let clock = &self.ports.clock;
-            clock.sleep_until(clock.now() + self.settings.step_retry_pause).await;
-        }
-        self.exit = Some(exit);
+        self.exit = Some(match stop_surely(self.ports, self.settings.step_retry_pause).await {
+            Ok(()) => exit,
+            Err(error) => KeeperExit::Fatal(format!("Postgres can't be stopped: {error}")),
+        });
     }
+}
+
+pub(super) async fn stop_surely<C: Clock, L, S, P: Postgres>(
+    ports: &KeeperPorts<C, L, S, P>,
+    pause: Duration,
+) -> Result<(), PgError> {
+    let mut tries = STOP_TRIES;
+    while let Err(error) = ports.postgres.stop(StopMode::Fast).await {
+        tries -= 1;
+        if tries == 0 || !matches!(error, PgError::Retry(_)) {
+            return Err(error);
+        }
+        tracing::warn!("Postgres is not stopped yet: {error}");
+        ports.clock.sleep_until(ports.clock.now() + pause).await;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! monitor then lets the older call go.
 
 use super::{CallKey, Keeper};
+use crate::keeper::fence;
 use crate::model::*;
 use crate::mutant;
 use crate::ports::{Clock, Link, LinkError, Postgres, Store};
@@ -104,7 +105,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             drop(self.calls.remove(0));
         }
         self.seq += 1;
-        let key = CallKey { seq: self.seq, sent: now, state: self.record.state };
+        let key =
+            CallKey { seq: self.seq, sent: now, state: self.record.state, down: self.facts.server == Server::Down };
         let link = self.ports.link.clone();
         let patience = self.settings.call_timeout;
         let stranger = std::mem::take(&mut self.outbox.registers);
@@ -149,7 +151,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         told.and_then(|a| a.contract.as_ref()).or(self.record.contract.as_ref().filter(|_| has_led))
     }
 
-    fn report(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         let assignment = self.record.assignment.as_ref();
         Report {
             node: self.record.node,
@@ -167,7 +169,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             rebuild: self.record.rebuild,
             seal: self.record.seal,
             leaving: self.leaving.is_some(),
-            asks: self.memory.confirmed != Some(self.record.state),
+            asks: self.memory.confirmed != Some(self.record.state)
+                || fence::is_taken_for_dead(&self.record, &self.facts) && !self.memory.told_down,
             spent: self.outbox.spent.clone(),
             trouble: self.outbox.trouble.clone(),
         }
@@ -195,6 +198,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                     return;
                 }
                 self.memory.told = true;
+                self.memory.told_down |= call.down && self.facts.server == Server::Down;
                 self.heard = self.heard.max(call.sent);
                 self.memory.closing_alone = false;
                 if call.state == state {

@@ -129,12 +129,13 @@ enum Woke {
 
 type Call<'a> = Task<'a, Result<Vec<u8>, LinkError>>;
 
-/// A call under way: its number, when it was sent, and what it said.
+/// A call under way: its number, when it was sent, and what it said of the node's state and of its server.
 #[derive(Debug, Clone, Copy)]
 struct CallKey {
     seq: u64,
     sent: Moment,
     state: NodeState,
+    down: bool,
 }
 
 struct Keeper<'a, C, L, S, P> {
@@ -347,6 +348,9 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         if !matches!(facts.server, Server::Up(_)) {
             self.forget_contract();
         }
+        if facts.server != Server::Down || self.facts.server != Server::Down {
+            self.memory.told_down = false;
+        }
         self.outbox.news |= calling::telling(&facts) != calling::telling(&self.facts);
         self.facts_since = self.look_since;
         self.facts = facts;
@@ -362,7 +366,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             self.record = record;
             return true;
         }
-        match save(&self.ports.store, &mut self.ledger, &record).await {
+        match self.save(&record).await {
             Ok(()) => {
                 self.record = record;
                 true
@@ -374,6 +378,29 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             Err(error) => {
                 self.exit = Some(KeeperExit::Fatal(error.to_string()));
                 false
+            }
+        }
+    }
+
+    /// However long the disk takes, a lease doesn't wait for it.
+    async fn save(&mut self, record: &KeeperRecord) -> Result<(), StoreError> {
+        let ports = self.ports;
+        let ends = fence::lease_ends(&self.record, self.heard).filter(|_| !self.memory.closing_alone);
+        let ends = ends.filter(|_| !mutant!(LeaseEndsAfterStore));
+        let saving = pin!(save(&ports.store, &mut self.ledger, record));
+        let Some(ends) = ends else { return saving.await };
+        match select(saving, pin!(ports.clock.sleep_until(ends))).await {
+            Either::Left((saved, _)) => saved,
+            Either::Right(((), saving)) => {
+                tracing::warn!("the lease of this primary ends while its record is being stored: closing");
+                if self.step.is_some() {
+                    (self.step, self.doing) = (None, None);
+                }
+                self.done += 1;
+                if let Err(error) = acting::stop_surely(ports, self.settings.step_retry_pause).await {
+                    tracing::error!("Postgres is not stopped yet: {error}");
+                }
+                saving.await
             }
         }
     }

@@ -28,9 +28,7 @@ impl Clock for Still {
     }
 
     async fn sleep_until(&self, until: Moment) {
-        if self.now() < until {
-            pending().await
-        }
+        poll_fn(|_| if self.now() < until { Poll::Pending } else { Poll::Ready(()) }).await
     }
 
     fn random(&self) -> u64 {
@@ -164,11 +162,13 @@ pub fn idle() -> Ports {
     ports(down(), "")
 }
 
-/// One that heard from the monitor just now.
+/// One that heard from the monitor just now, which knows what its server is.
 pub fn keeper(ports: &Ports, record: KeeperRecord) -> TestKeeper<'_> {
     let mut keeper = Keeper::new(ports, KeeperSettings::default(), Ledger::at(0), record, Box::pin(pending()));
     keeper.heard = ports.clock.now();
     keeper.memory.told = true;
+    keeper.facts = ports.postgres.facts.lock().unwrap().clone();
+    keeper.memory.told_down = keeper.facts.server == Server::Down;
     keeper
 }
 

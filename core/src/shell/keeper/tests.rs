@@ -2,6 +2,7 @@ use super::testing::*;
 use super::*;
 use crate::keeper::plan::testing::{any, down, none, open, record};
 use crate::shell::commit::testing::Mood;
+use crate::wire::Answer;
 use futures_util::FutureExt;
 
 const LEASE: Duration = Duration::from_secs(10);
@@ -53,6 +54,48 @@ fn a_lease_that_ends_waits_for_no_step_but_the_stop() {
     draining.clock.pass(LEASE);
     run(&mut keeper);
     assert!(draining.postgres.has("stop"), "it is told to close, and has not closed yet");
+}
+
+/// Open already, and that it is, or what it is told next, can't be stored.
+#[test]
+fn a_lease_that_ends_waits_for_no_disk() {
+    let mut just_opened = leased();
+    just_opened.state = NodeState::DemoteTimeout;
+    for record in [just_opened, leased()] {
+        let state = record.state;
+        let ports = ports(open(None), "");
+        let mut keeper = keeper(&ports, record);
+        keeper.memory.confirmed = Some(state);
+        run(&mut keeper);
+        ports.store.moods.lock().unwrap().push(Mood::Hangs);
+        let epoch = Epoch(4);
+        let stores = pin!(keeper.store(KeeperRecord { epoch, ..keeper.record.clone() }));
+        let mut stores = stores;
+        assert!(stores.as_mut().now_or_never().is_none() && !ports.postgres.has("stop"), "{state}");
+        ports.clock.pass(LEASE);
+        assert!(stores.as_mut().now_or_never().is_none(), "{state}");
+        assert!(ports.postgres.has("stop"), "{state}");
+    }
+}
+
+/// The monitor takes a broken connection and a refused one for proof that it is closed, unless it knew it closed before.
+#[test]
+fn a_server_under_a_lease_is_started_once_the_monitor_knows_that_it_was_down() {
+    let ports = ports(down(), "");
+    let mut keeper = keeper(&ports, leased());
+    keeper.facts = open(None);
+    keeper.memory.confirmed = Some(NodeState::Primary);
+    run(&mut keeper);
+    assert!(!ports.postgres.has("start") && keeper.report().asks);
+    let assignment = keeper.record.assignment.clone().unwrap();
+    let answer = || Ok(wire::encode(&Answer::Assignment(Box::new(assignment.clone()))));
+    let key = |seq, down| CallKey { seq, sent: ports.clock.now(), state: NodeState::Primary, down };
+    at_once(keeper.answered(key(1, false), answer()));
+    run(&mut keeper);
+    assert!(!ports.postgres.has("start"), "it answers to what was said before");
+    at_once(keeper.answered(key(2, true), answer()));
+    run(&mut keeper);
+    assert!(ports.postgres.has("start"));
 }
 
 #[test]
@@ -191,7 +234,7 @@ fn a_node_that_is_dropped_before_it_was_told_anything_says_so_and_ends() {
     let ports = idle();
     let mut keeper = keeper(&ports, record(NodeState::Init, None));
     keeper.record.assignment = None;
-    let call = |state| CallKey { seq: 1, sent: Moment::ZERO, state };
+    let call = |state| CallKey { seq: 1, sent: Moment::ZERO, state, down: false };
     at_once(keeper.dropped(call(NodeState::Init)));
     run(&mut keeper);
     assert_eq!(keeper.record.state, NodeState::Dropped);
