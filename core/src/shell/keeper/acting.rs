@@ -31,12 +31,19 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         );
         self.memory.closing_alone = true;
         self.drop_plan();
-        if !matches!(self.doing, Some((Step::Stop(_), _))) {
+        let closed = self.step.is_none() && !self.blind() && self.facts.server == Server::Down;
+        let is_at_rest = self.record.state == NodeState::DemoteTimeout && closed;
+        if !is_at_rest && !matches!(self.doing, Some((Step::Stop(_), _))) {
             self.give_up_step();
             self.spent.clear();
             self.plan.push_back(Step::Stop(StopMode::Fast));
             self.then = Some(NodeState::DemoteTimeout);
         }
+    }
+
+    /// Nothing is started before the monitor knows that it was down.
+    pub(super) fn awaits_word(&self) -> bool {
+        !self.memory.told_down && fence::is_taken_for_dead(&self.record, &self.facts) && !mutant!(StartsUntold)
     }
 
     /// Starts the next step, or makes a new plan when there is none.
@@ -60,8 +67,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 self.enter(NodeState::DemoteTimeout).await;
                 continue;
             }
-            let starts_untold = fence::is_taken_for_dead(&self.record, &self.facts) && !self.memory.told_down;
-            if self.stopping() || starts_untold && !mutant!(StartsUntold) {
+            if self.stopping() || self.awaits_word() {
                 return;
             }
             self.retry_at = None;

@@ -5,7 +5,6 @@
 //! monitor then lets the older call go.
 
 use super::{CallKey, Keeper};
-use crate::keeper::fence;
 use crate::model::*;
 use crate::mutant;
 use crate::ports::{Clock, Link, LinkError, Postgres, Store};
@@ -169,8 +168,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             rebuild: self.record.rebuild,
             seal: self.record.seal,
             leaving: self.leaving.is_some(),
-            asks: self.memory.confirmed != Some(self.record.state)
-                || fence::is_taken_for_dead(&self.record, &self.facts) && !self.memory.told_down,
+            asks: self.memory.confirmed != Some(self.record.state) || self.awaits_word(),
             spent: self.outbox.spent.clone(),
             trouble: self.outbox.trouble.clone(),
         }

@@ -281,7 +281,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         let fence = fence.filter(|_| !self.memory.closing_alone);
         let look = self.looking.is_none().then_some(self.next_look);
         // What a running step or look holds up is taken up when that ends, not by the clock.
-        let held_up = self.step.is_some() || self.blind() || self.stopping();
+        let held_up = self.step.is_some() || self.blind() || self.stopping() || self.awaits_word();
         let retry = self.retry_at.filter(|_| !held_up);
         let report = (!self.blind()).then(|| self.next_report());
         let at = [look, fence, retry, self.leaving, report].into_iter().flatten().min();
