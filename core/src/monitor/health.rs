@@ -29,6 +29,8 @@ pub struct Pulse {
     /// Its Postgres answered when its keeper didn't, and hasn't refused since: nobody may be left to close it when its
     /// lease ends.
     pub outlived: bool,
+    /// Since when it has reported that its server is open no more.
+    pub closed_since: Option<Moment>,
     /// Since when its server has been there without answering.
     pub stuck_since: Option<Moment>,
     /// Since when the primary hasn't listed it as streaming.
@@ -63,6 +65,7 @@ impl Pulse {
             probe_asked: None,
             probe: None,
             outlived: false,
+            closed_since: None,
             stuck_since: None,
             unlisted_since: None,
             may_reopen: true,
@@ -89,6 +92,11 @@ impl Pulse {
         self.position = report.facts.position().or(self.position);
         self.hungup = None;
         self.outlived = false;
+        self.closed_since = match report.facts.is_open() {
+            true => None,
+            false if self.facts().is_some_and(Facts::is_open) => Some(now),
+            false => self.closed_since,
+        };
         self.stuck_since = match report.facts.server {
             Server::Stuck { .. } => self.stuck_since.or(Some(now)),
             _ => None,

@@ -262,7 +262,7 @@ impl Group {
     }
 
     fn start_stopwatch(&self, now: Moment, transfer: &Transfer) -> Stopwatch {
-        let heard = self.pulses.get(&transfer.old).and_then(|p| p.hungup.or(p.heard)).unwrap_or(now);
+        let heard = self.pulses.get(&transfer.old).and_then(|p| p.closed_since.or(p.hungup).or(p.heard)).unwrap_or(now);
         let detect = match transfer.kind {
             TransferKind::Switchover => Duration::ZERO,
             TransferKind::Failover => now.since(heard),

@@ -67,8 +67,9 @@ fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     let best = held.map(|r| r.position.lsn).max()?;
     let lost = known.bytes_past(best);
     let ended = lease_is_over(v, old.id) && !is_unminded(v, old.id);
-    // Its word is enough to begin with: nobody opens before it is certain.
-    let bounded = (ended || says_closed(v, old)) && lost <= v.settings.async_loss_bytes;
+    // Its word is enough to begin with, that it is closed or that its server is down: nobody opens before it is certain.
+    let ill = matches!(v.life(old.id), Life::Ill(_));
+    let bounded = (ended || ill) && lost <= v.settings.async_loss_bytes;
     bounded.then(|| format!("of what is known {lost} bytes are not on them"))
 }
 
@@ -171,19 +172,18 @@ pub fn start_over(v: &View) -> Option<Verdict> {
     Some((edits, format!("the election begins anew{passed_over}: {why}")))
 }
 
-/// The primary of an asynchronous group is back, closed, and nobody could prove to hold as much as it does: it has its
-/// time to open again before policy gives up what others lack.
+/// The primary of an asynchronous group is back, closed, or its server has just gone down, and nobody could prove to hold
+/// as much as it does: it has its time to open again before policy gives up what others lack.
 pub fn reopen_the_old(v: &View) -> Option<Verdict> {
     let old = v.record.primary().filter(|p| p.goal().is_writable() && v.record.transfer.is_none())?;
-    v.primary_lost(old)?;
+    let why = v.primary_lost(old)?;
     let has_its_time = v.record.reopening != Some(old.id) && can_keep_the_role(v, old) && !v.is_leaving(old.id);
     if !has_its_time || v.election_could_succeed(old.id) || bounded_loss(v, old).is_none() {
         return None;
     }
-    Some((
-        vec![Edit::Reopen(old.id)],
-        format!("{} is back and holds what nobody else may: it keeps the role", old.name),
-    ))
+    let why = if old.reported == DemoteTimeout { "is back" } else { &format!("has time to come back ({why})") };
+    let why = format!("{} {why} and holds what nobody else may: it keeps the role", old.name);
+    Some((vec![Edit::Reopen(old.id)], why))
 }
 
 /// The votes that are there, or could still come, prove nothing, and the old primary is back: it holds everything.
@@ -501,6 +501,33 @@ mod tests {
             }
             assert_eq!(waited > p.monitor.settings.async_lease, known_down, "{waited:?}");
             assert!(waited < Duration::from_secs(60));
+        }
+    }
+
+    #[test]
+    fn a_server_that_stays_down_or_does_not_answer_is_replaced_in_an_async_group_too() {
+        let closed = stopped(ControlState::InProduction);
+        let reason = "it doesn't answer".to_string();
+        let stuck = crate::model::Facts { server: crate::model::Server::Stuck { reason }, ..closed.clone() };
+        for ill in [&closed, &stuck] {
+            let mut p = leased_trio();
+            let mut waited = Duration::ZERO;
+            while [B, C].iter().all(|n| p.goal(*n) != WaitPrimary) && waited < Duration::from_secs(60) {
+                let (goal, serial) = (p.goal(A), p.record().nodes[&A].assignment.serial);
+                let facts = if goal == DemoteTimeout { &closed } else { ill };
+                p.tells(A, goal, facts.clone(), |r| r.serial = serial);
+                for node in [B, C] {
+                    match p.goal(node) {
+                        goal @ (ReportLsn | StopReplication) => p.vows(node, goal, 1000),
+                        goal => drop(p.says(node, goal, cut_off_standby())),
+                    }
+                }
+                p.passes(Duration::from_millis(500));
+                waited += Duration::from_millis(500);
+            }
+            let time = p.monitor.settings.drain_timeout;
+            assert!(time <= waited && waited < time * 3 / 2, "{:?} {waited:?}", ill.server);
+            assert!(p.took_to_decide().is_some_and(|took| took >= time), "{:?}", p.took_to_decide());
         }
     }
 

@@ -255,6 +255,11 @@ impl Pair {
         &self.monitor.groups[&key()].pulses[&node]
     }
 
+    /// How long it took to decide on the transfer under way.
+    pub fn took_to_decide(&self) -> Option<Duration> {
+        self.monitor.groups[&key()].stopwatch.map(|s| s.detect)
+    }
+
     pub fn goals(&self) -> (NodeState, NodeState) {
         (self.record().nodes[&A].goal(), self.record().nodes[&B].goal())
     }
