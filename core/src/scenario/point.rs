@@ -18,7 +18,8 @@ pub enum FaultPoint {
     SlowLook,
     /// A keeper's step with its Postgres takes up to three seconds longer.
     SlowStep,
-    /// A keeper's step with its Postgres fails before it has done anything.
+    /// A keeper's step with its Postgres fails before it has done anything. A stop, which is a signal, is sent all the
+    /// same.
     FailedStep,
     /// It fails after it has done its work.
     UnsureStep,

@@ -36,6 +36,14 @@ impl<T> Troubled<T> {
         let done = work.await?;
         if self.fate.strikes(FaultPoint::UnsureStep) { Err(failed()) } else { Ok(done) }
     }
+
+    /// A stop is a signal: it is sent, and at once. Its end alone may be late, or missed.
+    pub(super) async fn stop(&self, work: impl Future<Output = Result<(), PgError>>) -> Result<(), PgError> {
+        work.await?;
+        self.delay(FaultPoint::SlowStep, SLOW_STEP.as_millis() as u64).await;
+        let missed = [FaultPoint::FailedStep, FaultPoint::UnsureStep].into_iter().any(|point| self.fate.strikes(point));
+        if missed { Err(PgError::Retry("a fault point".into())) } else { Ok(()) }
+    }
 }
 
 impl<S: Store> Store for Troubled<S> {

@@ -66,7 +66,8 @@ impl Postgres for Watched {
     }
 
     async fn stop(&self, mode: StopMode) -> Result<(), PgError> {
-        self.step("stop", self.inner.port.stop(mode)).await
+        let done = self.inner.stop(self.reach("stop", self.inner.port.stop(mode))).await;
+        self.note("stop", done)
     }
 
     async fn follow(&self, me: NodeId, upstream: Option<&Upstream>) -> Result<(), PgError> {
