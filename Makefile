@@ -8,30 +8,31 @@ SIM := target/release/pgbaton-sim
 # Each commit has drawn stories of its own; the command prints from which seed on.
 COMMIT = $(shell git rev-parse HEAD 2>/dev/null || echo 0000000000)
 
-.PHONY: demo test deps test-deps postgres-17 build lint live live-all bench chaos sweep soak hunt mutants
+.PHONY: demo test deps test-deps postgres-17 build build-sim lint live live-all bench chaos sweep soak hunt mutants
 
 # The operations note on real PostgreSQL servers, then the same file in simulation.
 demo: deps build
 	$(LIVE) demo $(NOTE) --sim $(SIM)
 
-# The simulator's tests run with planted bugs in it, all switched off: it is the build that the search needs as well.
-# Core's own need no speed, and would change the features of what the others are built with, were they tested in one go.
+# Only the simulator needs speed. Its tests run with planted bugs in it, all switched off: it is the build that the search
+# needs as well. Core is tested apart, as it would change the features of what the others are built with.
 test: test-deps postgres-17 lint
-	cargo test --release --package pgbaton --locked
+	cargo test --package pgbaton --locked
 	cargo test --package pgbaton-core --locked
 	cargo test --release --package pgbaton-sim --features mutants --locked
 	$(MAKE) hunt
-	$(MAKE) live
+	target/debug/pgbaton-live run --jobs $(LIVE_JOBS) $(LIVE_STORIES)
 
-# One profile for all, so that nothing is compiled twice. The simulator alone is built with planted bugs in it.
-build:
+build: build-sim
 	cargo build --release --locked --package pgbaton
+
+build-sim:
 	cargo build --release --locked --package pgbaton-sim --features mutants
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --release --workspace --exclude pgbaton-sim --all-targets --locked -- -D warnings
-	cargo clippy --release --package pgbaton-sim --all-targets --features mutants --locked -- -D warnings
+	cargo clippy --workspace --exclude pgbaton-sim --all-targets --locked -- -D warnings
+	cargo clippy --package pgbaton-sim --all-targets --features mutants --locked -- -D warnings
 
 # Stories with real processes and servers, as many as CI has time for.
 LIVE_STORIES := $(wildcard scenarios/durability/*.toml scenarios/election/*.toml scenarios/failover/*.toml \
@@ -59,13 +60,13 @@ chaos: build
 	$(LIVE) chaos --for 10m --sim $(SIM) --out target
 
 # A harm at every point of the stories that are made for it: a crash at every step.
-sweep: build
+sweep: build-sim
 	$(SIM) sweep scenarios/sweep/*.toml
 
 # The search, as much of it as CI has time for. Its seeds are fixed: what fails here was broken by the change at hand.
 FOUND_SOON := contract-leaves-when-told opens-after-crash promote-over-wait-primary wal-not-kept-aside
 
-hunt: build
+hunt: build-sim
 	$(SIM) meta --seeds 0..4
 	$(SIM) soak --seeds 0..400 --all-marks
 	$(SIM) sweep scenarios/sweep/*.toml --every 25
@@ -74,11 +75,11 @@ hunt: build
 # Drawn stories, in earnest.
 SEEDS := 0..2000
 
-soak: build
+soak: build-sim
 	$(SIM) coverage --seeds $(SEEDS) --from-commit $(COMMIT)
 
 # Bugs planted in the failover logic, each of which must be found.
-mutants: build
+mutants: build-sim
 	$(SIM) mutants
 
 # What a fresh Debian or Ubuntu lacks.

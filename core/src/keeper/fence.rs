@@ -63,9 +63,19 @@ pub fn is_leased(record: &KeeperRecord) -> bool {
 }
 
 /// Whether a monitor whose connection to it breaks now, and whose probe is refused, would take it for dead and its lease
-/// for over. So it doesn't start its server before the monitor has answered to the news that it is down.
+/// for over. So it doesn't open its server again before the monitor has answered to the news that it isn't open.
 pub fn is_taken_for_dead(record: &KeeperRecord, facts: &Facts) -> bool {
-    record.state.is_writable() && lease(record).is_some() && facts.server == Server::Down
+    let opens = record.state.is_writable() && record.goal().is_some_and(NodeState::is_writable);
+    opens && lease(record).is_some() && is_closed(facts)
+}
+
+/// It went down, or came up in recovery.
+fn is_closed(facts: &Facts) -> bool {
+    match &facts.server {
+        Server::Down => true,
+        Server::Up(running) => running.in_recovery,
+        Server::Starting | Server::Stuck { .. } => false,
+    }
 }
 
 /// How long it may go on by its assignment without hearing from the monitor, if that is limited.
@@ -80,12 +90,7 @@ fn lease(record: &KeeperRecord) -> Option<Duration> {
 pub fn closed_by_crash(record: &KeeperRecord, facts: &Facts, heard: bool) -> bool {
     let under_contract = record.contract.as_ref().is_some_and(|c| !c.is_none());
     let bound = under_contract || (lease(record).is_some() && !heard && !mutant!(LeaseOutlivesKeeper));
-    let closed = match &facts.server {
-        Server::Down => true,
-        Server::Up(running) => running.in_recovery,
-        Server::Starting | Server::Stuck { .. } => false,
-    };
-    record.state.is_writable() && bound && closed && !mutant!(OpensAfterCrash)
+    record.state.is_writable() && bound && is_closed(facts) && !mutant!(OpensAfterCrash)
 }
 
 #[cfg(test)]

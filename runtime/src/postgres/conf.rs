@@ -16,13 +16,14 @@ const BEGIN: &str = "# pgbaton begin: managed, changes here are lost";
 const END: &str = "# pgbaton end";
 
 /// `ALTER SYSTEM` and `pg_basebackup -R` write these to postgresql.auto.conf, which would win over ours.
-const OWNED: [&str; 14] = [
+const OWNED: [&str; 15] = [
     "port",
     "listen_addresses",
     "unix_socket_directories",
     "primary_conninfo",
     "primary_slot_name",
     "synchronous_standby_names",
+    "synchronous_commit",
     "restore_command",
     "restart_after_crash",
     "recovery_target_timeline",

@@ -30,8 +30,8 @@ pub struct Memory {
     pub confirmed: Option<NodeState>,
     /// The keeper closes alone, whatever its assignment says, until it hears from the monitor or has closed.
     pub closing_alone: bool,
-    /// The monitor has answered to the news that the server, which is down still, is down.
-    pub told_down: bool,
+    /// The monitor has answered to the news that the server isn't open, and it hasn't been since.
+    pub told_closed: bool,
     /// The monitor has not answered for longer than a call may take.
     pub unheard: bool,
 }

@@ -102,13 +102,14 @@ pub fn is_unminded(v: &View, old: NodeId) -> bool {
 /// By positive evidence it acknowledges nothing any more.
 fn has_closed(v: &View, old: &NodeRecord) -> bool {
     let Some(pulse) = v.pulse(old.id) else { return false };
-    // It can't open on what isn't there.
+    // It can't open on what isn't there, unless it is there again in a moment.
     let gone = pulse.facts().is_some_and(|f| f.server == Server::Down && f.control().is_none());
-    gone || ((pulse.died() || says_closed(v, old)) && !pulse.may_reopen)
+    (gone || pulse.died() || says_closed(v, old)) && !pulse.may_reopen
 }
 
 fn says_closed(v: &View, old: &NodeRecord) -> bool {
-    matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout
+    let down = v.report(old.id).is_some_and(|r| r.facts.server == Server::Down);
+    down && matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout
 }
 
 /// The votes prove a winner.
@@ -528,6 +529,35 @@ mod tests {
             let time = p.monitor.settings.drain_timeout;
             assert!(time <= waited && waited < time * 3 / 2, "{:?} {waited:?}", ill.server);
             assert!(p.took_to_decide().is_some_and(|took| took >= time), "{:?}", p.took_to_decide());
+        }
+    }
+
+    /// What is no proof: that its directory can't be read now, after it was told that it may open; and that it is on its
+    /// way to be closed, as long as its server is there.
+    #[test]
+    fn a_server_that_may_be_open_is_not_taken_for_closed() {
+        let closed = stopped(ControlState::InProduction);
+        let gone = crate::model::Facts { directory: crate::model::Directory::Absent, ..closed.clone() };
+        let reason = "it doesn't answer".to_string();
+        let stuck = crate::model::Facts { server: crate::model::Server::Stuck { reason }, ..closed.clone() };
+        for (state, before, facts) in [(Primary, &closed, &gone), (DemoteTimeout, &closed, &stuck)] {
+            let mut p = leased_trio();
+            p.says(A, state, before.clone());
+            assert!(p.goal(A).is_writable());
+            let knows = state == DemoteTimeout;
+            for _ in 0..80 {
+                let serial = if knows { p.record().nodes[&A].assignment.serial } else { 0 };
+                p.tells(A, state, facts.clone(), |r| r.serial = serial);
+                for node in [B, C] {
+                    match p.goal(node) {
+                        goal @ (ReportLsn | StopReplication) => p.vows(node, goal, 1000),
+                        goal => drop(p.says(node, goal, cut_off_standby())),
+                    }
+                }
+                p.passes(Duration::from_millis(500));
+            }
+            assert!(!p.goal(A).is_writable(), "an election is under way");
+            assert!([B, C].iter().all(|n| p.goal(*n) != WaitPrimary), "{state}: {:?}", p.goals());
         }
     }
 

@@ -31,8 +31,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         );
         self.memory.closing_alone = true;
         self.drop_plan();
-        let closed = self.step.is_none() && !self.blind() && self.facts.server == Server::Down;
-        let is_at_rest = self.record.state == NodeState::DemoteTimeout && closed;
+        let is_at_rest = self.record.state == NodeState::DemoteTimeout && self.step.is_none() && self.down;
         if !is_at_rest && !matches!(self.doing, Some((Step::Stop(_), _))) {
             self.give_up_step();
             self.spent.clear();
@@ -41,9 +40,10 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         }
     }
 
-    /// Nothing is started before the monitor knows that it was down.
+    /// Nothing is opened again before the monitor knows that it was closed.
     pub(super) fn awaits_word(&self) -> bool {
-        !self.memory.told_down && fence::is_taken_for_dead(&self.record, &self.facts) && !mutant!(StartsUntold)
+        let informed = self.memory.told_closed || self.memory.closing_alone;
+        !informed && fence::is_taken_for_dead(&self.record, &self.facts) && !mutant!(StartsUntold)
     }
 
     /// Starts the next step, or makes a new plan when there is none.
@@ -98,6 +98,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         }
         tracing::debug!("{}", step.name());
         self.unlearn(&step);
+        self.down = false;
         self.doing = Some((step.clone(), now));
         let ports = self.ports;
         self.step = Some(Box::pin(perform(step, self.record.node, &ports.clock, &ports.postgres)));
@@ -165,7 +166,11 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 self.memory.advanced = None;
                 self.memory.inspected = None;
             }
-            (Step::Start(_) | Step::Stop(_), _) => self.forget_contract(),
+            (Step::Start(_), _) => self.forget_contract(),
+            (Step::Stop(_), _) => {
+                self.forget_contract();
+                self.down = true;
+            }
             _ => {}
         }
     }
@@ -196,7 +201,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         }
     }
 
-    fn give_up_step(&mut self) {
+    pub(super) fn give_up_step(&mut self) {
         self.step = None;
         self.doing = None;
         self.outdate_facts();

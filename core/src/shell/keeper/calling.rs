@@ -96,16 +96,21 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         due.max(self.outbox.not_before)
     }
 
+    /// Its lease is over and it has closed, and can't store that: what it could say is that it is a primary, with which the
+    /// monitor would go on waiting for it. Silent, it is one whose lease ends by the clock.
+    pub(super) fn is_mute(&self) -> bool {
+        self.record.state.is_writable() && self.memory.closing_alone && self.unstored && self.down
+    }
+
     pub(super) fn send_report(&mut self, now: Moment) {
-        if now < self.next_report() || self.blind() {
+        if now < self.next_report() || self.blind() || self.is_mute() {
             return;
         }
         if self.calls.len() >= MOST_CALLS {
             drop(self.calls.remove(0));
         }
         self.seq += 1;
-        let key =
-            CallKey { seq: self.seq, sent: now, state: self.record.state, down: self.facts.server == Server::Down };
+        let key = CallKey { seq: self.seq, sent: now, state: self.record.state };
         let link = self.ports.link.clone();
         let patience = self.settings.call_timeout;
         let stranger = std::mem::take(&mut self.outbox.registers);
@@ -196,7 +201,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                     return;
                 }
                 self.memory.told = true;
-                self.memory.told_down |= call.down && self.facts.server == Server::Down;
+                self.memory.told_closed |= call.seq > self.open_until && !self.facts.is_open();
                 self.heard = self.heard.max(call.sent);
                 self.memory.closing_alone = false;
                 if call.state == state {

@@ -65,9 +65,10 @@ pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
     stop: impl Future<Output = StopRequest> + Send,
 ) -> KeeperExit {
     let mut stop: Task<StopRequest> = Box::pin(stop);
+    let begun = ports.clock.now();
     let (ledger, record) = loop {
-        match begin_session(&ports).await {
-            Ok(begun) => break begun,
+        match begin_session(&ports, settings.step_retry_pause, begun).await {
+            Ok(session) => break session,
             // A full disk at the start is what it is later: it may be freed.
             Err(StoreError::Io(why)) => tracing::warn!("the keeper's record can't be stored: {why}"),
             Err(error) => return KeeperExit::Fatal(error.to_string()),
@@ -80,7 +81,7 @@ pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
             };
         }
     };
-    let mut keeper = Keeper::new(&ports, settings, ledger, record, stop);
+    let mut keeper = Keeper::new(&ports, settings, ledger, record, stop, begun);
     loop {
         if let Some(exit) = keeper.turn().await {
             return exit;
@@ -88,22 +89,53 @@ pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
     }
 }
 
-/// Every start of a keeper has a number of its own, stored before the first word is said. So who can't store it can't
-/// renew a lease either.
+/// Every start of a keeper has a number of its own, stored before the first word is said. So who can't store it, or not in
+/// time, can't renew a lease either.
 async fn begin_session<C: Clock, L: Link, S: Store, P: Postgres>(
     ports: &KeeperPorts<C, L, S, P>,
+    pause: Duration,
+    begun: Moment,
 ) -> Result<(Ledger, KeeperRecord), StoreError> {
     let (mut ledger, mut record) = load(&ports.store).await?;
+    let ends = fence::lease_ends(&record, fence::heard_before(&record, begun));
     record.session += 1;
-    let begun = save(&ports.store, &mut ledger, &record).await;
-    if begun.is_err() && fence::is_leased(&record) {
+    let (stored, _) = save_before(ends, ports, pause, &mut ledger, &record).await;
+    if stored.is_err() && fence::is_leased(&record) {
         tracing::warn!("nothing can be stored, so the lease of this primary can't be renewed: closing");
         if let Err(error) = ports.postgres.stop(StopMode::Fast).await {
             tracing::error!("Postgres is not stopped yet: {error}");
         }
     }
-    begun.map(|()| (ledger, record))
+    stored.map(|()| (ledger, record))
 }
+
+/// However long the disk takes, a lease doesn't wait for it: if it ends meanwhile, the server is closed before that is
+/// stored.
+async fn save_before<C: Clock, L: Link, S: Store, P: Postgres>(
+    ends: Option<Moment>,
+    ports: &KeeperPorts<C, L, S, P>,
+    pause: Duration,
+    ledger: &mut Ledger,
+    record: &KeeperRecord,
+) -> (Result<(), StoreError>, Closed) {
+    let saving = pin!(save(&ports.store, ledger, record));
+    let Some(ends) = ends else { return (saving.await, Closed(false)) };
+    match select(saving, pin!(ports.clock.sleep_until(ends))).await {
+        Either::Left((saved, _)) => (saved, Closed(false)),
+        Either::Right(((), saving)) => {
+            tracing::warn!("the lease of this primary ends while its record is being stored: closing");
+            let stopped = acting::stop_surely(ports, pause).await;
+            let closed = Closed(stopped.is_ok());
+            if let Err(error) = stopped {
+                tracing::error!("Postgres is not stopped yet: {error}");
+            }
+            (saving.await, closed)
+        }
+    }
+}
+
+/// Whether the server was stopped.
+struct Closed(bool);
 
 /// The stored record, with the version of the store.
 pub async fn load<S: Store>(store: &S) -> Result<(Ledger, KeeperRecord), StoreError> {
@@ -129,13 +161,12 @@ enum Woke {
 
 type Call<'a> = Task<'a, Result<Vec<u8>, LinkError>>;
 
-/// A call under way: its number, when it was sent, and what it said of the node's state and of its server.
+/// A call under way: its number, when it was sent, and what it said.
 #[derive(Debug, Clone, Copy)]
 struct CallKey {
     seq: u64,
     sent: Moment,
     state: NodeState,
-    down: bool,
 }
 
 struct Keeper<'a, C, L, S, P> {
@@ -156,6 +187,12 @@ struct Keeper<'a, C, L, S, P> {
     facts_since: u64,
     changed: Option<Task<'a, ()>>,
     admitted_at: Moment,
+    /// Its server is down, and no step was begun since that was seen.
+    down: bool,
+    /// The last call that may have said that its server is open.
+    open_until: u64,
+    /// What was to be stored last could not be.
+    unstored: bool,
 
     plan: VecDeque<Step>,
     then: Option<NodeState>,
@@ -186,9 +223,10 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         ledger: Ledger,
         record: KeeperRecord,
         stop: Task<'a, StopRequest>,
+        begun: Moment,
     ) -> Self {
         let now = ports.clock.now();
-        let heard = fence::heard_before(&record, now);
+        let heard = fence::heard_before(&record, begun);
         Keeper {
             ports,
             settings,
@@ -204,6 +242,9 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             facts_since: 0,
             changed: None,
             admitted_at: now,
+            down: false,
+            open_until: 0,
+            unstored: false,
             plan: VecDeque::new(),
             then: None,
             doing: None,
@@ -283,7 +324,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         // What a running step or look holds up is taken up when that ends, not by the clock.
         let held_up = self.step.is_some() || self.blind() || self.stopping() || self.awaits_word();
         let retry = self.retry_at.filter(|_| !held_up);
-        let report = (!self.blind()).then(|| self.next_report());
+        let report = (!self.blind() && !self.is_mute()).then(|| self.next_report());
         let at = [look, fence, retry, self.leaving, report].into_iter().flatten().min();
         let Some(at) = at else {
             self.timer = None;
@@ -348,12 +389,14 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         if !matches!(facts.server, Server::Up(_)) {
             self.forget_contract();
         }
-        if facts.server != Server::Down || self.facts.server != Server::Down {
-            self.memory.told_down = false;
+        if facts.is_open() || self.facts.is_open() {
+            self.memory.told_closed = false;
+            self.open_until = self.seq;
         }
         self.outbox.news |= calling::telling(&facts) != calling::telling(&self.facts);
         self.facts_since = self.look_since;
         self.facts = facts;
+        self.down = self.facts.server == Server::Down && self.step.is_none() && !self.blind();
     }
 
     /// Changes the record: stored first, then current. `false` when it could not be stored.
@@ -382,27 +425,17 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         }
     }
 
-    /// However long the disk takes, a lease doesn't wait for it.
+    /// What runs at the moment is given up should the lease end before it is stored.
     async fn save(&mut self, record: &KeeperRecord) -> Result<(), StoreError> {
-        let ports = self.ports;
-        let ends = fence::lease_ends(&self.record, self.heard).filter(|_| !self.memory.closing_alone);
-        let ends = ends.filter(|_| !mutant!(LeaseEndsAfterStore));
-        let saving = pin!(save(&ports.store, &mut self.ledger, record));
-        let Some(ends) = ends else { return saving.await };
-        match select(saving, pin!(ports.clock.sleep_until(ends))).await {
-            Either::Left((saved, _)) => saved,
-            Either::Right(((), saving)) => {
-                tracing::warn!("the lease of this primary ends while its record is being stored: closing");
-                if self.step.is_some() {
-                    (self.step, self.doing) = (None, None);
-                }
-                self.done += 1;
-                if let Err(error) = acting::stop_surely(ports, self.settings.step_retry_pause).await {
-                    tracing::error!("Postgres is not stopped yet: {error}");
-                }
-                saving.await
-            }
+        let ends = fence::lease_ends(&self.record, self.heard);
+        let ends = ends.filter(|_| !self.down && !mutant!(LeaseEndsAfterStore));
+        let pause = self.settings.step_retry_pause;
+        let (saved, closed) = save_before(ends, self.ports, pause, &mut self.ledger, record).await;
+        if closed.0 {
+            self.give_up_step();
         }
+        self.unstored = matches!(saved, Err(StoreError::Io(_)));
+        saved
     }
 
     /// The node is in another state from now on.

@@ -164,11 +164,12 @@ pub fn idle() -> Ports {
 
 /// One that heard from the monitor just now, which knows what its server is.
 pub fn keeper(ports: &Ports, record: KeeperRecord) -> TestKeeper<'_> {
-    let mut keeper = Keeper::new(ports, KeeperSettings::default(), Ledger::at(0), record, Box::pin(pending()));
+    let now = ports.clock.now();
+    let mut keeper = Keeper::new(ports, KeeperSettings::default(), Ledger::at(0), record, Box::pin(pending()), now);
     keeper.heard = ports.clock.now();
     keeper.memory.told = true;
     keeper.facts = ports.postgres.facts.lock().unwrap().clone();
-    keeper.memory.told_down = keeper.facts.server == Server::Down;
+    keeper.memory.told_closed = !keeper.facts.is_open();
     keeper
 }
 

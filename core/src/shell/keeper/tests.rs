@@ -1,11 +1,12 @@
 use super::testing::*;
 use super::*;
-use crate::keeper::plan::testing::{any, down, none, open, record};
+use crate::keeper::plan::testing::{any, down, none, open, record, standby};
 use crate::shell::commit::testing::Mood;
 use crate::wire::Answer;
 use futures_util::FutureExt;
 
 const LEASE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(500);
 
 fn told(state: NodeState, goal: NodeState, contract: Contract) -> KeeperRecord {
     let assignment = Assignment { contract: Some(contract.clone()), ..Assignment::new(Epoch(3), goal) };
@@ -81,21 +82,77 @@ fn a_lease_that_ends_waits_for_no_disk() {
 /// The monitor takes a broken connection and a refused one for proof that it is closed, unless it knew it closed before.
 #[test]
 fn a_server_under_a_lease_is_started_once_the_monitor_knows_that_it_was_down() {
+    for closed in [down(), standby()] {
+        let ports = ports(closed, "");
+        let mut keeper = keeper(&ports, leased());
+        keeper.facts = open(None);
+        keeper.seq = 1;
+        keeper.memory.confirmed = Some(NodeState::Primary);
+        run(&mut keeper);
+        assert!(ports.postgres.done.lock().unwrap().is_empty() && keeper.report().asks);
+        at_once(keeper.answered(key(&ports, 1), unchanged(&keeper)));
+        run(&mut keeper);
+        assert!(!ports.postgres.has("start"), "it answers to what was said before");
+        at_once(keeper.answered(key(&ports, 2), unchanged(&keeper)));
+        run(&mut keeper);
+        assert!(ports.postgres.has("start"));
+    }
+}
+
+fn key(ports: &Ports, seq: u64) -> CallKey {
+    CallKey { seq, sent: ports.clock.now(), state: NodeState::Primary }
+}
+
+fn unchanged(keeper: &TestKeeper) -> Result<Vec<u8>, LinkError> {
+    Ok(wire::encode(&Answer::Assignment(Box::new(keeper.record.assignment.clone().unwrap()))))
+}
+
+/// The stop has been planned and not begun, when an answer brings something to store.
+#[test]
+fn a_lease_that_has_ended_waits_for_no_disk_before_its_stop_either() {
+    let ports = ports(open(None), "");
+    let mut keeper = keeper(&ports, leased());
+    run(&mut keeper);
+    ports.clock.pass(LEASE);
+    let now = ports.clock.now();
+    keeper.close_alone(now);
+    at_once(keeper.act(now));
+    assert!(keeper.step.is_some() && !ports.postgres.has("stop"));
+    ports.store.moods.lock().unwrap().push(Mood::Hangs);
+    assert!(keeper.take(Assignment::new(Epoch(4), NodeState::Primary)).now_or_never().is_none());
+    assert!(ports.postgres.has("stop"));
+}
+
+#[test]
+fn the_next_keeper_closes_what_it_can_not_speak_for_in_time() {
+    let ports = ports(open(None), "");
+    ports.store.held.lock().unwrap().records.insert(KEEPER.into(), wire::encode(&leased()));
+    ports.store.moods.lock().unwrap().push(Mood::Hangs);
+    let mut begins = pin!(begin_session(&ports, PAUSE, ports.clock.now()));
+    assert!(begins.as_mut().now_or_never().is_none() && !ports.postgres.has("stop"));
+    ports.clock.pass(LEASE / 20);
+    assert!(begins.as_mut().now_or_never().is_none() && ports.postgres.has("stop"));
+}
+
+/// What it has stored is that it is a primary: as long as it says so, the monitor waits for it.
+#[test]
+fn one_that_has_closed_and_can_not_store_it_falls_silent_until_it_can() {
     let ports = ports(down(), "");
     let mut keeper = keeper(&ports, leased());
-    keeper.facts = open(None);
-    keeper.memory.confirmed = Some(NodeState::Primary);
+    keeper.memory.told_closed = false;
+    ports.store.moods.lock().unwrap().extend([Mood::Fails; 9]);
     run(&mut keeper);
-    assert!(!ports.postgres.has("start") && keeper.report().asks);
-    let assignment = keeper.record.assignment.clone().unwrap();
-    let answer = || Ok(wire::encode(&Answer::Assignment(Box::new(assignment.clone()))));
-    let key = |seq, down| CallKey { seq, sent: ports.clock.now(), state: NodeState::Primary, down };
-    at_once(keeper.answered(key(1, false), answer()));
+    ports.clock.pass(LEASE);
     run(&mut keeper);
-    assert!(!ports.postgres.has("start"), "it answers to what was said before");
-    at_once(keeper.answered(key(2, true), answer()));
+    let said = keeper.seq;
+    ports.clock.pass(LEASE / 4);
     run(&mut keeper);
-    assert!(ports.postgres.has("start"));
+    assert_eq!((keeper.record.state, keeper.seq), (NodeState::Primary, said));
+    ports.store.moods.lock().unwrap().clear();
+    ports.clock.pass(LEASE / 4);
+    run(&mut keeper);
+    assert_eq!(keeper.record.state, NodeState::DemoteTimeout);
+    assert!(keeper.seq > said);
 }
 
 #[test]
@@ -169,7 +226,7 @@ fn a_primary_under_a_lease_closes_when_its_next_keeper_can_store_nothing() {
     };
     for (record, closes) in [(leased(), true), (told(NodeState::Primary, NodeState::Primary, any(4)), false)] {
         let ports = stops(&record);
-        assert!(at_once(begin_session(&ports)).is_err());
+        assert!(at_once(begin_session(&ports, PAUSE, ports.clock.now())).is_err());
         assert_eq!(ports.postgres.has("stop"), closes, "{:?}", record.contract);
     }
 }
@@ -177,9 +234,10 @@ fn a_primary_under_a_lease_closes_when_its_next_keeper_can_store_nothing() {
 #[test]
 fn a_lease_of_an_earlier_life_is_not_begun_anew() {
     let ports = ports(open(None), "");
-    let mut keeper =
-        Keeper::new(&ports, KeeperSettings::default(), Ledger::at(0), leased(), Box::pin(std::future::pending()));
+    let begun = ports.clock.now();
+    let stop = Box::pin(std::future::pending());
     ports.clock.pass(LEASE / 20);
+    let mut keeper = Keeper::new(&ports, KeeperSettings::default(), Ledger::at(0), leased(), stop, begun);
     run(&mut keeper);
     assert!(ports.postgres.has("stop"), "within what the monitor waits beyond the lease");
 }
@@ -234,7 +292,7 @@ fn a_node_that_is_dropped_before_it_was_told_anything_says_so_and_ends() {
     let ports = idle();
     let mut keeper = keeper(&ports, record(NodeState::Init, None));
     keeper.record.assignment = None;
-    let call = |state| CallKey { seq: 1, sent: Moment::ZERO, state, down: false };
+    let call = |state| CallKey { seq: 1, sent: Moment::ZERO, state };
     at_once(keeper.dropped(call(NodeState::Init)));
     run(&mut keeper);
     assert_eq!(keeper.record.state, NodeState::Dropped);

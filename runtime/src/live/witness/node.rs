@@ -25,6 +25,8 @@ struct Server {
     names: Names,
     /// The timeline its end of recovery begins.
     begins: Option<Timeline>,
+    /// When its recovery ended. From then on it takes writes, and some are acknowledged before its postmaster says so.
+    recovered: Option<u64>,
     receiver: Option<u32>,
 }
 
@@ -95,6 +97,7 @@ impl Node {
             }
             Said::TakesWrites => {
                 self.server.open = true;
+                let at = self.server.recovered.take().unwrap_or(at);
                 let begun = self.server.begins.take();
                 let tli = begun.or_else(|| self.timeline_on_disk()).unwrap_or(Timeline(1));
                 self.note(seen, at, What::Names(self.server.names.clone()));
@@ -109,6 +112,7 @@ impl Node {
             }
             Said::Begins(tli) => self.server.begins = Some(tli),
             Said::HasBegun => {
+                self.server.recovered = Some(at);
                 if let Some(tli) = self.server.begins {
                     self.note_branch(at, tli, seen);
                 }
@@ -157,4 +161,33 @@ impl Node {
 
 fn holds_files(dir: &Path) -> bool {
     std::fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promoted_server_is_open_from_the_end_of_its_recovery_on_and_a_restarted_one_from_its_word_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place {
+            name: "a".into(),
+            pgdata: dir.path().join("main"),
+            keeper_log: dir.path().join("keeper.log"),
+            by_hand_log: dir.path().join("by-hand.log"),
+        };
+        let mut node = Node::new(place);
+        let mut seen = Vec::new();
+        let promotion =
+            [(1, Said::Starts), (5, Said::Begins(Timeline(2))), (6, Said::HasBegun), (9, Said::TakesWrites)];
+        let restart = [(20, Said::Starts), (25, Said::TakesWrites)];
+        for (at, said) in promotion.into_iter().chain(restart) {
+            node.follow(Line { at, pid: 7, said }, &mut seen);
+        }
+        let opened = seen.iter().filter_map(|s| match s.what {
+            What::Opened(tli) => Some((s.at, tli)),
+            _ => None,
+        });
+        assert_eq!(opened.collect::<Vec<_>>(), [(6, Timeline(2)), (25, Timeline(1))]);
+    }
 }
