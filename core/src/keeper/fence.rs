@@ -20,11 +20,18 @@ pub fn sees_members(contract: &Contract, facts: &Facts) -> bool {
 /// thing, and may have been replaced. One that acknowledges alone by policy has a lease from the monitor, and
 /// nobody is promoted before it has ended. Any other without a contract stays open: that it acknowledges alone was
 /// recorded at the monitor before, so nobody is promoted in its place without an operator's recorded consent.
-pub fn closes_at(record: &KeeperRecord, heard: Moment, seen: Moment, patience: Duration) -> Option<Moment> {
+pub fn closes_at(
+    record: &KeeperRecord,
+    facts: &Facts,
+    heard: Moment,
+    seen: Moment,
+    patience: Duration,
+) -> Option<Moment> {
     if mutant!(FenceNeverArms) {
         return None;
     }
-    if record.state.is_writable() && record.contract.as_ref().is_some_and(|c| !c.is_none()) {
+    let opened = record.state.is_writable() || facts.is_open() && may_be_open(record);
+    if opened && record.contract.as_ref().is_some_and(|c| !c.is_none()) {
         return Some(heard.max(if mutant!(LonelyPrimaryCloses) { heard } else { seen }) + patience);
     }
     if record.state.is_writable() && lease(record).is_none() && mutant!(LonelyPrimaryCloses) {
@@ -116,7 +123,7 @@ mod tests {
             (&record(NodeState::Secondary, None), 0, 0, 3600, false),
         ];
         for (record, heard, seen, now, expected) in table {
-            let at = closes_at(record, second(heard), second(seen), PATIENCE);
+            let at = closes_at(record, &down(), second(heard), second(seen), PATIENCE);
             assert_eq!(
                 at.is_some_and(|at| at <= second(now)),
                 expected,
@@ -127,6 +134,14 @@ mod tests {
     }
 
     #[test]
+    fn one_that_has_opened_again_and_awaits_its_members_closes_like_any_primary() {
+        let contract = Some(any(1));
+        let opening = told(record(NodeState::DemoteTimeout, contract.clone()), NodeState::Primary, contract);
+        let end = |facts: &Facts| closes_at(&opening, facts, Moment::ZERO, Moment::ZERO, PATIENCE);
+        assert_eq!((end(&open(None)), end(&down())), (Some(Moment::ZERO + PATIENCE), None));
+    }
+
+    #[test]
     fn a_lease_of_an_earlier_life_is_worth_less_than_the_monitor_waits_beyond_it() {
         let second = |s| Moment::ZERO + Duration::from_secs(s);
         let mut leased = record(NodeState::Primary, Some(none(1)));
@@ -134,7 +149,7 @@ mod tests {
             Some(Assignment { lease_ms: Some(10_000), ..Assignment::new(Epoch(3), NodeState::Primary) });
         let heard = heard_before(&leased, second(100));
         let slack = Duration::from_secs(10) / 10;
-        assert_eq!(closes_at(&leased, heard, second(100), PATIENCE), Some(second(100) + slack / 2));
+        assert_eq!(closes_at(&leased, &down(), heard, second(100), PATIENCE), Some(second(100) + slack / 2));
         assert!(closed_by_crash(&leased, &down(), false), "it doesn't open by itself");
         assert!(!closed_by_crash(&leased, &down(), true), "the monitor knows that it is there");
         let degraded = record(NodeState::WaitPrimary, Some(none(1)));
@@ -148,7 +163,7 @@ mod tests {
         let mut leased = record(NodeState::Primary, Some(none(1)));
         leased.assignment =
             Some(Assignment { lease_ms: Some(10_000), ..Assignment::new(Epoch(3), NodeState::Primary) });
-        assert_eq!(closes_at(&leased, second(5), second(14), PATIENCE), Some(second(15)));
+        assert_eq!(closes_at(&leased, &down(), second(5), second(14), PATIENCE), Some(second(15)));
     }
 
     #[test]

@@ -82,8 +82,10 @@ async fn within<C: Clock, T>(
 /// Ends when `k` members have flushed all that is written at the first look. Then every set able to elect
 /// under this contract holds it, as it holds any commit the contract let through.
 async fn await_members<C: Clock, P: Postgres>(contract: &Contract, clock: &C, pg: &P) -> Result<(), PgError> {
-    let running = |facts: Facts| {
-        facts.running().cloned().ok_or_else(|| PgError::Retry("Postgres doesn't answer any more".into()))
+    let running = |facts: Facts| match facts.running() {
+        Some(running) if running.stopping => Err(PgError::Retry("Postgres is stopping: no standby can connect".into())),
+        Some(running) => Ok(running.clone()),
+        None => Err(PgError::Retry("Postgres doesn't answer any more".into())),
     };
     let target = running(pg.look().await)?.position.lsn;
     loop {

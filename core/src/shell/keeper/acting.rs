@@ -21,7 +21,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// stop.
     pub(super) fn close_alone(&mut self, now: Moment) {
         let patience = self.settings.network_partition_timeout;
-        let closes_at = fence::closes_at(&self.record, self.heard, self.seen, patience);
+        let closes_at = fence::closes_at(&self.record, &self.facts, self.heard, self.seen, patience);
         if self.memory.closing_alone || closes_at.is_none_or(|at| now < at) {
             return;
         }

@@ -318,7 +318,8 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
 
     /// One timer, kept as long as its moment doesn't move.
     fn set_timer(&mut self) {
-        let fence = fence::closes_at(&self.record, self.heard, self.seen, self.settings.network_partition_timeout);
+        let patience = self.settings.network_partition_timeout;
+        let fence = fence::closes_at(&self.record, &self.facts, self.heard, self.seen, patience);
         let fence = fence.filter(|_| !self.memory.closing_alone);
         let look = self.looking.is_none().then_some(self.next_look);
         // What a running step or look holds up is taken up when that ends, not by the clock.
@@ -396,7 +397,9 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         self.outbox.news |= calling::telling(&facts) != calling::telling(&self.facts);
         self.facts_since = self.look_since;
         self.facts = facts;
-        self.down = self.facts.server == Server::Down && self.step.is_none() && !self.blind();
+        if !self.blind() {
+            self.down = self.facts.server == Server::Down && self.step.is_none();
+        }
     }
 
     /// Changes the record: stored first, then current. `false` when it could not be stored.
@@ -442,6 +445,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
     async fn enter(&mut self, state: NodeState) -> bool {
         let from = self.record.state;
         if from == state {
+            self.memory.closing_alone &= state != NodeState::DemoteTimeout;
             return true;
         }
         assert!(from.may_become(state), "{from} -> {state} is no legal move");

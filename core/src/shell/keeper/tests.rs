@@ -252,6 +252,24 @@ fn a_disk_that_fails_twice_in_a_row_does_not_end_a_keeper() {
     assert!(at_once(keeper.store(next(2))) && keeper.exit.is_none(), "{:?}", keeper.exit);
 }
 
+/// Its sessions may go on for ever, and no member can connect to it any more.
+#[test]
+fn members_are_not_waited_for_by_a_server_that_is_being_stopped() {
+    let ports = ports(open(None), "");
+    let mut keeper = keeper(&ports, told(NodeState::Primary, NodeState::Primary, any(4)));
+    run(&mut keeper);
+    assert!(keeper.awaits_members());
+    match &mut ports.postgres.facts.lock().unwrap().server {
+        Server::Up(running) => running.stopping = true,
+        other => unreachable!("{other:?}"),
+    }
+    for _ in 0..2 {
+        ports.clock.pass(Duration::from_secs(1));
+        run(&mut keeper);
+    }
+    assert!(ports.postgres.has("stop"));
+}
+
 #[test]
 fn a_new_node_is_let_in_while_members_are_waited_for() {
     let ports = ports(open(None), "");
