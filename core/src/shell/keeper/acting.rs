@@ -20,9 +20,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// The one decision taken alone. What runs at the moment may outlast a lease, so it is given up, unless it is the
     /// stop.
     pub(super) fn close_alone(&mut self, now: Moment) {
-        let patience = self.settings.network_partition_timeout;
-        let closes_at = fence::closes_at(&self.record, &self.facts, self.heard, self.seen, patience);
-        if self.memory.closing_alone || closes_at.is_none_or(|at| now < at) {
+        if self.memory.closing_alone || self.closes_at().is_none_or(|at| now < at) {
             return;
         }
         tracing::warn!(
@@ -69,6 +67,10 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             }
             if self.stopping() || self.awaits_word() {
                 return;
+            }
+            if self.record.state == NodeState::DemoteTimeout && self.down && self.closes_at().is_none() {
+                // It has closed. One whose lease is over hears from the monitor first.
+                self.memory.closing_alone = false;
             }
             self.retry_at = None;
             self.memory.unheard = now.since(self.heard) > self.settings.call_timeout;
@@ -149,9 +151,12 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                     self.outbox.news = true;
                 }
             }
-            (Step::AwaitMembers(contract), _) if self.memory.proven == Some(contract.id) => {
-                self.memory.applied = Some(contract.id);
-                self.outbox.news = true;
+            (Step::AwaitMembers(contract), _) => {
+                self.seen = now;
+                if self.memory.proven == Some(contract.id) {
+                    self.memory.applied = Some(contract.id);
+                    self.outbox.news = true;
+                }
             }
             (Step::Follow(upstream), _) => self.memory.following = Some(upstream),
             (Step::Admit(peers), _) => {

@@ -5,6 +5,7 @@
 //! monitor then lets the older call go.
 
 use super::{CallKey, Keeper};
+use crate::keeper::fence;
 use crate::model::*;
 use crate::mutant;
 use crate::ports::{Clock, Link, LinkError, Postgres, Store};
@@ -99,7 +100,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// Its lease is over and it has closed, and can't store that: what it could say is that it is a primary, with which the
     /// monitor would go on waiting for it. Silent, it is one whose lease ends by the clock.
     pub(super) fn is_mute(&self) -> bool {
-        self.record.state.is_writable() && self.memory.closing_alone && self.unstored && self.down
+        let says_primary = self.record.state.is_writable() && fence::is_leased(&self.record);
+        says_primary && self.memory.closing_alone && self.unstored && self.down
     }
 
     pub(super) fn send_report(&mut self, now: Moment) {

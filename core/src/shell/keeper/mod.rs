@@ -124,7 +124,11 @@ async fn save_before<C: Clock, L: Link, S: Store, P: Postgres>(
         Either::Left((saved, _)) => (saved, Closed(false)),
         Either::Right(((), saving)) => {
             tracing::warn!("the lease of this primary ends while its record is being stored: closing");
-            let stopped = acting::stop_surely(ports, pause).await;
+            let (stopped, saving) = match select(pin!(acting::stop_surely(ports, pause)), saving).await {
+                Either::Left(stopped) => stopped,
+                // The stop is begun; the loop sees it through.
+                Either::Right((saved, _)) => return (saved, Closed(true)),
+            };
             let closed = Closed(stopped.is_ok());
             if let Err(error) = stopped {
                 tracing::error!("Postgres is not stopped yet: {error}");
@@ -134,7 +138,7 @@ async fn save_before<C: Clock, L: Link, S: Store, P: Postgres>(
     }
 }
 
-/// Whether the server was stopped.
+/// Whether the server was stopped, or is being stopped.
 struct Closed(bool);
 
 /// The stored record, with the version of the store.
@@ -316,11 +320,14 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         .await
     }
 
+    fn closes_at(&self) -> Option<Moment> {
+        let patience = self.settings.network_partition_timeout;
+        fence::closes_at(&self.record, &self.facts, self.heard, self.seen, patience)
+    }
+
     /// One timer, kept as long as its moment doesn't move.
     fn set_timer(&mut self) {
-        let patience = self.settings.network_partition_timeout;
-        let fence = fence::closes_at(&self.record, &self.facts, self.heard, self.seen, patience);
-        let fence = fence.filter(|_| !self.memory.closing_alone);
+        let fence = self.closes_at().filter(|_| !self.memory.closing_alone);
         let look = self.looking.is_none().then_some(self.next_look);
         // What a running step or look holds up is taken up when that ends, not by the clock.
         let held_up = self.step.is_some() || self.blind() || self.stopping() || self.awaits_word();
@@ -435,6 +442,8 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         let pause = self.settings.step_retry_pause;
         let (saved, closed) = save_before(ends, self.ports, pause, &mut self.ledger, record).await;
         if closed.0 {
+            self.plan.clear();
+            self.then = None;
             self.give_up_step();
         }
         self.unstored = matches!(saved, Err(StoreError::Io(_)));
@@ -445,7 +454,6 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
     async fn enter(&mut self, state: NodeState) -> bool {
         let from = self.record.state;
         if from == state {
-            self.memory.closing_alone &= state != NodeState::DemoteTimeout;
             return true;
         }
         assert!(from.may_become(state), "{from} -> {state} is no legal move");
@@ -458,9 +466,6 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         }
         tracing::info!("{from} -> {state}");
         self.memory.confirmed = None;
-        if state == NodeState::DemoteTimeout {
-            self.memory.closing_alone = false;
-        }
         self.outbox.passed.push(from);
         self.outbox.moves += 1;
         self.outbox.spent = std::mem::take(&mut self.spent);

@@ -271,6 +271,35 @@ fn members_are_not_waited_for_by_a_server_that_is_being_stopped() {
 }
 
 #[test]
+fn one_that_has_closed_alone_may_be_vouched_for_but_for_one_whose_lease_is_over() {
+    for (closed, stays) in [(told(NodeState::Primary, NodeState::Primary, any(4)), false), (leased(), true)] {
+        let ports = ports(open(None), "");
+        let mut keeper = keeper(&ports, closed);
+        run(&mut keeper);
+        ports.clock.pass(Duration::from_secs(60));
+        // It closes; what was seen last is that it was open.
+        for _ in 0..3 {
+            run(&mut keeper);
+            keeper.facts = open(None);
+            keeper.close_alone(ports.clock.now());
+            run(&mut keeper);
+        }
+        assert_eq!(keeper.record.state, NodeState::DemoteTimeout);
+        assert_eq!(keeper.memory.closing_alone, stays);
+    }
+}
+
+#[test]
+fn members_that_hold_everything_have_been_seen() {
+    let ports = ports(open(None), "");
+    let mut keeper = keeper(&ports, told(NodeState::Primary, NodeState::Primary, any(4)));
+    keeper.doing = Some((Step::AwaitMembers(any(4)), ports.clock.now()));
+    ports.clock.pass(Duration::from_secs(60));
+    at_once(keeper.stepped(Ok(Outcome::Done)));
+    assert_eq!(keeper.seen, ports.clock.now());
+}
+
+#[test]
 fn a_new_node_is_let_in_while_members_are_waited_for() {
     let ports = ports(open(None), "");
     let mut keeper = keeper(&ports, told(NodeState::Primary, NodeState::Primary, any(4)));
