@@ -15,10 +15,9 @@ demo: deps build
 	$(LIVE) demo $(NOTE) --sim $(SIM)
 
 # Only the simulator needs speed. Its tests run with planted bugs in it, all switched off: it is the build that the search
-# needs as well. Core is tested apart, as it would change the features of what the others are built with.
+# needs as well.
 test: test-deps postgres-17 lint
-	cargo test --package pgbaton --locked
-	cargo test --package pgbaton-core --locked
+	cargo test --package pgbaton-core --package pgbaton --locked
 	cargo test --release --package pgbaton-sim --features mutants --locked
 	$(MAKE) hunt
 	target/debug/pgbaton-live run --jobs $(LIVE_JOBS) $(LIVE_STORIES)
