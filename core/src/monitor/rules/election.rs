@@ -437,12 +437,7 @@ mod tests {
                     // Who consents to lose commits has not asked for two primaries.
                     p.ordered_failover(None, true);
                 }
-                for node in [B, C] {
-                    match p.goal(node) {
-                        goal @ (ReportLsn | StopReplication) => p.vows(node, goal, 1000),
-                        goal => drop(p.says(node, goal, cut_off_standby())),
-                    }
-                }
+                p.standbys_obey();
                 p.probed(A, Probe::Silent);
                 p.passes(Duration::from_millis(500));
                 waited += Duration::from_millis(500);
@@ -508,8 +503,7 @@ mod tests {
     #[test]
     fn a_server_that_stays_down_or_does_not_answer_is_replaced_in_an_async_group_too() {
         let closed = stopped(ControlState::InProduction);
-        let reason = "it doesn't answer".to_string();
-        let stuck = crate::model::Facts { server: crate::model::Server::Stuck { reason }, ..closed.clone() };
+        let stuck = stuck();
         for ill in [&closed, &stuck] {
             let mut p = leased_trio();
             let mut waited = Duration::ZERO;
@@ -517,12 +511,7 @@ mod tests {
                 let (goal, serial) = (p.goal(A), p.record().nodes[&A].assignment.serial);
                 let facts = if goal == DemoteTimeout { &closed } else { ill };
                 p.tells(A, goal, facts.clone(), |r| r.serial = serial);
-                for node in [B, C] {
-                    match p.goal(node) {
-                        goal @ (ReportLsn | StopReplication) => p.vows(node, goal, 1000),
-                        goal => drop(p.says(node, goal, cut_off_standby())),
-                    }
-                }
+                p.standbys_obey();
                 p.passes(Duration::from_millis(500));
                 waited += Duration::from_millis(500);
             }
@@ -538,8 +527,7 @@ mod tests {
     fn a_server_that_may_be_open_is_not_taken_for_closed() {
         let closed = stopped(ControlState::InProduction);
         let gone = crate::model::Facts { directory: crate::model::Directory::Absent, ..closed.clone() };
-        let reason = "it doesn't answer".to_string();
-        let stuck = crate::model::Facts { server: crate::model::Server::Stuck { reason }, ..closed.clone() };
+        let stuck = stuck();
         for (state, before, facts) in [(Primary, &closed, &gone), (DemoteTimeout, &closed, &stuck)] {
             let mut p = leased_trio();
             p.says(A, state, before.clone());
@@ -548,12 +536,7 @@ mod tests {
             for _ in 0..80 {
                 let serial = if knows { p.record().nodes[&A].assignment.serial } else { 0 };
                 p.tells(A, state, facts.clone(), |r| r.serial = serial);
-                for node in [B, C] {
-                    match p.goal(node) {
-                        goal @ (ReportLsn | StopReplication) => p.vows(node, goal, 1000),
-                        goal => drop(p.says(node, goal, cut_off_standby())),
-                    }
-                }
+                p.standbys_obey();
                 p.passes(Duration::from_millis(500));
             }
             assert!(!p.goal(A).is_writable(), "an election is under way");
@@ -572,12 +555,7 @@ mod tests {
             p.record_mut().nodes.get_mut(&A).unwrap().reported = DemoteTimeout;
             let mut waited = Duration::ZERO;
             while [B, C].iter().all(|n| p.goal(*n) != WaitPrimary) && waited < lease * 3 {
-                for node in [B, C] {
-                    match p.goal(node) {
-                        goal @ (ReportLsn | StopReplication) => p.vows(node, goal, 1000),
-                        goal => drop(p.says(node, goal, cut_off_standby())),
-                    }
-                }
+                p.standbys_obey();
                 let found = if answers && p.goal(A) == DemoteTimeout { Probe::Answers } else { Probe::Silent };
                 p.probed(A, found);
                 p.passes(Duration::from_millis(500));

@@ -80,6 +80,12 @@ pub fn no_directory() -> Facts {
     Facts { directory: Directory::Absent, server: Server::Down }
 }
 
+/// It is there and doesn't answer.
+pub fn stuck() -> Facts {
+    let server = Server::Stuck { reason: "it doesn't answer".into() };
+    Facts { server, ..stopped(ControlState::InProduction) }
+}
+
 pub fn stopped(state: ControlState) -> Facts {
     Facts { directory: control(state), server: Server::Down }
 }
@@ -253,6 +259,16 @@ impl Pair {
 
     pub fn pulse(&self, node: NodeId) -> &Pulse {
         &self.monitor.groups[&key()].pulses[&node]
+    }
+
+    /// b and c are what they are told to be, and vote alike.
+    pub fn standbys_obey(&mut self) {
+        for node in [B, C] {
+            match self.goal(node) {
+                goal @ (NodeState::ReportLsn | NodeState::StopReplication) => self.vows(node, goal, 1000),
+                goal => drop(self.says(node, goal, cut_off_standby())),
+            }
+        }
     }
 
     /// How long it took to decide on the transfer under way.
