@@ -14,8 +14,10 @@ pub enum FaultPoint {
     SlowCommit,
     /// A store refuses a commit: nothing was written.
     FailedCommit,
-    /// A look at Postgres takes up to a second.
+    /// A look at Postgres takes up to a second, and as long again to be back with what it has seen.
     SlowLook,
+    /// A look can't read the data directory, of a server that may run all the same.
+    FailedLook,
     /// A keeper's step with its Postgres takes up to three seconds longer.
     SlowStep,
     /// A keeper's step with its Postgres fails before it has done anything. A stop, which is a signal, is sent all the
@@ -32,10 +34,11 @@ pub enum FaultPoint {
 }
 
 impl FaultPoint {
-    pub const ALL: [FaultPoint; 9] = [
+    pub const ALL: [FaultPoint; 10] = [
         FaultPoint::SlowCommit,
         FaultPoint::FailedCommit,
         FaultPoint::SlowLook,
+        FaultPoint::FailedLook,
         FaultPoint::SlowStep,
         FaultPoint::FailedStep,
         FaultPoint::UnsureStep,
@@ -49,6 +52,7 @@ impl FaultPoint {
             FaultPoint::SlowCommit => "slow_commit",
             FaultPoint::FailedCommit => "failed_commit",
             FaultPoint::SlowLook => "slow_look",
+            FaultPoint::FailedLook => "failed_look",
             FaultPoint::SlowStep => "slow_step",
             FaultPoint::FailedStep => "failed_step",
             FaultPoint::UnsureStep => "unsure_step",

@@ -1,6 +1,7 @@
 //! Ports at which something goes wrong now and then, as a story's fault points say.
 
 use crate::world::{Bell, Fate};
+use pgbaton_core::model::{Directory, Facts};
 use pgbaton_core::ports::{Change, Link, LinkError, PgError, Snapshot, Store, StoreError};
 use pgbaton_core::scenario::FaultPoint;
 use pgbaton_core::scenario::point::SLOW_STEP;
@@ -24,6 +25,14 @@ impl<T> Troubled<T> {
         if self.fate.strikes(point) {
             self.fate.sleep(self.fate.draw_ms(1..most_ms)).await;
         }
+    }
+
+    /// What a look saw, whose last part is to read the data directory.
+    pub(super) fn could_read(&self, facts: Facts) -> Facts {
+        if !self.fate.strikes(FaultPoint::FailedLook) {
+            return facts;
+        }
+        Facts { directory: Directory::Unusable { reason: "a fault point".into() }, ..facts }
     }
 
     /// A step on a Postgres.

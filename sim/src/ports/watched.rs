@@ -50,7 +50,10 @@ impl Watched {
 impl Postgres for Watched {
     async fn look(&self) -> Facts {
         self.inner.delay(FaultPoint::SlowLook, 1000).await;
-        self.inner.port.look().await
+        let facts = self.inner.could_read(self.inner.port.look().await);
+        // What it saw may be old when it is back.
+        self.inner.delay(FaultPoint::SlowLook, 1000).await;
+        facts
     }
 
     async fn changed(&self) {
