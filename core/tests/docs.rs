@@ -55,3 +55,20 @@ fn rules() {
     writeln!(page, "    {before} -- no --> rest([nothing more to decide])\n```").unwrap();
     compare("rules.md", &page);
 }
+
+/// What a page names as its proof is there.
+#[test]
+fn files_that_are_named_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|page| page.extension().is_some_and(|e| e == "md")).chain([root.join("README.md")]);
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let words = text.split(|c: char| !(c.is_alphanumeric() || "/._-".contains(c)));
+        let is_ours = |word: &&str| ["scenarios/", "core/src/", "sim/src/", "runtime/"].iter().any(|d| word.starts_with(d));
+        let is_file = |word: &&str| [".toml", ".rs"].iter().any(|end| word.ends_with(end));
+        for file in words.filter(is_ours).filter(is_file) {
+            assert!(root.join(file).is_file(), "{} names {file}, which isn't there", page.display());
+        }
+    }
+}

@@ -108,6 +108,7 @@ fn about_one_node(nodes: usize) -> BoxedStrategy<Verb> {
         Verb::Pause,
         Verb::Suspend,
         Verb::Resume,
+        Verb::PauseKeeper,
         Verb::Isolate,
         Verb::TearStore,
         Verb::RoguePromote,

@@ -40,6 +40,7 @@ pub mod stall;
 mod succession;
 #[cfg(test)]
 pub(crate) mod testing;
+mod told_why;
 pub mod trace;
 mod unfenced;
 mod wal_kept_aside;
@@ -122,6 +123,7 @@ const CHECKERS: &[Checker] = &[
     checker("an outage keeps to its budget", &[Faults], outage_budget::check),
     checker("orders are answered", &[Orders, Faults], orders_answered::check),
     checker("a stall is lawful", &[Ends, Faults], stall::check),
+    checker("a long outage has its reason on show", &[Faults, Screen], told_why::check),
     checker("the role does not go to and fro", &[Faults], no_ping_pong::check),
 ];
 

@@ -43,7 +43,7 @@ mod tests {
     fn consent_shows_in_the_words_of_an_order() {
         let failover = |allow_data_loss| {
             let key = GroupKey { formation: "default".into(), group: 0 };
-            describe(&Request::Command(Command::Failover { key, to: None, allow_data_loss }))
+            describe(&Request::Command(Command::Failover { key, to: None, from: None, allow_data_loss }))
         };
         assert!(failover(true).contains(CONSENT));
         assert!(!failover(false).contains(CONSENT));

@@ -6,17 +6,21 @@ use super::rogues::Rogues;
 use super::trace::{Event, Fault, Kind, Trace};
 use super::unfenced::{Frozen, Unfenced};
 use crate::model::Moment;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Beside the time after which a keeper closes by itself: for connections that are dead and don't know it, for clocks
 /// that are slow, for a keeper to start, and for a stop to begin.
 const MARGIN: Duration = Duration::from_secs(15);
 
+/// What a keeper stores so much later is the word of a new one: nobody tells when one that died at a fault point is started
+/// again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut world = World {
         open: BTreeSet::new(),
-        without_keeper: BTreeSet::new(),
+        without_keeper: BTreeMap::new(),
         rogues: Rogues::default(),
         frozen: Frozen::of(trace),
         unfenced: Unfenced::of(trace),
@@ -40,7 +44,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 
 struct World<'a> {
     open: BTreeSet<&'a str>,
-    without_keeper: BTreeSet<&'a str>,
+    /// And since when.
+    without_keeper: BTreeMap<&'a str, Moment>,
     rogues: Rogues<'a>,
     frozen: Frozen<'a>,
     unfenced: Unfenced<'a>,
@@ -55,7 +60,13 @@ impl<'a> World<'a> {
             Kind::Opened { node, .. } => _ = self.open.insert(node),
             Kind::Closed { node } => _ = self.open.remove(node.as_str()),
             Kind::Fault { fault: Fault::Keeper | Fault::Machine | Fault::Disk | Fault::Service, nodes } => {
-                self.without_keeper.extend(nodes.iter().map(String::as_str));
+                self.without_keeper.extend(nodes.iter().map(|node| (node.as_str(), event.at)));
+            }
+            Kind::Stored { node, .. } => {
+                let gone = self.without_keeper.get(node.as_str());
+                if gone.is_some_and(|gone| event.at.since(*gone) >= AGAIN) {
+                    self.without_keeper.remove(node.as_str());
+                }
             }
             Kind::Fault { fault: Fault::Mend, nodes } => {
                 nodes.iter().for_each(|node| _ = self.without_keeper.remove(node.as_str()));
@@ -67,7 +78,7 @@ impl<'a> World<'a> {
     /// Open, and a keeper could close them.
     fn at_large(&self, at: Moment) -> impl Iterator<Item = &'a str> {
         let keeps = move |node: &&str| {
-            let helpless = self.without_keeper.contains(node) || self.frozen.is_still(node);
+            let helpless = self.without_keeper.contains_key(node) || self.frozen.is_still(node);
             !helpless && !self.rogues.has(node) && !self.unfenced.has(node, at)
         };
         self.open.iter().copied().filter(keeps)
@@ -110,6 +121,13 @@ mod tests {
         };
         assert_eq!(killed(50_000), Ok(()));
         assert!(killed(20_000).is_err());
+        let begins = |at: u64| {
+            let stores = (at, stored("a", 1, Primary, None));
+            of(vec![(5, fault(Fault::Keeper, &["a"])), stores, (60_000, node("b", Primary, Primary, 2))])
+        };
+        assert_eq!(begins(500), Ok(()), "that was on its way");
+        assert_eq!(begins(50_000), Ok(()));
+        assert!(begins(20_000).is_err());
         let later = (60_000, node("b", Primary, Primary, 2));
         assert_eq!(of(vec![(5, Kind::Step { text: "suspend a".into() }), later.clone()]), Ok(()));
         assert_eq!(of(vec![(1, fault(Fault::Rogue, &["b"])), later.clone()]), Ok(()));

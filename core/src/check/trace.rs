@@ -39,13 +39,15 @@ pub enum Sense {
     Ends,
     /// How Postgres is configured at the end: `Configured`.
     Configuration,
+    /// What an operator's screen shows of each node meanwhile: `Shown`.
+    Screen,
 }
 
 impl Sense {
     /// What is seen of a world that is an open book.
-    pub const ALL: [Sense; 9] = {
+    pub const ALL: [Sense; 10] = {
         use Sense::*;
-        [Servers, Wal, Keepers, Contracts, Reads, Faults, Orders, Ends, Configuration]
+        [Servers, Wal, Keepers, Contracts, Reads, Faults, Orders, Ends, Configuration, Screen]
     };
 }
 

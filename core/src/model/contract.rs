@@ -185,6 +185,41 @@ mod tests {
         }
     }
 
+    /// From any contract of up to five members to any other: at no moment do sealed nodes prove what a commit could be
+    /// acknowledged past, under whatever a backend may work by just then.
+    #[test]
+    fn through_every_change_of_contract_an_electing_set_meets_all_that_may_acknowledge() {
+        let terms: Vec<(u32, u32)> = (0..32u32)
+            .flat_map(|members| (1..=members.count_ones()).map(move |k| (k, members)))
+            .chain([(0, 0)])
+            .collect();
+        let made = |id, (k, members): (u32, u32)| match k {
+            0 => Contract::none(ContractId(id)),
+            k => Contract::any(ContractId(id), k, ids(members)),
+        };
+        let all_sealed: Vec<BTreeSet<NodeId>> = (0..32).map(ids).collect();
+        let by_words: Vec<Vec<bool>> =
+            terms.iter().map(|(k, members)| (0..32).map(|s| proven_naively(*k, *members, s)).collect()).collect();
+        for (old, before) in terms.iter().enumerate() {
+            for (new, after) in terms.iter().enumerate() {
+                let mut set = InForce::only(made(1, *before));
+                let judge = |set: &InForce, enforced: &[usize], when: &str| {
+                    for (bits, sealed) in all_sealed.iter().enumerate() {
+                        let lawful = enforced.iter().all(|c| by_words[*c][bits]);
+                        assert_eq!(set.proven_by(sealed), lawful, "{when}: {before:?} to {after:?}, {bits:b} sealed");
+                    }
+                };
+                judge(&set, &[old], "before");
+                set.add(made(2, *after));
+                judge(&set, &[old, new], "told");
+                set.confirm(ContractId(1));
+                judge(&set, &[old, new], "the old one is reported once more");
+                set.confirm(ContractId(2));
+                judge(&set, &[new], "confirmed");
+            }
+        }
+    }
+
     #[test]
     fn without_acknowledgements_nothing_is_ever_proven() {
         let none = Contract::none(ContractId(1));

@@ -82,6 +82,9 @@ pub struct Word {
     /// The last epoch in which it was given the role.
     #[serde(default)]
     pub led_in: Epoch,
+    /// Under a lease: whoever was silent for as long may have been replaced without a vote of its members.
+    #[serde(default)]
+    pub leased: bool,
     /// The contract it was to lead under then, unless it was told since that another leads.
     pub contract: Option<Contract>,
 }

@@ -153,6 +153,9 @@ pub struct Report {
     /// The last epoch in which it was given the role.
     #[serde(default)]
     pub led_in: Epoch,
+    /// What it leads, or has led, under has a lease: policy may have replaced it since that ended.
+    #[serde(default)]
+    pub leased: bool,
     /// A rewind or a clone has begun on its data directory, and isn't done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuild: Option<Rebuild>,

@@ -50,7 +50,7 @@ fn learn(record: &mut GroupRecord, report: &Report, view: &View) {
     // This monitor may have given it the role, and it hasn't heard so far.
     let given = if node.goal().is_writable() { node.assignment.led_in } else { Epoch::ZERO };
     let (epoch, led_in, contract) = (report.epoch, report.led_in.max(given), report.contract.clone());
-    node.word.get_or_insert(Word { epoch, led_in, contract });
+    node.word.get_or_insert(Word { epoch, led_in, leased: report.leased, contract });
     node.doubted = false;
     // One that has led until now and names no contract was told that another holds the role.
     let is_deposed = report.state.belongs_to_primary() && report.contract.is_none();

@@ -77,8 +77,16 @@ pub fn apply(record: &mut GroupRecord, edits: &[Edit], view: &View) {
         let serial = before.map_or(0, |b| b.serial);
         let unchanged = before.is_some_and(|b| *b == Assignment { serial, ..assignment.clone() });
         let node = record.nodes.get_mut(&id).expect("derived from the same map");
+        if assignment.goal.is_writable() && before.is_some_and(|b| b.lease_ms != assignment.lease_ms) {
+            node.lease_ms = longest(node.lease_ms, assignment.lease_ms);
+        }
         node.assignment = Assignment { serial: if unchanged { serial } else { serial + 1 }, ..assignment };
     }
+}
+
+/// Until it says which it goes by, a node may go by either: the longer lease, and none is the longest.
+fn longest(known: Option<u64>, told: Option<u64>) -> Option<u64> {
+    Some(known?.max(told?))
 }
 
 fn node(record: &mut GroupRecord, id: NodeId) -> &mut NodeRecord {

@@ -40,8 +40,9 @@ impl<'a> View<'a> {
 
     /// Where a node's vote in the election under way ends, on the lineage of the group.
     pub fn vote(&self, node: &NodeRecord) -> Option<Position> {
-        // Who has lost follows the winner with what it had sealed on record, and promises nothing any more.
-        self.record.transfer.as_ref()?;
+        if !self.promises_stand() {
+            return None;
+        }
         let seal = node.seal.filter(|s| s.epoch == self.record.epoch || mutant!(OldVoteCounts));
         if seal.is_none() && mutant!(ReportsCount) {
             return self.running(node.id).map(|r| r.position);
@@ -52,6 +53,13 @@ impl<'a> View<'a> {
         }
         let on_lineage = self.record.history.as_ref().is_some_and(|h| h.contains(seal.position));
         (on_lineage && self.is_kin(node.id)).then_some(seal.position)
+    }
+
+    /// Who has lost follows the winner with what it had sealed on record, and promises nothing any more: from when the winner
+    /// is told to open.
+    fn promises_stand(&self) -> bool {
+        let candidate = |t: &Transfer| t.candidate.and_then(|c| self.record.nodes.get(&c));
+        self.record.transfer.as_ref().is_some_and(|t| candidate(t).is_none_or(|c| !c.goal().is_writable()))
     }
 
     /// Whether a node that holds WAL up to `lsn` holds every acknowledged commit: by the votes that end there or before.
@@ -87,7 +95,7 @@ impl<'a> View<'a> {
     /// It has voted in the election under way, or would if it were asked. A seal that is no vote is off the lineage, and what
     /// is half rebuilt can't start.
     pub fn could_vote(&self, node: &NodeRecord) -> bool {
-        let is_sealed = self.record.transfer.is_some() && node.seal.is_some_and(|s| s.epoch == self.record.epoch);
+        let is_sealed = self.promises_stand() && node.seal.is_some_and(|s| s.epoch == self.record.epoch);
         let has_data = self.report(node.id).is_some_and(|r| r.facts.control().is_some());
         let might = self.is_heard(node.id) && has_data && self.is_kin(node.id) && !is_sealed && !self.is_torn(node.id);
         self.vote(node).is_some() || might

@@ -17,6 +17,8 @@ pub struct Pulse {
     /// The last position it reported, and when that changed last.
     pub position: Option<Position>,
     pub moved: Option<Moment>,
+    /// When what it had replayed last changed.
+    pub replayed: Option<Moment>,
     pub report: Option<Report>,
     /// Session and number of moves on record when the monitor started. What is older comes from a dead keeper, or was
     /// overtaken on the way.
@@ -59,6 +61,7 @@ impl Pulse {
             heard: None,
             position: None,
             moved: None,
+            replayed: None,
             report: None,
             on_record,
             hungup: None,
@@ -88,6 +91,10 @@ impl Pulse {
         self.heard = Some(now);
         if self.facts().and_then(Facts::position) != report.facts.position() {
             self.moved = Some(now);
+        }
+        let replayed = |facts: &Facts| facts.running().map(|r| r.replayed);
+        if self.facts().and_then(replayed) != replayed(&report.facts) {
+            self.replayed = Some(now);
         }
         self.position = report.facts.position().or(self.position);
         self.hungup = None;

@@ -1,7 +1,7 @@
 //! What a group waits for when it doesn't go on: one sentence, which begins with the kind of the wait.
 
 use crate::model::*;
-use crate::monitor::rules::{is_unminded, lease_is_over};
+use crate::monitor::rules::{is_given_time, is_unminded, lease_is_over};
 use crate::monitor::view::View;
 
 /// What the monitor says while it is in doubt.
@@ -23,12 +23,31 @@ impl View<'_> {
         let primary = self.record.primary()?;
         match self.primary_lost(primary) {
             Some(why) => Some(self.succession_stall(primary, why)),
-            None => self.commit_stall(primary),
+            None => self.opening_stall(primary).or_else(|| self.commit_stall(primary)),
         }
+    }
+
+    /// The primary is there, and its server not open yet.
+    fn opening_stall(&self, primary: &NodeRecord) -> Option<String> {
+        let report = self.report(primary.id).filter(|_| self.is_heard(primary.id))?;
+        let how = match &report.facts.server {
+            Server::Starting => "is starting",
+            Server::Stuck { .. } => "doesn't answer queries",
+            Server::Down => "is down and is to be opened",
+            Server::Up(running) if running.in_recovery => "is in recovery and is to be opened",
+            Server::Up(_) => return None,
+        };
+        Some(format!("waits for nodes: the Postgres of {} {how}", primary.name))
     }
 
     fn doubt_stall(&self) -> String {
         let remedy = "start the node that led last, or perform promotion --allow-data-loss";
+        if let Some(alone) = self.record.nodes.values().find(|n| self.is_heard(n.id) && is_given_time(self, n)) {
+            let alone = &alone.name;
+            return format!(
+                "waits for nodes: {OLDER}; {alone} worked alone, and others may be about to tell of themselves"
+            );
+        }
         let open = self.record.nodes.values().find(|n| self.is_heard(n.id) && self.is_open(n.id));
         let silent: Vec<&str> = self.record.nodes.values().filter(|n| n.doubted).map(|n| n.name.as_str()).collect();
         match (open, silent.is_empty()) {
@@ -70,8 +89,11 @@ impl View<'_> {
             ));
         }
         let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();
+        if !electing {
+            return candidate.and_then(|c| self.handover_stall(transfer, c));
+        }
         let enough = transfer.waiver.is_some() || self.election_could_succeed(transfer.old);
-        electing.then(|| match enough {
+        Some(match enough {
             true if !self.has_leader(transfer.old, transfer.preferred) => self.no_leader(transfer.old),
             true => {
                 let unsealed = self.voters(transfer.old).filter(|n| self.vote(n).is_none() && self.could_vote(n));
@@ -84,6 +106,23 @@ impl View<'_> {
                 }
             }
             false => self.missing_votes(transfer.old),
+        })
+    }
+
+    /// Each part of a handover takes its moments; one that takes longer is told.
+    fn handover_stall(&self, transfer: &Transfer, candidate: &NodeRecord) -> Option<String> {
+        if !self.transfer_lasts(self.settings.standby_stall_timeout) {
+            return None;
+        }
+        let runs = |old: &&NodeRecord| {
+            self.is_heard(old.id) && self.report(old.id).is_some_and(|r| r.facts.server != Server::Down)
+        };
+        let old = self.record.nodes.get(&transfer.old).filter(runs);
+        Some(match old.filter(|_| transfer.kind == TransferKind::Switchover) {
+            Some(old) => format!("waits for nodes: the Postgres of {} is being stopped", old.name),
+            None => {
+                format!("waits for nodes: {} is {} and to be {}", candidate.name, candidate.reported, candidate.goal())
+            }
         })
     }
 
@@ -144,7 +183,7 @@ impl View<'_> {
 #[cfg(test)]
 mod tests {
     use crate::model::NodeState::*;
-    use crate::model::{Contract, ContractId, ControlState, Durability, Epoch};
+    use crate::model::{Contract, ContractId, ControlState, Durability, Epoch, Facts, Server};
     use crate::monitor::rules::testing::*;
     use crate::ports::Probe;
     use std::time::Duration;
@@ -260,6 +299,27 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_long_is_told() {
+        let mut p = Pair::settled();
+        p.switchover();
+        let draining = |p: &mut Pair| drop(p.says(A, Primary, primary_with(Some(B))));
+        draining(&mut p);
+        assert_eq!(p.stall(), None, "a handover takes its moments");
+        p.passes(p.monitor.settings.standby_stall_timeout);
+        draining(&mut p);
+        assert_eq!(p.stall().unwrap(), "waits for nodes: the Postgres of a is being stopped");
+        p.says(A, DemoteTimeout, stopped(ControlState::ShutDown));
+        p.passes(p.monitor.settings.standby_stall_timeout);
+        p.says(B, PreparePromotion, standby());
+        assert_eq!(p.stall().unwrap(), "waits for nodes: b is prepare_promotion and to be stop_replication");
+
+        let mut p = Pair::settled();
+        let starting = Facts { server: Server::Starting, ..stopped(ControlState::InProduction) };
+        p.says(A, Primary, starting);
+        assert_eq!(p.stall().unwrap(), "waits for nodes: the Postgres of a is starting");
+    }
+
+    #[test]
     fn nothing_is_said_of_a_group_that_goes_on() {
         let stories: [(&str, Story); 5] = [
             ("all is well", Pair::settled),
@@ -280,7 +340,10 @@ mod tests {
             }),
             ("the doubt is over", || {
                 let mut p = Pair::in_doubt();
-                p.tells(A, Primary, primary_of(&[B, C]), |r| (r.epoch, r.serial) = (Epoch(5), 40));
+                let contract = Contract::any(ContractId(9), 1, [B, C].into());
+                p.tells(A, Primary, primary_of(&[B, C]), |r| {
+                    (r.epoch, r.serial, r.contract) = (Epoch(5), 40, Some(contract.clone()));
+                });
                 p
             }),
         ];
@@ -294,6 +357,7 @@ mod tests {
         let mut p = under_a_lease();
         p.passes(Duration::from_secs(6));
         p.sealed(1000);
-        assert_eq!((p.stall(), p.goal(B)), (None, WaitPrimary));
+        assert_eq!(p.goal(B), WaitPrimary);
+        assert!(p.stall().is_none_or(|stall| !stall.contains("lease")), "{:?}", p.stall());
     }
 }

@@ -158,6 +158,7 @@ impl Monitor {
             settings: &self.settings,
             formation: self.record.formations.get(&group.record.key.formation).unwrap_or(&DEFAULT),
             transfer_since: group.stopwatch.map(|s| s.since),
+            transfer_decided: group.stopwatch.map(|s| s.decided),
             reopening_since: group.reopening_since,
             now,
         }
@@ -188,11 +189,25 @@ impl Monitor {
         let since = group.stopwatch.map(|s| s.since);
         let moved = group.stopwatch.and_then(|_| group.pulses.values().filter_map(|p| p.moved).max());
         let transfer = since.into_iter().flat_map(|since| waits.map(|wait| since + wait));
+        let decided = group.stopwatch.map(|s| s.decided + drain_timeout);
+        let replayed = group.stopwatch.and_then(|_| group.pulses.values().filter_map(|p| p.replayed).max());
+        let replay = replayed.map(|at| at + drain_timeout);
         let reopening = group.reopening_since.map(|since| since + drain_timeout);
         let fetch = moved.map(|moved| moved + fetch_timeout);
+        let registered = group.pulses.values().map(|p| p.known_since + drain_timeout);
+        let doubt = registered.filter(|_| group.record.in_doubt);
         let view = self.view(group, now);
         let leases = group.pulses.iter().map(|(id, p)| p.heard.unwrap_or(p.known_since) + view.lease_of(*id));
-        verdicts.chain(transfer).chain(fetch).chain(reopening).chain(leases).filter(|at| *at > now).min()
+        verdicts
+            .chain(transfer)
+            .chain(fetch)
+            .chain(decided)
+            .chain(replay)
+            .chain(reopening)
+            .chain(doubt)
+            .chain(leases)
+            .filter(|at| *at > now)
+            .min()
     }
 }
 

@@ -16,6 +16,8 @@ pub struct View<'a> {
     pub formation: &'a FormationSettings,
     /// When the stored transfer began, or its candidate changed.
     pub transfer_since: Option<Moment>,
+    /// When it was decided on, whatever has become of it since.
+    pub transfer_decided: Option<Moment>,
     /// When the closed primary was told to open again.
     pub reopening_since: Option<Moment>,
     pub now: Moment,
@@ -29,6 +31,11 @@ impl<'a> View<'a> {
         unchanged && self.transfer_since.is_none_or(|since| self.now.since(since) >= long)
     }
 
+    /// Whether the role has been on its way for this long, through however many elections.
+    pub fn transfer_since_decided(&self, long: Duration) -> bool {
+        self.stored.transfer.is_some() && self.transfer_decided.is_none_or(|since| self.now.since(since) >= long)
+    }
+
     /// The move of the role under way. One whose winner was told to open and is lost is none: that one is the primary, and
     /// may be replaced as any other.
     pub fn moving(&self) -> Option<&'a Transfer> {
@@ -37,9 +44,17 @@ impl<'a> View<'a> {
         let lost = opens.is_some_and(|c| match self.life(c.id) {
             Life::Lost(_) => true,
             Life::Ill(_) => self.transfer_lasts(self.settings.drain_timeout),
-            Life::Unknown | Life::Alive => false,
+            Life::Alive => self.does_not_open(c.id),
+            Life::Unknown => false,
         });
         (!lost).then_some(transfer)
+    }
+
+    /// It was told to open, and neither opens nor gets on with the WAL that it has yet to replay.
+    fn does_not_open(&self, candidate: NodeId) -> bool {
+        let time = self.settings.drain_timeout;
+        let still = self.pulse(candidate).and_then(|p| p.replayed).is_none_or(|at| self.now.since(at) >= time);
+        !self.is_open(candidate) && still && self.transfer_lasts(time)
     }
 
     pub fn pulse(&self, node: NodeId) -> Option<&'a Pulse> {
@@ -264,15 +279,11 @@ impl<'a> View<'a> {
 
     /// The primary holds no open server any more, and why; only what can be relied on counts.
     pub fn primary_lost(&self, primary: &NodeRecord) -> Option<&'static str> {
-        let gone = |facts: &Facts| match &facts.directory {
-            Directory::Absent => true,
-            // While a server runs there, a file that can't be read now may be readable in a moment.
-            Directory::Unusable { .. } => facts.server == Server::Down,
-            Directory::Present(_) => false,
-        };
+        // What can't be read now may be readable in a moment: it counts as a server that is down.
+        let gone = |facts: &Facts| facts.directory == Directory::Absent;
         let never_had_one = primary.reported == NodeState::Init && self.record.system_id.is_none();
         if self.is_heard(primary.id) && !never_had_one && self.report(primary.id).is_some_and(|r| gone(&r.facts)) {
-            return Some("its data directory is gone or another's");
+            return Some("its data directory is gone");
         }
         let reopens = self.record.reopening == Some(primary.id) && !self.is_mute(primary.id);
         match self.life(primary.id) {
@@ -286,7 +297,12 @@ impl<'a> View<'a> {
             Life::Unknown => None,
             Life::Alive => {
                 let reported_closed = primary.reported == NodeState::DemoteTimeout && self.is_heard(primary.id);
-                reported_closed.then_some("it has closed by itself")
+                let was_told = self.record.transfer.as_ref().is_some_and(|t| t.candidate == Some(primary.id));
+                match (reported_closed, was_told && self.does_not_open(primary.id)) {
+                    (true, _) => Some("it has closed by itself"),
+                    (_, true) => Some("it was told to open and doesn't"),
+                    _ => None,
+                }
             }
         }
     }

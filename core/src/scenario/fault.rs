@@ -6,12 +6,12 @@ use crate::check::{Fault, Kind};
 /// The event for a verb that is about to be carried out on these nodes. A verb that isn't listed may cost anything.
 pub fn event(verb: &Verb, names: &[String]) -> Kind {
     let fault = match verb {
-        Verb::PowerOff(_) if names.iter().any(|name| name == "monitor") => Fault::Monitor,
+        Verb::PowerOff(_) | Verb::Pause(_) if names.iter().any(|name| name == "monitor") => Fault::Monitor,
         Verb::KillMonitor(_) | Verb::StartMonitor(_) | Verb::SaveMonitor(_) => Fault::Monitor,
         // To who comes anew the monitor is as one that is down.
         Verb::ExpireCertificate(_) | Verb::RenewCertificate(_) => Fault::Monitor,
         Verb::RestoreMonitor(_) | Verb::ReplaceMonitor(_) => Fault::MonitorStore,
-        Verb::KillKeeper(_) => Fault::Keeper,
+        Verb::KillKeeper(_) | Verb::PauseKeeper(_) => Fault::Keeper,
         Verb::KillPostgres(_)
         | Verb::CrashBackend(_)
         | Verb::RestartPostgresByHand(_)

@@ -22,11 +22,11 @@ impl Verb {
         let (command, refused) = match self {
             Verb::Switchover(Ask { refused, may_be_refused: race }) => {
                 may_be_refused = *race;
-                (Ok(Command::Failover { key, to: None, allow_data_loss: false }), refused)
+                (Ok(Command::Failover { key, to: None, from: None, allow_data_loss: false }), refused)
             }
             Verb::Failover(Failover { allow_data_loss, refused, may_be_refused: race }) => {
                 may_be_refused = *race;
-                (Ok(Command::Failover { key, to: None, allow_data_loss: *allow_data_loss }), refused)
+                (Ok(Command::Failover { key, to: None, from: None, allow_data_loss: *allow_data_loss }), refused)
             }
             Verb::Promote(Promote { node, allow_data_loss, refused, may_be_refused: race }) => {
                 may_be_refused = *race;
@@ -53,7 +53,7 @@ impl Verb {
             Verb::Drop(DropNode { node, force, refused, may_be_refused: race }) => {
                 may_be_refused = *race;
                 let force = *force;
-                (name(node).map(|name| Command::Drop { formation, name, force }), refused)
+                (name(node).map(|name| Command::Drop { formation, name, node: None, force }), refused)
             }
             Verb::AcceptTimeline(AcceptTimeline { tli, reason, refused }) => {
                 (Ok(Command::AcceptTimeline { key, tli: Timeline(*tli), reason: reason.clone() }), refused)

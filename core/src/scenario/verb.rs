@@ -20,6 +20,8 @@ pub enum Verb {
     StartService(Selector),
     /// SIGKILL to the keeper alone; its Postgres goes on.
     KillKeeper(Selector),
+    /// SIGSTOP to the keeper alone: it is silent, and the kernel keeps its connections.
+    PauseKeeper(Selector),
     /// SIGKILL to the postmaster; the keeper goes on.
     KillPostgres(Selector),
     /// SIGKILL to everything on the node.
@@ -28,7 +30,7 @@ pub enum Verb {
     KillGroup(Vec<Selector>),
     /// The machine goes dark: what wasn't synced is lost, and nobody is told that its connections ended.
     PowerOff(Selector),
-    /// SIGSTOP to everything on the node.
+    /// SIGSTOP to everything on the node, or to the monitor.
     Pause(Selector),
     /// The machine sleeps, its kernel too. The clock that keepers go by counts the sleep.
     Suspend(Selector),
@@ -380,6 +382,7 @@ impl Verb {
             Verb::StopService(n)
             | Verb::StartService(n)
             | Verb::KillKeeper(n)
+            | Verb::PauseKeeper(n)
             | Verb::KillPostgres(n)
             | Verb::KillNode(n)
             | Verb::PowerOff(n)
@@ -472,6 +475,7 @@ impl Verb {
             Verb::StopService(_) => "stop the service of",
             Verb::StartService(_) => "start the service of",
             Verb::KillKeeper(_) => "kill the keeper of",
+            Verb::PauseKeeper(_) => "pause the keeper of",
             Verb::KillPostgres(_) => words::KILL_POSTGRES,
             Verb::KillNode(_) | Verb::KillGroup(_) => "kill everything on",
             Verb::PowerOff(_) => words::CUT_POWER,

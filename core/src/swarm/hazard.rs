@@ -19,8 +19,8 @@ macro_rules! hazards {
 }
 
 hazards! {
-    KillKeeper, KillPostgres, KillNode, KillSeveral, PowerOff, StopService, Pause, Suspend, LoseDisk,
-    KillMonitor, PowerOffMonitor, RestoreMonitor, ReplaceMonitor,
+    KillKeeper, PauseKeeper, KillPostgres, KillNode, KillSeveral, PowerOff, StopService, Pause, Suspend, LoseDisk,
+    KillMonitor, FreezeMonitor, PowerOffMonitor, RestoreMonitor, ReplaceMonitor,
     Cut, CutOneWay, HalfOpen, Isolate, Slow, Lose, Repeat, Swizzle, SpeakVersion,
     Switchover, Promote, Consent, Maintenance, Priority, Quorum, Formation, DropAndReturn,
     FillDisk, StallDisk, ReadOnlyDisk, FillStore, StallStore, FillMonitor, StallMonitor, TearStore, ClockStep,
@@ -57,9 +57,8 @@ impl Hazard {
         use Hazard::*;
         match self {
             Cut | CutOneWay | HalfOpen | Isolate | Slow | Lose | Repeat | Swizzle => Slot::Links,
-            KillMonitor | PowerOffMonitor | RestoreMonitor | ReplaceMonitor | FillMonitor | StallMonitor => {
-                Slot::Monitor
-            }
+            KillMonitor | FreezeMonitor | PowerOffMonitor | RestoreMonitor | ReplaceMonitor | FillMonitor
+            | StallMonitor => Slot::Monitor,
             LoseDisk | LoseDirectory | DropAndReturn => Slot::Data,
             _ => Slot::Free,
         }
@@ -166,6 +165,7 @@ impl Hazard {
         let disk = |make: fn(OnDisk) -> Verb| make(OnDisk { node: None, whose: Whose::Monitor });
         let monitor = || Selector::Name("monitor".into());
         let (begin, end) = match self {
+            Hazard::FreezeMonitor => (Verb::Pause(monitor()), Verb::Resume(monitor())),
             Hazard::PowerOffMonitor => (Verb::PowerOff(monitor()), Verb::StartMonitor(Nothing {})),
             Hazard::RestoreMonitor => (Verb::SaveMonitor(Nothing {}), Verb::RestoreMonitor(Nothing {})),
             Hazard::FillMonitor => (disk(Verb::FillDisk), disk(Verb::FreeDisk)),
@@ -181,6 +181,7 @@ impl Hazard {
         let bound = || scene.bound.clone();
         let (begin, end) = match self {
             Hazard::KillKeeper => (Verb::KillKeeper(node), Verb::StartService(bound())),
+            Hazard::PauseKeeper => (Verb::PauseKeeper(node), Verb::Resume(bound())),
             Hazard::KillNode => (Verb::KillNode(node), Verb::StartService(bound())),
             Hazard::PowerOff => (Verb::PowerOff(node), Verb::StartService(bound())),
             Hazard::StopService => (Verb::StopService(node), Verb::StartService(bound())),

@@ -203,6 +203,9 @@ impl<'a> Times<'a> {
     /// Everything is mended; the nodes that must settle, and those that stay away.
     fn end(mut self) -> (Vec<Step>, Vec<String>) {
         let at = self.length;
+        if self.swarm.hazards.contains(&Hazard::FreezeMonitor) {
+            self.push(at, Verb::Resume(Selector::Name("monitor".into())));
+        }
         self.push(at, Verb::StartMonitor(Nothing {}));
         let away = match self.nodes.len() > 1 && self.dice.chance(35) {
             true => {
@@ -301,7 +304,7 @@ mod tests {
             verbs.extend(plan.steps.iter().filter_map(|s| Some(s.verb.as_ref()?.describe())));
         }
         assert_eq!(sizes, [1, 2, 3, 4, 5].into());
-        assert_eq!((policies.len(), points.len()), (3, 9));
+        assert_eq!((policies.len(), points), (3, FaultPoint::ALL.into()));
         assert!(verbs.len() >= 55, "{}: {verbs:?}", verbs.len());
     }
 

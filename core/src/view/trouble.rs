@@ -40,6 +40,7 @@ const LASTING: &[Lasting] = &[
     node("pause", "frozen", &["resume"]),
     node("suspend", "asleep", &["resume"]),
     part("kill the keeper of", "keeper dead", START),
+    part("pause the keeper of", "keeper frozen", &["resume"]),
     part("cut the link between", "link cut", MEND),
     part("cut one way the link from, to", "link cut one way", MEND),
     part("lose all answers on the link from, to", "answers lost", MEND),
@@ -222,6 +223,7 @@ mod tests {
             af = { fill_disk = { whose = "monitor" } }
             ag = { stall_disk = { whose = "monitor" } }
             ah = { free_disk = { whose = "monitor" } }
+            ai = { pause_keeper = "a" }
         "#;
         let verbs: std::collections::BTreeMap<String, Verb> = toml::from_str(verbs).unwrap();
         let known: Vec<&str> = verbs.values().map(Verb::describe).collect();

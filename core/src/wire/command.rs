@@ -1,6 +1,6 @@
 //! What operators ask of the monitor. Each call is refused with a reason, or taken; asking twice does nothing twice.
 
-use crate::model::{Durability, FormationSettings, GroupKey, Timeline};
+use crate::model::{Durability, FormationSettings, GroupKey, NodeId, Timeline};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +10,10 @@ pub enum Command {
     Failover {
         key: GroupKey,
         to: Option<String>,
+        /// The primary as the caller has seen it. Another that leads by now is what was asked for: a caller who lost the
+        /// answer can ask again.
+        #[serde(default)]
+        from: Option<NodeId>,
         /// The operator consents to lose what no proof covers; recorded with the range given up.
         allow_data_loss: bool,
     },
@@ -31,6 +35,9 @@ pub enum Command {
     Drop {
         formation: String,
         name: String,
+        /// The node of that name, as the caller has seen it: one that has gone is what was asked for.
+        #[serde(default)]
+        node: Option<NodeId>,
         /// Nobody waits for the node's own keeper.
         force: bool,
     },

@@ -57,7 +57,12 @@ impl Monitor {
 
     /// The outer failure is that of the way, the inner one the monitor's own.
     async fn asked(&self, request: &Request) -> Result<Result<Answer, Failure>, Failure> {
-        let answer = self.exchange(request, PATIENCE).await.map_err(|e| {
+        let mut answer = self.exchange(request, PATIENCE).await;
+        if let Err(LinkError::Lost(_)) = answer {
+            // It may have been taken; asking twice does nothing twice.
+            answer = self.exchange(request, PATIENCE).await;
+        }
+        let answer = answer.map_err(|e| {
             let remedy = match e {
                 // It says itself what to do.
                 LinkError::Untrusted(_) | LinkError::Rejected(_) => "",
@@ -144,6 +149,7 @@ mod tests {
     use super::*;
     use crate::ports::HttpDoor;
     use pgbaton_core::ports::{Door, DoorEvent};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
     async fn a_monitor_that_can_store_nothing_is_no_refusal() {
@@ -165,6 +171,27 @@ mod tests {
         let full = monitor.try_command(command()).await.unwrap_err();
         assert!(full.code == Code::Monitor && full.what.contains("the disk is full"), "{full}");
         assert_eq!(monitor.try_command(command()).await.unwrap().unwrap_err().what, "no");
+    }
+
+    #[tokio::test]
+    async fn a_command_whose_answer_was_lost_is_asked_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let monitor = Monitor::trusting(&listener.local_addr().unwrap().to_string(), Path::new("")).unwrap();
+        let server = tokio::spawn(async move {
+            let body = wire::encode(&Answer::Accepted { event: 7, note: None });
+            for answer in [None, Some(body)] {
+                let (mut caller, _) = listener.accept().await.unwrap();
+                let mut asked = [0; 4096];
+                assert!(caller.read(&mut asked).await.unwrap() > 0);
+                if let Some(body) = answer {
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                    caller.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+                }
+            }
+        });
+        let taken = monitor.command(Command::DropFormation { formation: "f".into() }).await.unwrap();
+        assert_eq!(taken, Accepted { event: 7, note: None });
+        server.await.unwrap();
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::failure::{Code, Failure};
 use super::follow::{Follow, Shown, deadline};
 use super::options::{Found, ViaMonitor};
 use clap::{Args, Subcommand};
-use pgbaton_core::model::{GroupKey, NodeState};
+use pgbaton_core::model::{GroupKey, NodeId, NodeState};
 use pgbaton_core::wire::{Command, StateRow};
 use tokio::time::Instant;
 
@@ -53,10 +53,9 @@ struct How {
 /// A request for the role to be moved.
 struct Move {
     key: GroupKey,
-    command: Command,
     /// Nobody else will do.
     to: Option<String>,
-    wait: u64,
+    how: How,
 }
 
 impl Perform {
@@ -65,31 +64,37 @@ impl Perform {
             Perform::Switchover(asked) | Perform::Failover(asked) => {
                 let found = asked.via.find()?;
                 let key = found.key(asked.group);
-                let command =
-                    Command::Failover { key: key.clone(), to: None, allow_data_loss: asked.how.allow_data_loss };
-                Move { key, command, to: None, wait: asked.how.wait }.perform(&found, json).await
+                Move { key, to: None, how: asked.how }.perform(&found, json).await
             }
             Perform::Promotion(asked) => {
                 let found = asked.via.find()?;
                 let node = found.node(asked.name.as_deref()).await?;
-                let (formation, name) = (node.formation, node.nodename);
-                let key = GroupKey { formation: formation.clone(), group: node.group_id };
-                let command =
-                    Command::Promote { formation, name: name.clone(), allow_data_loss: asked.how.allow_data_loss };
-                Move { key, command, to: Some(name), wait: asked.how.wait }.perform(&found, json).await
+                let key = GroupKey { formation: node.formation, group: node.group_id };
+                Move { key, to: Some(node.nodename), how: asked.how }.perform(&found, json).await
             }
         }
     }
 }
 
 impl Move {
+    fn command(&self, before: Option<&StateRow>) -> Command {
+        let allow_data_loss = self.how.allow_data_loss;
+        match self.to.clone() {
+            Some(name) => Command::Promote { formation: self.key.formation.clone(), name, allow_data_loss },
+            None => {
+                let from = before.map(|n| NodeId(n.node_id));
+                Command::Failover { key: self.key.clone(), to: None, from, allow_data_loss }
+            }
+        }
+    }
+
     async fn perform(self, found: &Found, json: bool) -> Result<(), Failure> {
         let key = &self.key;
         let nodes = found.monitor.state(Some(key.formation.clone()), Some(key.group)).await?;
         let before = nodes.iter().find(|n| n.assigned_group_state.is_writable());
         tracing::info!("Targetting group {} in formation \"{}\"", key.group, key.formation);
         let began = Instant::now();
-        let accepted = found.monitor.command(self.command.clone()).await?;
+        let accepted = found.monitor.command(self.command(before)).await?;
         accepted.tell();
         if accepted.note.is_some() && self.to.is_some() && before.map(|n| &n.nodename) == self.to.as_ref() {
             return Ok(());
@@ -104,7 +109,7 @@ impl Move {
             formation: key.formation.clone(),
             group: Some(key.group),
             after: accepted.event,
-            deadline: deadline(self.wait),
+            deadline: deadline(self.how.wait),
             shown: Some(Shown::new(&nodes, json)?),
         };
         let primary = follow.until(holder).await;
@@ -112,7 +117,7 @@ impl Move {
         let Some(primary) = primary? else {
             return Err(Failure::new(
                 Code::Internal,
-                format!("no node became primary within {} seconds; the request goes on", self.wait),
+                format!("no node became primary within {} seconds; the request goes on", self.how.wait),
                 "see pgbaton show state for what it waits for",
             ));
         };

@@ -321,6 +321,13 @@ impl Cluster {
         Ok(())
     }
 
+    pub fn pause_keeper(&self, name: &str) -> Result<()> {
+        let keeper = self.nodes[self.index(name)?].keeper.as_ref().and_then(Child::id);
+        let pid = keeper.with_context(|| format!("the keeper of {name} isn't running"))?;
+        procs::signal_all(&[pid], Signal::SIGSTOP);
+        Ok(())
+    }
+
     pub fn kill_postgres(&self, name: &str) -> Result<()> {
         let node = &self.nodes[self.index(name)?];
         let postmaster = postmaster::find(&node.pgdata);
@@ -354,6 +361,10 @@ impl Cluster {
 
     /// Once keeper and postmaster are stopped nobody starts anything; the second look finds what they had started.
     pub fn pause(&self, name: &str) -> Result<()> {
+        if name == MONITOR {
+            self.signal_monitor(Signal::SIGSTOP);
+            return Ok(());
+        }
         let index = self.index(name)?;
         for _ in 0..2 {
             procs::signal_all(&self.nodes[index].processes(), Signal::SIGSTOP);
@@ -362,6 +373,10 @@ impl Cluster {
     }
 
     pub fn resume(&self, name: &str) -> Result<()> {
+        if name == MONITOR {
+            self.signal_monitor(Signal::SIGCONT);
+            return Ok(());
+        }
         let index = self.index(name)?;
         procs::signal_all(&self.nodes[index].processes(), Signal::SIGCONT);
         Ok(())
@@ -418,11 +433,15 @@ impl Cluster {
 
     /// What a backup finds at one instant: nothing is written while the files are copied.
     pub fn save_monitor(&mut self) -> Result<()> {
-        let pid = self.monitor.as_ref().and_then(Child::id);
-        procs::signal_all(pid.as_slice(), Signal::SIGSTOP);
+        self.signal_monitor(Signal::SIGSTOP);
         let copied = copy_files(&self.monitor_dir(), &self.saved_monitor());
-        procs::signal_all(pid.as_slice(), Signal::SIGCONT);
+        self.signal_monitor(Signal::SIGCONT);
         copied
+    }
+
+    /// One that is down hears nothing.
+    fn signal_monitor(&self, signal: Signal) {
+        procs::signal_all(self.monitor.as_ref().and_then(Child::id).as_slice(), signal);
     }
 
     fn saved_monitor(&self) -> PathBuf {

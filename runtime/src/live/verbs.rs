@@ -94,6 +94,7 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::StopService(_) => cluster.stop_service(name).await,
         Verb::StartService(_) => cluster.start_service(name),
         Verb::KillKeeper(_) => cluster.kill_keeper(name).await,
+        Verb::PauseKeeper(_) => cluster.pause_keeper(name),
         Verb::KillPostgres(_) => cluster.kill_postgres(name),
         Verb::KillNode(_) => cluster.kill_nodes(&[name.to_string()]).await,
         Verb::Pause(_) => cluster.pause(name),

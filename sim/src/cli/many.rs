@@ -59,7 +59,7 @@ impl Many {
         let bar = Bar::new(seeds.count(), time, started);
         let mut outcome =
             Outcome { tally: Tally::default(), failed: Vec::new(), took: Duration::ZERO, manner, interrupted: false };
-        println!("seeds from {} on, {jobs} at a time", seeds.first());
+        println!("seeds from {} on{}, {jobs} at a time", seeds.first(), self.seeds.origin());
         let stop = || interrupt.came() || time.is_some_and(|time| started.elapsed() >= time);
         soak::runs(seeds.list(), &manner, jobs, &stop, |run: Run| {
             outcome.tally.add(run.tally);

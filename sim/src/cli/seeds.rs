@@ -90,6 +90,11 @@ pub struct Chosen {
 }
 
 impl Seeds {
+    /// Where they come from, when that isn't the command line alone.
+    pub fn origin(&self) -> String {
+        self.from_commit.map_or(String::new(), |Commit(first)| format!(" (of commit {:010x})", first / 1_000_000))
+    }
+
     /// `usual` is how many there are when the command line doesn't say; `None` stands for no end. The error is why
     /// there are none.
     pub fn choose(&self, usual: Option<u64>) -> Result<Chosen, String> {

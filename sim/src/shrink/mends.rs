@@ -87,7 +87,7 @@ pub fn breaks(verb: &Verb) -> Vec<(Class, Selector)> {
         }
         Verb::Drop(DropNode { node, .. }) => one(Class::Down, node),
         Verb::KillGroup(nodes) => nodes.iter().map(|node| (Class::Down, node.clone())).collect(),
-        Verb::Pause(n) | Verb::Suspend(n) => one(Class::Frozen, n),
+        Verb::Pause(n) | Verb::PauseKeeper(n) | Verb::Suspend(n) => one(Class::Frozen, n),
         Verb::FillDisk(disk) | Verb::StallDisk(disk) | Verb::ReadOnlyDisk(disk) => vec![of_disk(disk)],
         Verb::HangArchiver(n) => one(Class::Archiver, n),
         Verb::StopBackend(n) => one(Class::Backend, n),

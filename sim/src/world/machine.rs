@@ -8,6 +8,7 @@ use crate::ports::{SimClock, SimLink, SimPostgres, SimStore, Troubled, Watched};
 use crate::postgres::{PgHost, Settings};
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
+use pgbaton_core::check::{Fault, Kind};
 use pgbaton_core::model::KeeperSettings;
 use pgbaton_core::scenario::Scenario;
 use pgbaton_core::shell::keeper::load;
@@ -219,6 +220,7 @@ impl NodeMachine {
 
     /// It dies at a fault point.
     pub async fn keeper_dies(&self) {
+        self.chronicle.note(Kind::Fault { fault: Fault::Keeper, nodes: vec![self.name.clone()] });
         self.process.dies_for_a_while(&self.fate, || self.kill_keeper(), || self.start_keeper()).await;
     }
 
@@ -252,9 +254,13 @@ impl NodeMachine {
         self.pg.lose_directory();
     }
 
+    pub fn pause_keeper(&self) {
+        self.process.pause();
+    }
+
     /// SIGSTOP to everything: the kernel goes on accepting connections.
     pub fn pause(&self) {
-        self.process.pause();
+        self.pause_keeper();
         self.process.handle.pause(self.pg.process());
     }
 

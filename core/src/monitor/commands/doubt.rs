@@ -4,6 +4,7 @@ use super::{Order, Refusal, no};
 use crate::model::*;
 use crate::monitor::rules;
 use crate::monitor::state::{Effects, Group};
+use crate::monitor::view::View;
 use std::collections::BTreeSet;
 
 impl Order<'_> {
@@ -37,8 +38,23 @@ impl Order<'_> {
             NodeState::DemoteTimeout => rules::open_again(&view, node, &BTreeSet::new()),
             _ => rules::elect_in_doubt(&view, node),
         };
-        let text = format!("promotion of {} was asked for, with consent to lose what others alone held", node.name);
+        let text = format!(
+            "promotion of {} was asked for, with consent to lose what others alone held, {}",
+            node.name,
+            given_up(&view, node)
+        );
         Ok(self.carry_out(group, &edits, &text, None))
+    }
+}
+
+/// The range of WAL that the consent is about, as far as anybody has told of it.
+fn given_up(view: &View, node: &NodeRecord) -> String {
+    let of = |n: &NodeRecord| view.report(n.id).and_then(|r| r.facts.position()).or(n.position).map(|p| p.lsn);
+    let from = of(node).map_or("an unknown point".to_string(), |lsn| lsn.to_string());
+    let others = view.record.nodes.values().filter(|n| n.id != node.id);
+    match others.filter_map(of).max().filter(|lsn| of(node).is_none_or(|from| *lsn > from)) {
+        Some(known) => format!("from {from} to {known} and beyond"),
+        None => format!("from {from} on"),
     }
 }
 
@@ -47,7 +63,8 @@ mod tests {
     use crate::model::NodeState::*;
     use crate::model::{Contract, ContractId, ControlState, Epoch, NodeId};
     use crate::monitor::rules::testing::*;
-    use crate::wire::Answer;
+    use crate::monitor::state::Input;
+    use crate::wire::{Answer, Command};
 
     #[test]
     fn without_consent_or_a_name_the_operator_is_told_what_would_end_the_doubt() {
@@ -58,6 +75,7 @@ mod tests {
         }
         p.tells(C, Secondary, no_directory(), |r| (r.epoch, r.serial) = (Epoch(5), 41));
         assert!(refusal(p.ordered_failover(Some("c"), true)).contains("c can't lead"));
+        p.passes(p.monitor.settings.drain_timeout);
         p.tells(A, WaitPrimary, primary_with(None), |r| {
             (r.epoch, r.serial, r.contract) = (Epoch(5), 41, Some(Contract::none(ContractId(9))));
         });
@@ -92,7 +110,12 @@ mod tests {
         p.monitor_restarts();
         p.tells(B, DemoteTimeout, stopped(ControlState::ShutDown), |r| (r.epoch, r.serial) = (Epoch(5), 40));
         assert!(p.record().in_doubt && p.record().nodes.contains_key(&NodeId(1)));
-        assert!(matches!(p.ordered_failover(Some("b"), true), Answer::Accepted { .. }));
+        p.says(A, Secondary, standby());
+        let (to, from) = (Some("b".to_string()), None);
+        let effects = p.feed(Input::Command(Command::Failover { key: key(), to, from, allow_data_loss: true }));
+        assert!(matches!(effects.answer, Some(Answer::Accepted { .. })));
+        let told = |text: &str| effects.events.iter().any(|e| e.description.contains(text));
+        assert!(told("consent to lose what others alone held, from 0/"), "{:?}", effects.events);
         assert!(p.goal(B).is_writable() && !p.goal(A).is_writable(), "{:?}", p.goals());
     }
 }

@@ -8,8 +8,18 @@ use crate::monitor::state::{Effects, Group, MonitorRecord};
 use crate::monitor::view::View;
 
 impl Order<'_> {
-    pub fn fail_over(&self, key: &GroupKey, to: Option<&str>, consent: bool) -> Result<Effects, Refusal> {
+    pub fn fail_over(
+        &self,
+        key: &GroupKey,
+        to: Option<&str>,
+        from: Option<NodeId>,
+        consent: bool,
+    ) -> Result<Effects, Refusal> {
         let group = self.group(key)?;
+        let rests = !group.record.in_doubt && self.m.view(group, self.now).moving().is_none();
+        if let Some(leads) = group.record.primary().filter(|p| rests && from.is_some_and(|from| from != p.id)) {
+            return Ok(self.nothing(format!("the role has moved already, to {}", leads.name)));
+        }
         let to = match to {
             Some(name) => {
                 let (of, node) = self.node(&key.formation, name)?;
@@ -195,7 +205,17 @@ impl Order<'_> {
         Ok(self.carry_out(group, &[Edit::Assign(node.id, goal)], &text, None))
     }
 
-    pub fn drop_node(&self, formation: &str, name: &str, force: bool) -> Result<Effects, Refusal> {
+    pub fn drop_node(
+        &self,
+        formation: &str,
+        name: &str,
+        seen: Option<NodeId>,
+        force: bool,
+    ) -> Result<Effects, Refusal> {
+        let mut all = self.m.groups.values().flat_map(|g| g.record.nodes.keys());
+        if seen.is_some_and(|seen| all.all(|id| *id != seen)) {
+            return Ok(self.nothing(format!("{name} has gone already")));
+        }
         let (group, node) = self.node(formation, name)?;
         let record = &group.record;
         let view = self.m.view(group, self.now);
@@ -347,10 +367,31 @@ mod tests {
         assert_refused(p.ordered_failover(Some("z"), false), "no node named z; known nodes are: a, b");
         assert_refused(p.ordered_failover(Some("d"), false), "d is a node of group default/1, not of default/0");
         let key = GroupKey { formation: "default".into(), group: 7 };
-        let nowhere = Command::Failover { key, to: None, allow_data_loss: false };
+        let nowhere = Command::Failover { key, to: None, from: None, allow_data_loss: false };
         assert_refused(p.orders(nowhere), "there is no group 7");
         assert_eq!(note(p.ordered_failover(Some("a"), false)), "a is the primary already");
         assert_eq!(p.goals(), (Primary, Secondary));
+    }
+
+    #[test]
+    fn who_lost_an_answer_can_ask_again_and_moves_nothing_twice() {
+        let mut p = Pair::settled();
+        let again =
+            |p: &mut Pair, from| p.orders(Command::Failover { key: key(), to: None, from, allow_data_loss: false });
+        assert_eq!(note(again(&mut p, Some(B))), "the role has moved already, to a");
+        assert_eq!(p.goals(), (Primary, Secondary));
+        again(&mut p, Some(A));
+        assert_eq!(p.goals(), (Draining, PreparePromotion));
+        assert_eq!(note(again(&mut p, Some(A))), "the role is moving already");
+
+        let mut p = Pair::settled();
+        let mut drop = |node| {
+            let name = "c".to_string();
+            p.orders(Command::Drop { formation: key().formation, name, node, force: false })
+        };
+        assert_eq!(note(drop(Some(C))), "c has gone already");
+        assert_refused(drop(Some(B)), "no node named c");
+        assert_refused(drop(None), "no node named c");
     }
 
     #[test]

@@ -19,13 +19,15 @@ use crate::wire::{Answer, Command};
 pub fn command(m: &Monitor, now: Moment, wall_ms: u64, command: &Command) -> Effects {
     let order = Order { m, now, wall_ms };
     let done = match command {
-        Command::Failover { key, to, allow_data_loss } => order.fail_over(key, to.as_deref(), *allow_data_loss),
+        Command::Failover { key, to, from, allow_data_loss } => {
+            order.fail_over(key, to.as_deref(), *from, *allow_data_loss)
+        }
         Command::Promote { formation, name, allow_data_loss } => order.promote(formation, name, *allow_data_loss),
         Command::Maintenance { formation, name, on: true, allow_failover } => {
             order.begin_maintenance(formation, name, *allow_failover)
         }
         Command::Maintenance { formation, name, on: false, .. } => order.end_maintenance(formation, name),
-        Command::Drop { formation, name, force } => order.drop_node(formation, name, *force),
+        Command::Drop { formation, name, node, force } => order.drop_node(formation, name, *node, *force),
         Command::SetNode { formation, name, change } => order.set_node(formation, name, change),
         Command::SetFormation { formation, change } => order.set_formation(formation, change),
         Command::CreateFormation { formation, settings } => order.create_formation(formation, settings),

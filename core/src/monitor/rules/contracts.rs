@@ -8,7 +8,8 @@ use crate::monitor::durability::Wanted;
 use crate::monitor::edit::{Edit, Terms};
 use crate::monitor::view::View;
 
-/// Contracts that may be in force at one time, at most. A primary that confirms none gets no more.
+/// Contracts that may be in force at one time, at most. A primary that confirms none gets no more, but for the one to
+/// go on alone.
 const MOST_IN_FORCE: usize = 4;
 
 /// Every process of the primary runs under the newest contract: the older ones let nothing through
@@ -42,14 +43,14 @@ fn changeable<'a>(v: &View<'a>) -> Option<&'a NodeRecord> {
     // It may be on its way from one to the other: the members it waits for may be lost, or others may have come.
     let open = v.open_primary(&[Single]).or(v.open_primary(&[WaitPrimary, Primary])).is_some();
     let closed = primary.reported == DemoteTimeout && can_keep_the_role(v, primary);
-    let room = v.record.in_force.iter().count() < MOST_IN_FORCE;
-    (v.record.transfer.is_none() && room && (open || closed)).then_some(primary)
+    (v.record.transfer.is_none() && (open || closed)).then_some(primary)
 }
 
 /// Standbys enter the contract that have caught up, and leave it that can't be counted on. One that enters counts for
 /// elections only once the primary has confirmed: until then the contract without it may be in force as well.
 pub fn synchronous(v: &View) -> Option<Verdict> {
-    let primary = changeable(v).filter(|p| matches!(p.goal(), WaitPrimary | Primary))?;
+    let has_room = v.record.in_force.iter().count() < MOST_IN_FORCE;
+    let primary = changeable(v).filter(|p| has_room && matches!(p.goal(), WaitPrimary | Primary))?;
     let Wanted { terms: Terms::Any(k, members), missing } = v.wanted_contract(primary)? else { return None };
     let names: Vec<String> = members.iter().map(|m| v.name(*m)).collect();
     let mut edits = vec![Edit::Enforce(Terms::Any(k, members)), Edit::Assign(primary.id, Primary)];
@@ -228,6 +229,7 @@ mod tests {
         assert_eq!(p.goals(), (WaitPrimary, Catchingup));
         assert!(p.record().in_force.may_acknowledge_alone());
     }
+
     #[test]
     fn a_strict_primary_whose_members_are_dropped_names_those_that_stay() {
         let mut p = Pair::of(3, 1);
@@ -254,5 +256,17 @@ mod tests {
         p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 50;
         p.says(B, Secondary, cut_off_standby());
         assert_eq!(p.goals().1, PreparePromotion);
+    }
+
+    /// Its keeper can't store what it is told, so nothing is ever confirmed.
+    #[test]
+    fn however_many_contracts_are_unconfirmed_there_is_room_to_go_on_alone() {
+        let mut p = Pair::settled();
+        while p.record().in_force.iter().count() < super::MOST_IN_FORCE {
+            let id = p.record_mut().new_contract_id();
+            p.record_mut().in_force.add(Contract::any(id, 1, [B].into()));
+        }
+        p.dies(B);
+        assert!(p.record().degraded.is_some() && p.record().contract().unwrap().is_none());
     }
 }

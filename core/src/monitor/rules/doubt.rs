@@ -24,9 +24,7 @@ pub fn adopt(v: &View) -> Option<Verdict> {
     if was_replaced(v, primary, &claim) || unsure {
         return None;
     }
-    // Its members are about to register again as well; without them the contract would be given up for nothing.
-    let known_since = v.pulse(primary.id)?.known_since;
-    if !knows_all_members(v, &claim) && v.now.since(known_since) < v.settings.drain_timeout {
+    if awaits_others(v, primary, &claim) {
         return None;
     }
     Some((adopt_open(v, primary), format!("{} is open and was given the role last: it is the primary", primary.name)))
@@ -35,13 +33,14 @@ pub fn adopt(v: &View) -> Option<Verdict> {
 /// What a node has said of its leading, if nobody has told it since that another leads.
 struct Claim {
     led_in: Epoch,
+    leased: bool,
     contract: Contract,
 }
 
 fn claim(node: &NodeRecord) -> Option<Claim> {
     let word = node.word.as_ref().filter(|_| !node.doubted)?;
     let led_in = if mutant!(OrderTakenForRole) { word.epoch } else { word.led_in };
-    Some(Claim { led_in, contract: word.contract.clone()? })
+    Some(Claim { led_in, leased: word.leased, contract: word.contract.clone()? })
 }
 
 /// What the others have said.
@@ -58,6 +57,20 @@ fn knows_all_members(v: &View, claim: &Claim) -> bool {
     claim.contract.members.iter().all(|m| v.record.nodes.contains_key(m))
 }
 
+/// Others are about to register again as well. Without its members a contract would be given up for nothing; and of one that
+/// worked alone nobody can say who is with it: somebody may have been given its role who hasn't spoken so far.
+fn awaits_others(v: &View, node: &NodeRecord, claim: &Claim) -> bool {
+    let alone = claim.contract.is_none() && node.reported != Single;
+    let late = v.pulse(node.id).is_some_and(|p| v.now.since(p.known_since) >= v.settings.drain_timeout);
+    (alone && !mutant!(AdoptsWhoeverSpeaks) || !knows_all_members(v, claim)) && !late
+}
+
+/// Time alone ends the doubt about it, unless another speaks until then.
+pub fn is_given_time(v: &View, node: &NodeRecord) -> bool {
+    let has_led = node.reported == DemoteTimeout || v.is_open(node.id);
+    has_led && claim(node).is_some_and(|c| !c.leased && c.contract.is_none() && awaits_others(v, node, &c))
+}
+
 fn was_replaced(v: &View, node: &NodeRecord, claim: &Claim) -> bool {
     others(v, node).any(|w| w.led_in > claim.led_in)
 }
@@ -66,7 +79,7 @@ fn was_replaced(v: &View, node: &NodeRecord, claim: &Claim) -> bool {
 /// any that are enough to acknowledge. And when all have spoken, members included, none of them has told of it, as long as
 /// none has forgotten what it was told.
 fn is_proven(v: &View, claim: &Claim) -> bool {
-    let Claim { led_in, contract } = claim;
+    let Claim { led_in, contract, .. } = claim;
     let vouches = |id: &&NodeId| {
         let member = v.record.nodes.get(id).filter(|n| !n.doubted && !begins_anew(n));
         member.and_then(|n| n.word.as_ref()).is_some_and(|w| w.epoch <= *led_in)
@@ -107,7 +120,9 @@ pub fn vouched(v: &View) -> Option<Verdict> {
     let closed = nodes.values().filter(|n| n.reported == DemoteTimeout && has_data(n));
     let (last, claim) =
         closed.filter_map(|n| Some((n, claim(n)?))).max_by_key(|(n, c)| (c.led_in, std::cmp::Reverse(n.id)))?;
-    if was_replaced(v, last, &claim) || !is_proven(v, &claim) {
+    // Policy asks nobody's leave to replace one whose lease has ended.
+    let bypassed = claim.contract.is_none() && (claim.leased || awaits_others(v, last, &claim));
+    if was_replaced(v, last, &claim) || bypassed || !is_proven(v, &claim) {
         return None;
     }
     let edits = open_again(v, last, &claim.contract.members);
@@ -237,7 +252,10 @@ mod tests {
             p.record_mut().nodes.get_mut(&A).unwrap().assignment.led_in = given;
             for (node, epoch, serial) in [(C, Epoch(6), 40), (A, Epoch(5), 1)] {
                 let (state, facts) = if node == A { (Primary, primary_of(&[B])) } else { (Secondary, standby()) };
-                p.tells(node, state, facts, |r| (r.epoch, r.serial) = (epoch, serial));
+                let contract = (node == A).then(|| Contract::any(ContractId(9), 1, [B, C].into()));
+                p.tells(node, state, facts, |r| {
+                    (r.epoch, r.serial, r.contract) = (epoch, serial, contract.clone());
+                });
             }
             assert_eq!(p.record().in_doubt, given == Epoch(5), "c has promised nothing since");
         }
@@ -277,7 +295,10 @@ mod tests {
         p.dies(A);
         assert_eq!(p.goal(B), Secondary);
         assert!(p.stall().unwrap().starts_with("waits for nodes: "));
-        p.tells(A, Primary, primary_with(Some(B)), |r| (r.session, r.epoch) = (2, Epoch(5)));
+        let contract = Contract::any(ContractId(9), 1, [B].into());
+        p.tells(A, Primary, primary_with(Some(B)), |r| {
+            (r.session, r.epoch, r.contract) = (2, Epoch(5), Some(contract.clone()));
+        });
         assert!(!p.record().in_doubt);
         assert_eq!((p.goal(A), p.goal(B)), (Primary, Secondary));
     }
@@ -351,7 +372,10 @@ mod tests {
             let mut p = Pair::of(3, 1);
             p.monitor_restarts();
             p.tells(C, Secondary, standby(), |r| (r.epoch, r.serial) = (Epoch(5), 40));
-            p.tells(A, NodeState::Primary, primary_with(None), |r| (r.epoch, r.serial) = (Epoch(1), 30));
+            let theirs = Contract::any(ContractId(1), 1, [B, C].into());
+            p.tells(A, NodeState::Primary, primary_with(None), |r| {
+                (r.epoch, r.serial, r.contract) = (Epoch(1), 30, Some(theirs.clone()));
+            });
             assert!(p.record().in_doubt, "b may have been elected since");
             let told = p.ordered_failover(Some("b"), true);
             assert!(matches!(told, crate::wire::Answer::Refused { .. }), "a is open");
@@ -371,5 +395,47 @@ mod tests {
         let mut p = restored();
         p.tells(A, Primary, primary_with(None), |r| r.epoch = Epoch(1));
         assert_eq!((p.goal(A).is_writable(), p.goal(B).is_writable()), (false, true));
+    }
+
+    /// A new monitor that so far knows one node alone, which says that it has acknowledged without a standby.
+    fn told_by_one_that_worked_alone(state: NodeState, facts: crate::model::Facts, leased: bool) -> Pair {
+        let mut p = Pair::settled();
+        p.record_mut().nodes.remove(&B);
+        p.monitor_restarts();
+        tells_again(&mut p, state, facts, leased);
+        p
+    }
+
+    fn tells_again(p: &mut Pair, state: NodeState, facts: crate::model::Facts, leased: bool) {
+        let serial = p.record().nodes[&A].assignment.serial.max(40);
+        p.tells(A, state, facts, |r| {
+            (r.epoch, r.led_in, r.serial, r.leased) = (Epoch(5), Epoch(5), serial, leased);
+            r.contract = Some(Contract::none(ContractId(9)));
+        });
+    }
+
+    #[test]
+    fn one_that_worked_alone_is_not_taken_for_the_primary_before_others_had_time_to_speak() {
+        let closed = || stopped(ControlState::InProduction);
+        let open = || primary_of(&[]);
+        for (state, facts) in [(DemoteTimeout, closed as fn() -> _), (WaitPrimary, open as fn() -> _)] {
+            let mut p = told_by_one_that_worked_alone(state, facts(), false);
+            assert!(p.record().in_doubt, "{state}: its successor may be about to register");
+            assert!(p.stall().unwrap().contains("a worked alone"), "{:?}", p.stall());
+            p.passes(p.monitor.settings.drain_timeout);
+            tells_again(&mut p, state, facts(), false);
+            assert!(!p.record().in_doubt && p.goal(A).is_writable(), "{state}");
+        }
+        let p = told_by_one_that_worked_alone(Single, open(), false);
+        assert!(!p.record().in_doubt, "it has nobody to wait for");
+    }
+
+    #[test]
+    fn one_whose_lease_may_have_ended_does_not_open_again_by_itself() {
+        let closed = || stopped(ControlState::InProduction);
+        let mut p = told_by_one_that_worked_alone(DemoteTimeout, closed(), true);
+        p.passes(p.monitor.settings.drain_timeout * 2);
+        tells_again(&mut p, DemoteTimeout, closed(), true);
+        assert!(p.record().in_doubt && !p.goal(A).is_writable(), "policy may have replaced it");
     }
 }

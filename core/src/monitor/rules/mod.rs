@@ -8,13 +8,15 @@ mod contracts;
 mod doubt;
 mod election;
 mod joining;
+mod lease;
 mod standbys;
 #[cfg(test)]
 pub mod testing;
 mod transfer;
 
-pub use doubt::{adopt_open, elect_in_doubt, open_again};
-pub use election::{call_votes, is_unminded, lease_is_over};
+pub use doubt::{adopt_open, elect_in_doubt, is_given_time, open_again};
+pub use election::call_votes;
+pub use lease::{is_unminded, lease_is_over};
 pub use transfer::{LAST_RECORD, answered_for, begin as begin_transfer, can_keep_the_role, give_back};
 
 use crate::monitor::edit::Edit;
@@ -104,13 +106,13 @@ pub const RULES: &[Rule] = &[
         231,
         "reopen_the_old",
         "the primary of an async group is back, closed, and no votes could prove as much: it has its time to open again",
-        election::reopen_the_old,
+        lease::reopen_the_old,
     ),
     rule(
         229,
         "waive",
         "a handover of an async group has become a failover, and the old lease has ended: policy answers for the rest",
-        election::waive,
+        lease::waive,
     ),
     rule(
         203,

@@ -30,6 +30,7 @@ pub fn report(seq: u64) -> Report {
         applied: None,
         contract: None,
         led_in: Epoch(0),
+        leased: false,
         rebuild: None,
         seal: None,
         leaving: false,
@@ -127,7 +128,7 @@ pub struct Pair {
     seq: u64,
 }
 
-fn key() -> GroupKey {
+pub fn key() -> GroupKey {
     GroupKey { formation: "default".into(), group: 0 }
 }
 
@@ -226,11 +227,11 @@ impl Pair {
     }
 
     pub fn ordered_failover(&mut self, to: Option<&str>, allow_data_loss: bool) -> Answer {
-        self.orders(Command::Failover { key: key(), to: to.map(str::to_string), allow_data_loss })
+        self.orders(Command::Failover { key: key(), to: to.map(str::to_string), from: None, allow_data_loss })
     }
 
     pub fn ordered_drop(&mut self, name: &str, force: bool) -> Answer {
-        self.orders(Command::Drop { formation: key().formation, name: name.into(), force })
+        self.orders(Command::Drop { formation: key().formation, name: name.into(), node: None, force })
     }
 
     /// Into maintenance, or out of it.
@@ -326,7 +327,7 @@ impl Pair {
     }
 
     pub fn switchover(&mut self) -> Effects {
-        self.feed(Input::Command(Command::Failover { key: key(), to: None, allow_data_loss: false }))
+        self.feed(Input::Command(Command::Failover { key: key(), to: None, from: None, allow_data_loss: false }))
     }
 
     pub fn sealed(&mut self, lsn: u64) {

@@ -2,7 +2,7 @@
 //! drains first. How a node is chosen among several is `election`.
 
 use super::Verdict;
-use super::election::{is_unminded, lease_is_over};
+use super::lease::{is_unminded, lease_is_over};
 use crate::model::NodeState::*;
 use crate::model::{
     Afterwards, ControlState, Lsn, NodeId, NodeRecord, NodeState, Server, Transfer, TransferKind, Waiver,
@@ -218,6 +218,7 @@ pub fn call_off(v: &View) -> Option<Verdict> {
         Life::Ill(why) if transfer.kind == TransferKind::Switchover || late => why,
         _ if v.is_mute(candidate.id) => "its keeper says nothing",
         _ if undrained && late => "the old primary didn't stop in time",
+        _ if late && v.vote(candidate).is_none() => "it doesn't get on",
         _ => incomplete().or_else(unproven)?,
     };
     Some((give_back(v, old), format!("{} keeps the role, {} can't take over: {why}", old.name, candidate.name)))
@@ -254,13 +255,18 @@ pub fn lineage(v: &View) -> Option<Verdict> {
     Some((vec![Edit::Lineage(history.clone())], format!("{} is on timeline {}", primary.name, history.tli)))
 }
 
-/// The new primary is lost before it has told its lineage. Those that have followed it know: what they acknowledged is on
-/// that timeline.
+/// The new primary is lost before it has told its lineage, or was: an election may be under way. Those that have followed it
+/// know: what they acknowledged is on that timeline.
 pub fn followed(v: &View) -> Option<Verdict> {
-    let (transfer, candidate) = chosen(v)?;
-    let known = v.record.history.as_ref().filter(|_| candidate.goal().is_writable() && v.moving().is_none())?;
+    let transfer = v.record.transfer.as_ref()?;
+    let opens = transfer.candidate.and_then(|c| v.record.nodes.get(&c)).filter(|c| c.goal().is_writable());
+    if opens.is_some() && v.moving().is_some() {
+        return None;
+    }
+    let lost = opens.map_or(transfer.old, |c| c.id);
+    let known = v.record.history.as_ref()?;
     let follows =
-        |n: &&NodeRecord| n.id != candidate.id && n.id != transfer.old && v.voters(transfer.old).any(|o| o.id == n.id);
+        |n: &&NodeRecord| n.id != lost && n.id != transfer.old && v.voters(transfer.old).any(|o| o.id == n.id);
     let theirs = v.record.nodes.values().filter(follows).find_map(|n| {
         let control = v.report(n.id)?.facts.control()?;
         // A standby by its control file: what somebody opened by hand writes a timeline of its own.
@@ -268,7 +274,7 @@ pub fn followed(v: &View) -> Option<Verdict> {
         let history = Some(&control.history).filter(|_| is_standby)?;
         (history.tli.0 == v.record.last_timeline && history.tli > known.tli && history.is_kin(known)).then_some(history)
     })?;
-    Some((vec![Edit::Lineage(theirs.clone())], format!("{} was followed to timeline {}", candidate.name, theirs.tli)))
+    Some((vec![Edit::Lineage(theirs.clone())], format!("{} was followed to timeline {}", v.name(lost), theirs.tli)))
 }
 
 #[cfg(test)]
@@ -503,6 +509,95 @@ mod tests {
             p.tells(node, ReportLsn, followed(), |r| r.seal = seal);
         }
         assert_eq!(p.goal(C), StopReplication, "{:?}", p.stall());
+    }
+
+    /// What they promised in the election that it has won ends with the order to open.
+    #[test]
+    fn votes_prove_nothing_any_more_once_the_winner_was_told_to_open() {
+        let mut p = Pair::of(3, 1);
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        for node in [B, C] {
+            p.votes(node, 1000);
+        }
+        p.vows(B, StopReplication, 1000);
+        p.says(A, Demoted, stopped(ControlState::InProduction));
+        assert_eq!((p.goal(A), p.goal(B), p.goal(C)), (Demoted, WaitPrimary, Secondary));
+        let epoch = p.record().epoch;
+        p.passes(Duration::from_secs(6));
+        p.says(A, Demoted, stopped(ControlState::InProduction));
+        for node in [B, C] {
+            p.probed(node, Probe::Silent);
+        }
+        assert_eq!((p.goal(B), p.record().epoch), (WaitPrimary, epoch), "c may hold what b has acknowledged since");
+
+        // An election was begun all the same, by an operator say, and c is back from the other timeline.
+        let theirs = History::root(Timeline(1)).branch(Timeline(p.record().last_timeline), Lsn(1000));
+        let transfer = Transfer::new(TransferKind::Failover, B, None);
+        let record = p.record_mut();
+        record.epoch = epoch.next();
+        record.transfer = Some(transfer);
+        for (node, goal) in [(A, ReportLsn), (B, DemoteTimeout), (C, ReportLsn)] {
+            record.nodes.get_mut(&node).unwrap().assignment.goal = goal;
+        }
+        let mut facts = cut_off_standby();
+        let (Directory::Present(control), Server::Up(running)) = (&mut facts.directory, &mut facts.server) else {
+            unreachable!()
+        };
+        control.history = theirs.clone();
+        running.position = Position { tli: theirs.tli, lsn: Lsn(1100) };
+        let seal = Some(Seal { epoch: epoch.next(), position: running.position });
+        p.tells(C, ReportLsn, facts, |r| r.seal = seal);
+        assert_eq!(p.record().history.as_ref(), Some(&theirs));
+        p.votes(A, 1000);
+        assert_eq!(p.goal(C), StopReplication, "{:?}", p.stall());
+    }
+
+    /// Its configuration is broken, say: it lives, and can't start without its upstream.
+    #[test]
+    fn a_candidate_that_cannot_seal_gives_the_role_back() {
+        for failure in [false, true] {
+            let mut p = Pair::settled();
+            match failure {
+                true => drop(p.says(A, DemoteTimeout, stopped(ControlState::InProduction))),
+                false => drop(p.switchover()),
+            }
+            let mut waited = Duration::ZERO;
+            while !p.goal(A).is_writable() && waited < Duration::from_secs(90) {
+                let state = p.goal(B).min(StopReplication);
+                p.says(B, if state == StopReplication { PreparePromotion } else { state }, standby());
+                p.says(A, p.goal(A), stopped(ControlState::ShutDown));
+                p.passes(Duration::from_secs(1));
+                waited += Duration::from_secs(1);
+            }
+            let time = p.monitor.settings.drain_timeout;
+            assert!(time <= waited && waited < time * 3 / 2, "failure: {failure}, {waited:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_was_told_to_open_and_does_not_is_replaced_unless_it_gets_on() {
+        for gets_on in [false, true] {
+            let mut p = Pair::of(3, 1);
+            p.dies(A);
+            for node in [B, C] {
+                p.votes(node, 1000);
+            }
+            p.vows(B, StopReplication, 1000);
+            assert_eq!((p.goal(B), p.goal(C)), (WaitPrimary, Secondary));
+            let mut waited = Duration::ZERO;
+            while p.goal(B) == WaitPrimary && waited < Duration::from_secs(90) {
+                let replayed = Lsn(if gets_on { waited.as_secs() } else { 0 });
+                p.says(B, StopReplication, with(cut_off_standby(), |r| r.replayed = replayed));
+                p.says(C, Secondary, cut_off_standby());
+                p.passes(Duration::from_secs(1));
+                waited += Duration::from_secs(1);
+            }
+            let time = p.monitor.settings.drain_timeout;
+            match gets_on {
+                true => assert_eq!(waited, Duration::from_secs(90)),
+                false => assert!(time <= waited && waited < time * 3 / 2, "{waited:?} {:?}", p.stall()),
+            }
+        }
     }
 
     /// Its service was told to stop while it was being promoted.

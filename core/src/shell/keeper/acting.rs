@@ -20,7 +20,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// The one decision taken alone. What runs at the moment may outlast a lease, so it is given up, unless it is the
     /// stop.
     pub(super) fn close_alone(&mut self, now: Moment) {
-        if self.memory.closing_alone || self.closes_at().is_none_or(|at| now < at) {
+        if self.memory.closing_alone || self.fence_due().is_none_or(|at| now < at) {
             return;
         }
         tracing::warn!(

@@ -172,6 +172,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             applied: self.memory.applied,
             contract: self.leads_under().cloned(),
             led_in: self.record.led_in,
+            leased: assignment.is_some_and(|a| a.lease_ms.is_some()),
             rebuild: self.record.rebuild,
             seal: self.record.seal,
             leaving: self.leaving.is_some(),

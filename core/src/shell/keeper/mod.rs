@@ -54,6 +54,8 @@ pub enum KeeperExit {
 /// How often the slots are gone through again: one that was in use stays when its node leaves, and somebody may drop
 /// one by hand.
 const ADMIT_AGAIN: Duration = Duration::from_secs(10);
+/// A look that takes longer is one at a machine that gives no answer: the fence waits for it no more.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Key of the keeper's record in its store.
 pub const KEEPER: &str = "keeper";
@@ -109,8 +111,7 @@ async fn begin_session<C: Clock, L: Link, S: Store, P: Postgres>(
     stored.map(|()| (ledger, record))
 }
 
-/// However long the disk takes, a lease doesn't wait for it: if it ends meanwhile, the server is closed before that is
-/// stored.
+/// However long the disk takes, a server that must close by then doesn't wait for it: it is closed before that is stored.
 async fn save_before<C: Clock, L: Link, S: Store, P: Postgres>(
     ends: Option<Moment>,
     ports: &KeeperPorts<C, L, S, P>,
@@ -123,7 +124,7 @@ async fn save_before<C: Clock, L: Link, S: Store, P: Postgres>(
     match select(saving, pin!(ports.clock.sleep_until(ends))).await {
         Either::Left((saved, _)) => (saved, Closed(false)),
         Either::Right(((), saving)) => {
-            tracing::warn!("the lease of this primary ends while its record is being stored: closing");
+            tracing::warn!("this primary has to close, and its record is being stored still: closing");
             let (stopped, saving) = match select(pin!(acting::stop_surely(ports, pause)), saving).await {
                 Either::Left(stopped) => stopped,
                 // The stop is begun; the loop sees it through.
@@ -189,6 +190,9 @@ struct Keeper<'a, C, L, S, P> {
     done: u64,
     look_since: u64,
     facts_since: u64,
+    /// When the look under way began, and the one that the facts come from.
+    look_begun: Moment,
+    looked_from: Moment,
     changed: Option<Task<'a, ()>>,
     admitted_at: Moment,
     /// Its server is down, and no step was begun since that was seen.
@@ -244,6 +248,8 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             done: 1,
             look_since: 0,
             facts_since: 0,
+            look_begun: now,
+            looked_from: now,
             changed: None,
             admitted_at: now,
             down: false,
@@ -325,9 +331,25 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         fence::closes_at(&self.record, &self.facts, self.heard, self.seen, patience)
     }
 
+    /// When it closes alone. One that has slept since it looked last, as a process that is stopped does, looks again before it
+    /// judges that no member is there. A lease asks for no such look: it is over.
+    fn fence_due(&self) -> Option<Moment> {
+        let at = self.closes_at()?;
+        let is_leased = fence::lease_ends(&self.record, self.heard) == Some(at);
+        match self.looked_from >= at || is_leased {
+            true => Some(at),
+            false => Some((self.looking.is_some().then_some(self.look_begun)?).max(at) + LOOK_LIMIT),
+        }
+    }
+
+    /// The fence waits for a look that hasn't begun.
+    fn owes_look(&self, now: Moment) -> bool {
+        self.looking.is_none() && self.fence_due().is_none() && self.closes_at().is_some_and(|at| now >= at)
+    }
+
     /// One timer, kept as long as its moment doesn't move.
     fn set_timer(&mut self) {
-        let fence = self.closes_at().filter(|_| !self.memory.closing_alone);
+        let fence = self.fence_due().or(self.closes_at()).filter(|_| !self.memory.closing_alone);
         let look = self.looking.is_none().then_some(self.next_look);
         // What a running step or look holds up is taken up when that ends, not by the clock.
         let held_up = self.step.is_some() || self.blind() || self.stopping() || self.awaits_word();
@@ -345,10 +367,10 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
     }
 
     fn start_look(&mut self, now: Moment) {
-        if self.looking.is_none() && (now >= self.next_look || self.blind()) {
+        if self.looking.is_none() && (now >= self.next_look || self.blind() || self.owes_look(now)) {
             self.looking = Some(Box::pin(self.ports.postgres.look()));
             self.next_look = now + self.settings.look_period;
-            self.look_since = self.done;
+            (self.look_since, self.look_begun) = (self.done, now);
         }
     }
 
@@ -385,6 +407,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
 
     async fn looked(&mut self, facts: Facts) {
         let now = self.ports.clock.now();
+        self.looked_from = self.look_begun;
         let facts = self.bound(facts).await;
         if now.since(self.admitted_at) >= ADMIT_AGAIN {
             self.memory.admitted = None;
@@ -435,9 +458,13 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         }
     }
 
-    /// What runs at the moment is given up should the lease end before it is stored.
+    /// What runs at the moment is given up should it have to close before that is stored: as its lease ends, or as another
+    /// leads, and it has known that for as long as it would have borne silence.
     async fn save(&mut self, record: &KeeperRecord) -> Result<(), StoreError> {
-        let ends = fence::lease_ends(&self.record, self.heard);
+        let ends = match record.goal().is_some_and(NodeState::is_writable) {
+            true => fence::lease_ends(&self.record, self.heard),
+            false => self.closes_at(),
+        };
         let ends = ends.filter(|_| !self.down && !mutant!(LeaseEndsAfterStore));
         let pause = self.settings.step_retry_pause;
         let (saved, closed) = save_before(ends, self.ports, pause, &mut self.ledger, record).await;

@@ -79,6 +79,24 @@ fn a_lease_that_ends_waits_for_no_disk() {
     }
 }
 
+/// Another leads, and this can't be stored: it closes as one that has heard nothing would. Told anything else it goes on.
+#[test]
+fn one_that_is_told_to_close_does_so_however_long_the_disk_takes() {
+    for (goal, closes) in [(NodeState::Demoted, true), (NodeState::Primary, false)] {
+        let ports = ports(open(None), "");
+        let mut keeper = keeper(&ports, told(NodeState::Primary, NodeState::Primary, any(4)));
+        keeper.memory.confirmed = Some(NodeState::Primary);
+        run(&mut keeper);
+        ports.store.moods.lock().unwrap().push(Mood::Hangs);
+        let assignment = Assignment { contract: closes.then(|| any(4)), ..Assignment::new(Epoch(4), goal) };
+        let mut taking = pin!(keeper.take(assignment));
+        assert!(taking.as_mut().now_or_never().is_none() && !ports.postgres.has("stop"));
+        ports.clock.pass(Duration::from_secs(60));
+        assert!(taking.as_mut().now_or_never().is_none());
+        assert_eq!(ports.postgres.has("stop"), closes, "{goal}");
+    }
+}
+
 /// The monitor takes a broken connection and a refused one for proof that it is closed, unless it knew it closed before.
 #[test]
 fn a_server_under_a_lease_is_started_once_the_monitor_knows_that_it_was_down() {
@@ -287,6 +305,27 @@ fn one_that_has_closed_alone_may_be_vouched_for_but_for_one_whose_lease_is_over(
         assert_eq!(keeper.record.state, NodeState::DemoteTimeout);
         assert_eq!(keeper.memory.closing_alone, stays);
     }
+}
+
+/// Its process was stopped for a minute, and its server wasn't.
+#[test]
+fn one_that_slept_looks_for_its_members_before_it_closes() {
+    for (member, closes) in [(Some(NodeId(2)), false), (None, true)] {
+        let ports = ports(open(None), "");
+        let mut keeper = keeper(&ports, told(NodeState::Primary, NodeState::Primary, any(4)));
+        run(&mut keeper);
+        *ports.postgres.facts.lock().unwrap() = open(member);
+        ports.clock.pass(Duration::from_secs(60));
+        run(&mut keeper);
+        assert_eq!(ports.postgres.has("stop"), closes, "member {member:?}");
+    }
+    let ports = ports(open(None), "");
+    let mut keeper = keeper(&ports, told(NodeState::Primary, NodeState::Primary, any(4)));
+    run(&mut keeper);
+    keeper.looking = Some(Box::pin(std::future::pending()));
+    ports.clock.pass(Duration::from_secs(60));
+    run(&mut keeper);
+    assert!(ports.postgres.has("stop"), "a look that never ends holds nothing up");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::cli::options::{Found, ViaMonitor};
 use crate::cli::status::stored;
 use crate::service::{Places, keeper, pidfile, postmaster};
 use clap::Args;
-use pgbaton_core::model::NodeState;
+use pgbaton_core::model::{NodeId, NodeState};
 use pgbaton_core::wire::{Command, StateRow};
 use std::time::Duration;
 
@@ -93,7 +93,12 @@ impl DropNode {
     async fn drop(&self, found: &Found, node: &StateRow, local: Option<&Places>, json: bool) -> Result<(), Failure> {
         let (formation, group, name) = (node.formation.clone(), Some(node.group_id), &node.nodename);
         let nodes = found.monitor.state(Some(formation.clone()), group).await?;
-        let command = Command::Drop { formation: formation.clone(), name: name.clone(), force: self.force };
+        let command = Command::Drop {
+            formation: formation.clone(),
+            name: name.clone(),
+            node: Some(NodeId(node.node_id)),
+            force: self.force,
+        };
         let accepted = found.monitor.command(command).await?;
         tracing::info!("node \"{name}\" leaves formation \"{formation}\"");
         accepted.tell();

@@ -164,7 +164,7 @@ impl Course<'_> {
         match harm {
             Harm::Switchover => {
                 let key = GroupKey { formation: cluster.formation.clone(), group: 0 };
-                let command = Command::Failover { key, to: None, allow_data_loss: false };
+                let command = Command::Failover { key, to: None, from: None, allow_data_loss: false };
                 match self.play.operator.ask(&Request::Command(command), PATIENCE).await? {
                     Answer::Accepted { .. } => Ok(()),
                     other => bail!("the switchover was answered with {other:?}"),

@@ -18,6 +18,7 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         Verb::StopService(_) => stop_service(world, &names[0]).await?,
         Verb::StartService(_) => start_service(world, &names[0]).await?,
         Verb::KillKeeper(_) => node()?.kill_keeper(),
+        Verb::PauseKeeper(_) => node()?.pause_keeper(),
         Verb::KillPostgres(_) => node()?.pg.kill_postmaster(),
         Verb::KillNode(_) => {
             let node = node()?;
@@ -36,8 +37,10 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         Verb::PowerOff(_) if names[0] == MONITOR => world.monitor.power_off(),
         Verb::PowerOff(_) => node()?.power_off(),
         Verb::LoseDisk(_) => node()?.lose_disks(),
+        Verb::Pause(_) if names[0] == MONITOR => world.monitor.pause(),
         Verb::Pause(_) => node()?.pause(),
         Verb::Suspend(_) => node()?.suspend(),
+        Verb::Resume(_) if names[0] == MONITOR => world.monitor.resume(),
         Verb::Resume(_) => node()?.resume(),
         Verb::KillMonitor(_) => world.monitor.kill(),
         Verb::StartMonitor(_) => world.monitor.start(),

@@ -1,0 +1,96 @@
+//! L7 while the story lasts: who looks at the group during a long outage of writes is told what it waits for.
+
+use super::outage::{Gap, gaps};
+use super::trace::{Fault, Kind, Trace};
+use crate::model::Moment;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Silence takes its timeout before anybody can know of it; a move of the role takes the rest.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+pub fn check(trace: &Trace) -> Result<(), String> {
+    // Drawn timings have other patience, and where faults meet clients may be cut off from a group that works.
+    if trace.terms.drawn {
+        return Ok(());
+    }
+    match gaps(trace, PATIENCE).into_iter().find(|gap| !is_excused(trace, gap) && !is_told(trace, gap)) {
+        Some(gap) => Err(format!(
+            "writes were out for {:.3} s from {:.3} s on, and no node was shown to wait for anything",
+            gap.length().as_secs_f64(),
+            gap.from.seconds()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The monitor couldn't know: it was down or cut off itself, or what was done is seen by clients only.
+fn is_excused(trace: &Trace, gap: &Gap) -> bool {
+    let before = trace.events.iter().take_while(|e| e.at <= gap.to);
+    before.into_iter().any(|e| match &e.kind {
+        Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore | Fault::Other | Fault::Rogue, .. } => true,
+        Kind::Fault { fault: Fault::Link, nodes } => nodes.iter().any(|n| n == "monitor" || n == "clients"),
+        _ => false,
+    })
+}
+
+/// A reason was on show at some moment of the gap.
+fn is_told(trace: &Trace, gap: &Gap) -> bool {
+    let mut shown: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut told = false;
+    let mut look = |at: Moment, shown: &BTreeMap<&str, bool>| {
+        told |= at >= gap.from && at <= gap.to && shown.values().any(|waits| *waits);
+    };
+    for event in trace.events.iter().take_while(|e| e.at <= gap.to) {
+        let Kind::Shown { node, pending, .. } = &event.kind else { continue };
+        // What was on show until now, and was so within the gap.
+        look(event.at, &shown);
+        let waits = pending.as_ref().is_some_and(|p| p.starts_with("waits for") || p.starts_with("commits wait"));
+        shown.insert(node, waits);
+        look(event.at, &shown);
+    }
+    look(gap.to, &shown);
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::super::trace::Terms;
+    use super::*;
+    use crate::model::Position;
+
+    fn shown(pending: Option<&str>) -> Kind {
+        let pending = pending.map(str::to_string);
+        Kind::Shown { node: "a".into(), position: Position::new(1, 100), health: 1, pending }
+    }
+
+    fn out(between: Vec<(u64, Kind)>) -> Trace {
+        let ends = [(1000, acked(1, "a", 999)), (20_000, acked(2, "a", 1001))];
+        let mut trace = trace(ends.into_iter().chain(between).collect());
+        trace.sort();
+        trace
+    }
+
+    #[test]
+    fn a_long_outage_has_a_reason_on_show() {
+        let reason = || shown(Some("waits for nodes: b"));
+        assert!(check(&out(vec![])).unwrap_err().contains("from 1.000 s on"));
+        assert!(check(&out(vec![(2000, shown(Some("on its way from a to b")))])).is_err());
+        assert_eq!(check(&out(vec![(9000, reason())])), Ok(()));
+        assert_eq!(check(&out(vec![(500, reason())])), Ok(()), "it was on show all the time");
+        assert!(check(&out(vec![(500, reason()), (800, shown(None))])).is_err(), "of another outage");
+        assert!(check(&out(vec![(25_000, reason())])).is_err());
+    }
+
+    #[test]
+    fn what_the_monitor_cannot_know_is_excused() {
+        let with = |kind, nodes: &[&str]| check(&out(vec![(500, fault(kind, nodes))]));
+        assert_eq!(with(Fault::Monitor, &[]), Ok(()));
+        assert_eq!(with(Fault::Link, &["clients", "a"]), Ok(()));
+        assert!(with(Fault::Link, &["a", "b"]).is_err());
+        assert!(with(Fault::Machine, &["a"]).is_err());
+        let drawn = Trace { terms: Terms { drawn: true, ..Terms::default() }, ..out(vec![]) };
+        assert_eq!(check(&drawn), Ok(()));
+    }
+}

@@ -1,0 +1,377 @@
+//! Asynchronous groups, where a primary acknowledges under a lease: when its time is up, and when policy goes on without
+//! the proof that nobody can give.
+
+use super::Verdict;
+use super::transfer::can_keep_the_role;
+use crate::model::NodeState::*;
+use crate::model::{Directory, Durability, Lsn, NodeId, NodeRecord, Server, TransferKind, Waiver};
+use crate::monitor::edit::Edit;
+use crate::monitor::health::Life;
+use crate::monitor::view::View;
+use crate::mutant;
+
+/// An asynchronous group may go on without proof once the lease of the old primary has ended by its own clock, and
+/// only if little can be lost. One that was never heard to have a lease won't close by itself.
+pub fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
+    let closes = old.lease_ms.is_some() || has_closed(v, old) || says_closed(v, old);
+    if v.durability() != Durability::Async || v.record.degraded.is_some() || !closes {
+        return None;
+    }
+    let stored = || old.position.map(|p| Lsn(p.lsn.0.saturating_add(v.settings.stale_bytes())));
+    let known = v.pulse(old.id)?.position.map(|p| p.lsn).or_else(stored)?;
+    let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
+    let best = held.map(|r| r.position.lsn).max()?;
+    let lost = known.bytes_past(best);
+    let ended = lease_is_over(v, old.id) && !is_unminded(v, old.id);
+    // Its word is enough to begin with, that it is closed or that its server is down: nobody opens before it is certain.
+    let ill = matches!(v.life(old.id), Life::Ill(_));
+    let bounded = (ended || ill) && lost <= v.settings.async_loss_bytes;
+    bounded.then(|| format!("of what is known {lost} bytes are not on them"))
+}
+
+/// A handover that has become a failover was begun without a waiver, and no votes will prove anything.
+pub fn waive(v: &View) -> Option<Verdict> {
+    let transfer = v.record.transfer.as_ref().filter(|t| t.kind == TransferKind::Failover && t.waiver.is_none())?;
+    let old = v.record.nodes.get(&transfer.old).filter(|old| !v.election_could_succeed(old.id))?;
+    let loss = bounded_loss(v, old)?;
+    Some((vec![Edit::Waive(Waiver::Policy)], format!("{} isn't waited for any more: {loss}", old.name)))
+}
+
+/// The old primary of an asynchronous group acknowledges nothing any more: it has closed, or its time is up by its own
+/// clock. Whoever consents to lose commits has not asked for two primaries.
+pub fn lease_is_over(v: &View, old: NodeId) -> bool {
+    let known = v.record.nodes.get(&old);
+    // What it was told counts, whatever the formation prefers by now.
+    let leased = v.durability() == Durability::Async || known.is_some_and(|n| n.lease_ms.is_some());
+    if !leased || !v.record.in_force.may_acknowledge_alone() {
+        return true;
+    }
+    let lease = v.lease_of(old);
+    let Some((old, pulse)) = known.zip(v.pulse(old)) else { return v.transfer_lasts(lease) };
+    let ended = v.now.since(pulse.heard.unwrap_or(pulse.known_since)) >= lease;
+    ended || has_closed(v, old) || mutant!(LeaseNotAwaited)
+}
+
+/// A lease ends by the hand of a keeper, and of this one there may be none: it is silent, while its server answers.
+pub fn is_unminded(v: &View, old: NodeId) -> bool {
+    let Some((old, pulse)) = v.record.nodes.get(&old).zip(v.pulse(old)) else { return false };
+    v.record.in_force.may_acknowledge_alone() && pulse.outlived && !has_closed(v, old)
+}
+
+/// By positive evidence it acknowledges nothing any more.
+fn has_closed(v: &View, old: &NodeRecord) -> bool {
+    let Some(pulse) = v.pulse(old.id) else { return false };
+    // It can't open on what isn't there, unless it is there again in a moment.
+    let gone = pulse.facts().is_some_and(|f| f.server == Server::Down && f.control().is_none());
+    (gone || pulse.died() || says_closed(v, old)) && !pulse.may_reopen
+}
+
+fn says_closed(v: &View, old: &NodeRecord) -> bool {
+    let down = v.report(old.id).is_some_and(|r| r.facts.server == Server::Down);
+    down && matches!(v.life(old.id), Life::Ill(_)) && old.reported == DemoteTimeout
+}
+
+/// The primary of an asynchronous group is back, closed, or its server has just gone down, and nobody could prove to hold
+/// as much as it does: it has its time to open again before policy gives up what others lack.
+pub fn reopen_the_old(v: &View) -> Option<Verdict> {
+    let old = v.record.primary().filter(|p| p.goal().is_writable() && v.record.transfer.is_none())?;
+    let why = v.primary_lost(old)?;
+    let unread = v.report(old.id).is_some_and(|r| matches!(r.facts.directory, Directory::Unusable { .. }));
+    let may_come_back = can_keep_the_role(v, old) || v.is_heard(old.id) && unread;
+    let has_its_time = v.record.reopening != Some(old.id) && may_come_back && !v.is_leaving(old.id);
+    if !has_its_time || v.election_could_succeed(old.id) || bounded_loss(v, old).is_none() {
+        return None;
+    }
+    let why = if old.reported == DemoteTimeout { "is back" } else { &format!("has time to come back ({why})") };
+    let why = format!("{} {why} and holds what nobody else may: it keeps the role", old.name);
+    Some((vec![Edit::Reopen(old.id)], why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ControlState, Facts};
+    use crate::monitor::rules::testing::*;
+    use crate::ports::Probe;
+    use crate::wire::{Answer, Command, FormationChange, NodeChange};
+    use std::time::Duration;
+
+    /// Commits wait for nobody, and a has said that it has its lease.
+    fn leased_trio() -> Pair {
+        let mut p = Pair::of(3, 1);
+        p.set_durability(Durability::Async);
+        p.says(A, Primary, primary_of(&[B, C]));
+        let serial = p.record().nodes[&A].assignment.serial;
+        p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
+        assert!(p.record().nodes[&A].lease_ms.is_some());
+        p
+    }
+
+    #[test]
+    fn a_handover_of_an_async_group_whose_old_primary_goes_silent_waits_for_its_lease() {
+        for (consents, changes) in [(false, false), (true, false), (true, true)] {
+            let mut p = leased_trio();
+            assert!(matches!(p.ordered_failover(Some("b"), false), Answer::Accepted { .. }));
+            let lease = p.monitor.settings.async_lease;
+            let mut waited = Duration::ZERO;
+            while [B, C].iter().all(|n| p.goal(*n) != WaitPrimary) && waited < lease * 3 {
+                if consents && p.goal(B) == ReportLsn {
+                    // Who consents to lose commits has not asked for two primaries.
+                    p.ordered_failover(None, true);
+                }
+                if changes && p.goal(B) == ReportLsn {
+                    // What the old primary was told stays what it was.
+                    p.set_durability(Durability::Degrade);
+                }
+                p.standbys_obey();
+                p.probed(A, Probe::Silent);
+                p.passes(Duration::from_millis(500));
+                waited += Duration::from_millis(500);
+            }
+            assert!(lease <= waited && waited < lease * 3 / 2, "consents: {consents}, {waited:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_that_was_told_and_not_confirmed_counts_if_it_is_the_longer_one() {
+        for (asked, known) in [(60, Some(60_000)), (5, Some(10_000))] {
+            let mut p = leased_trio();
+            p.monitor.settings.async_lease = Duration::from_secs(asked);
+            let change = NodeChange { candidate_priority: Some(60), ..NodeChange::default() };
+            p.orders(Command::SetNode { formation: key().formation, name: "b".into(), change });
+            assert_eq!(p.record().nodes[&A].lease_ms, known);
+            let serial = p.record().nodes[&A].assignment.serial;
+            p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
+            assert_eq!(p.record().nodes[&A].lease_ms, Some(asked * 1000));
+        }
+        let mut p = leased_trio();
+        let durability = |p: &mut Pair, durability| {
+            let change = FormationChange { durability: Some(durability), ..FormationChange::default() };
+            p.orders(Command::SetFormation { formation: key().formation, change });
+        };
+        durability(&mut p, Durability::Degrade);
+        durability(&mut p, Durability::Async);
+        assert!(p.record().nodes[&A].assignment.lease_ms.is_some());
+        assert_eq!(p.record().nodes[&A].lease_ms, None, "it may never have heard of the second change");
+    }
+
+    /// Its keeper starts it again as soon as it can look at what is there.
+    #[test]
+    fn a_directory_that_cannot_be_read_now_takes_no_time_from_the_old_primary() {
+        let unreadable = Directory::Unusable { reason: "an error of the disk".into() };
+        let facts = Facts { directory: unreadable, ..stopped(ControlState::InProduction) };
+        let mut p = leased_trio();
+        let mut waited = Duration::ZERO;
+        while p.goal(A).is_writable() && waited < Duration::from_secs(90) {
+            let serial = p.record().nodes[&A].assignment.serial;
+            p.tells(A, Primary, facts.clone(), |r| r.serial = serial);
+            p.standbys_obey();
+            p.passes(Duration::from_millis(500));
+            waited += Duration::from_millis(500);
+        }
+        let time = p.monitor.settings.drain_timeout;
+        assert!(time <= waited && waited < time * 3 / 2, "{waited:?}");
+    }
+
+    /// Its server may be open still, or again, and acknowledge alone: a lease ends by the hand of a keeper.
+    #[test]
+    fn policy_replaces_nobody_whose_server_has_outlived_its_keeper() {
+        for (outlived, hangs_up) in [(true, true), (true, false), (false, false)] {
+            let mut p = leased_trio();
+            assert!(p.record().in_force.may_acknowledge_alone());
+            if hangs_up {
+                p.hangs_up(A);
+            }
+            if outlived {
+                p.probed(A, Probe::Answers);
+            }
+            for _ in 0..60 {
+                p.passes(Duration::from_secs(1));
+                p.probed(A, Probe::Silent);
+                for node in [B, C] {
+                    p.says(node, p.goal(node), cut_off_standby());
+                }
+            }
+            assert_eq!(p.goal(A) == Draining, !outlived, "{:?} {:?} {:?}", p.goals(), p.goal(C), p.record().transfer);
+            if outlived {
+                p.probed(A, Probe::Refused);
+                assert_eq!(p.goal(A), Draining, "now it is known to be closed");
+            }
+        }
+    }
+
+    /// Its keeper may be there, unable to speak, and start its server again: until it has said that it is down, it asks
+    /// before it does.
+    #[test]
+    fn a_refused_connection_proves_nothing_of_a_server_that_its_keeper_may_be_starting() {
+        for known_down in [false, true] {
+            let mut p = leased_trio();
+            if known_down {
+                p.says(A, Primary, stopped(ControlState::InProduction));
+                assert_eq!(p.goal(A), Primary);
+            }
+            p.dies(A);
+            let begun = p.goal(A) == Draining;
+            assert_eq!(begun, !known_down);
+            let mut waited = Duration::ZERO;
+            while p.goal(A) != Draining && waited < Duration::from_secs(60) {
+                p.passes(Duration::from_secs(1));
+                waited += Duration::from_secs(1);
+                p.probed(A, Probe::Refused);
+                for node in [B, C] {
+                    p.says(node, p.goal(node), cut_off_standby());
+                }
+            }
+            assert_eq!(waited > p.monitor.settings.async_lease, known_down, "{waited:?}");
+            assert!(waited < Duration::from_secs(60));
+        }
+    }
+
+    #[test]
+    fn a_server_that_stays_down_or_does_not_answer_is_replaced_in_an_async_group_too() {
+        let closed = stopped(ControlState::InProduction);
+        let stuck = stuck();
+        for ill in [&closed, &stuck] {
+            let mut p = leased_trio();
+            let mut waited = Duration::ZERO;
+            while [B, C].iter().all(|n| p.goal(*n) != WaitPrimary) && waited < Duration::from_secs(60) {
+                let (goal, serial) = (p.goal(A), p.record().nodes[&A].assignment.serial);
+                let facts = if goal == DemoteTimeout { &closed } else { ill };
+                p.tells(A, goal, facts.clone(), |r| r.serial = serial);
+                p.standbys_obey();
+                p.passes(Duration::from_millis(500));
+                waited += Duration::from_millis(500);
+            }
+            let time = p.monitor.settings.drain_timeout;
+            assert!(time <= waited && waited < time * 3 / 2, "{:?} {waited:?}", ill.server);
+            assert!(p.took_to_decide().is_some_and(|took| took >= time), "{:?}", p.took_to_decide());
+        }
+    }
+
+    /// What is no proof: that its directory can't be read now, after it was told that it may open; and that it is on its
+    /// way to be closed, as long as its server is there.
+    #[test]
+    fn a_server_that_may_be_open_is_not_taken_for_closed() {
+        let closed = stopped(ControlState::InProduction);
+        let gone = crate::model::Facts { directory: crate::model::Directory::Absent, ..closed.clone() };
+        let stuck = stuck();
+        for (state, before, facts) in [(Primary, &closed, &gone), (DemoteTimeout, &closed, &stuck)] {
+            let mut p = leased_trio();
+            p.says(A, state, before.clone());
+            assert!(p.goal(A).is_writable());
+            let knows = state == DemoteTimeout;
+            for _ in 0..80 {
+                let serial = if knows { p.record().nodes[&A].assignment.serial } else { 0 };
+                p.tells(A, state, facts.clone(), |r| r.serial = serial);
+                p.standbys_obey();
+                p.passes(Duration::from_millis(500));
+            }
+            assert!(!p.goal(A).is_writable(), "an election is under way");
+            assert!([B, C].iter().all(|n| p.goal(*n) != WaitPrimary), "{state}: {:?}", p.goals());
+        }
+    }
+
+    /// It was opened while an election was under way.
+    #[test]
+    fn policy_opens_nobody_while_the_old_server_answers_and_its_keeper_is_silent() {
+        for answers in [false, true] {
+            let mut p = leased_trio();
+            p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+            p.says(A, Primary, primary_of(&[B, C]));
+            let lease = p.monitor.settings.async_lease;
+            p.record_mut().nodes.get_mut(&A).unwrap().reported = DemoteTimeout;
+            let mut waited = Duration::ZERO;
+            while [B, C].iter().all(|n| p.goal(*n) != WaitPrimary) && waited < lease * 3 {
+                p.standbys_obey();
+                let found = if answers && p.goal(A) == DemoteTimeout { Probe::Answers } else { Probe::Silent };
+                p.probed(A, found);
+                p.passes(Duration::from_millis(500));
+                waited += Duration::from_millis(500);
+            }
+            assert_eq!(waited >= lease * 3, answers, "{waited:?}");
+            if answers {
+                assert!(
+                    p.stall().is_some_and(|s| s.contains("is silent while its Postgres answers")),
+                    "{:?}",
+                    p.stall()
+                );
+                p.probed(A, Probe::Refused);
+                for node in [B, C] {
+                    p.vows(node, p.goal(node), 1000);
+                }
+                assert!([B, C].iter().any(|n| p.goal(*n) == WaitPrimary), "now it is known to be closed");
+            }
+        }
+    }
+
+    #[test]
+    fn policy_replaces_nobody_who_was_never_heard_to_have_a_lease() {
+        let mut p = Pair::of(3, 1);
+        p.set_durability(Durability::Async);
+        p.record_mut().nodes.get_mut(&A).unwrap().assignment.goal = Primary;
+        for _ in 0..60 {
+            p.passes(Duration::from_secs(1));
+            for node in [B, C] {
+                p.says(node, Secondary, cut_off_standby());
+            }
+            p.probed(A, Probe::Silent);
+        }
+        assert!(
+            !p.goal(B).is_being_promoted() && !p.goal(C).is_being_promoted(),
+            "it goes on by what it was told last"
+        );
+    }
+
+    #[test]
+    fn an_old_primary_that_does_not_open_again_is_replaced_after_all() {
+        let mut p = Pair::of(3, 1);
+        p.set_durability(Durability::Async);
+        let id = p.record_mut().new_contract_id();
+        p.record_mut().in_force = crate::model::InForce::only(crate::model::Contract::none(id));
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!(p.goal(A), Primary, "without a contract the votes prove nothing");
+        let mut waited = Duration::ZERO;
+        while p.goal(B) != ReportLsn && waited < Duration::from_secs(120) {
+            p.passes(Duration::from_secs(1));
+            waited += Duration::from_secs(1);
+            for node in [B, C] {
+                p.says(node, p.goal(node), standby());
+            }
+            p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        }
+        assert_eq!((p.goal(A), p.goal(B), p.goal(C)), (DemoteTimeout, ReportLsn, ReportLsn));
+        p.votes(B, 1000);
+        p.votes(C, 1000);
+        assert!(p.goal(B) == StopReplication || p.goal(C) == StopReplication);
+    }
+
+    #[test]
+    fn a_primary_of_an_async_group_that_was_told_to_open_again_is_not_taken_for_closed() {
+        let mut p = Pair::of(3, 1);
+        p.set_durability(Durability::Async);
+        p.says(A, Primary, primary_of(&[B, C]));
+        let serial = p.record().nodes[&A].assignment.serial;
+        p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
+        for node in [B, C] {
+            p.record_mut().nodes.get_mut(&node).unwrap().candidate_priority = 0;
+        }
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        assert!(p.goal(A).is_writable(), "nobody else may lead: it opens again");
+        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 50;
+        let lease = p.monitor.settings.async_lease;
+        let mut votes = 0;
+        for _ in 0..9 {
+            p.passes(lease / 10);
+            p.probed(A, Probe::Answers);
+            for node in [B, C] {
+                match p.goal(node) {
+                    goal @ (ReportLsn | StopReplication) => p.vows(node, goal, 1000),
+                    goal => drop(p.says(node, goal, cut_off_standby())),
+                }
+                votes += u32::from(p.goal(node) == StopReplication);
+            }
+            assert!(![B, C].iter().any(|n| p.goal(*n) == WaitPrimary), "its word that it is closed is old");
+        }
+        assert!(votes > 0, "somebody only waits for the lease to end");
+    }
+}
