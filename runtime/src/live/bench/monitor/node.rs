@@ -95,6 +95,7 @@ impl Node {
             applied: contract.as_ref().map(|c| c.id),
             contract,
             led_in: told.map_or(Epoch::default(), |a| a.led_in),
+            leased: false,
             rebuild: None,
             seal: sealed.then_some(Seal { epoch, position: self.position() }),
             leaving: false,
