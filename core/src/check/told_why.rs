@@ -24,14 +24,26 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     }
 }
 
-/// The monitor couldn't know: it was down or cut off itself, or what was done is seen by clients only.
+/// The monitor couldn't know: it was down or cut off itself, or what was done is seen by clients only. What lasts begins long
+/// before.
 fn is_excused(trace: &Trace, gap: &Gap) -> bool {
-    let before = trace.events.iter().take_while(|e| e.at <= gap.to);
-    before.into_iter().any(|e| match &e.kind {
-        Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore | Fault::Other | Fault::Rogue, .. } => true,
-        Kind::Fault { fault: Fault::Link, nodes } => nodes.iter().any(|n| n == "monitor" || n == "clients"),
-        _ => false,
-    })
+    let mut blind: BTreeMap<&str, Moment> = BTreeMap::new();
+    for event in trace.events.iter().take_while(|e| e.at <= gap.to) {
+        match &event.kind {
+            Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore, .. } => _ = blind.insert("monitor", event.at),
+            Kind::Fault { fault: Fault::Other | Fault::Rogue, .. } => return true,
+            Kind::Fault { fault: Fault::Link, nodes } if nodes.iter().any(|n| n == "monitor" || n == "clients") => {
+                blind.insert("link", gap.to);
+            }
+            Kind::Fault { fault: Fault::Mend, nodes } if nodes.is_empty() && event.at < gap.from => {
+                blind.remove("link");
+            }
+            // It is there, and shows what it knows.
+            Kind::Shown { .. } if event.at < gap.from => _ = blind.remove("monitor"),
+            _ => {}
+        }
+    }
+    !blind.is_empty()
 }
 
 /// A reason was on show at some moment of the gap.
@@ -87,7 +99,11 @@ mod tests {
     fn what_the_monitor_cannot_know_is_excused() {
         let with = |kind, nodes: &[&str]| check(&out(vec![(500, fault(kind, nodes))]));
         assert_eq!(with(Fault::Monitor, &[]), Ok(()));
+        let shows_again = vec![(500, fault(Fault::Monitor, &[])), (800, shown(None))];
+        assert!(check(&out(shows_again)).is_err());
         assert_eq!(with(Fault::Link, &["clients", "a"]), Ok(()));
+        let mended = vec![(500, fault(Fault::Link, &["clients", "a"])), (800, fault(Fault::Mend, &[]))];
+        assert!(check(&out(mended)).is_err());
         assert!(with(Fault::Link, &["a", "b"]).is_err());
         assert!(with(Fault::Machine, &["a"]).is_err());
         let drawn = Trace { terms: Terms { drawn: true, ..Terms::default() }, ..out(vec![]) };

@@ -77,7 +77,7 @@ pub fn apply(record: &mut GroupRecord, edits: &[Edit], view: &View) {
         let serial = before.map_or(0, |b| b.serial);
         let unchanged = before.is_some_and(|b| *b == Assignment { serial, ..assignment.clone() });
         let node = record.nodes.get_mut(&id).expect("derived from the same map");
-        if assignment.goal.is_writable() && before.is_some_and(|b| b.lease_ms != assignment.lease_ms) {
+        if assignment.goal.is_writable() {
             node.lease_ms = longest(node.lease_ms, assignment.lease_ms);
         }
         node.assignment = Assignment { serial: if unchanged { serial } else { serial + 1 }, ..assignment };

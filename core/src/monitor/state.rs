@@ -23,6 +23,8 @@ pub struct Group {
     pub stopwatch: Option<Stopwatch>,
     /// When the closed primary was told to open again.
     pub reopening_since: Option<Moment>,
+    /// Since when the monitor knows that it knows less than its nodes.
+    pub doubt_since: Option<Moment>,
 }
 
 /// Where the time of a transfer goes.
@@ -160,6 +162,7 @@ impl Monitor {
             transfer_since: group.stopwatch.map(|s| s.since),
             transfer_decided: group.stopwatch.map(|s| s.decided),
             reopening_since: group.reopening_since,
+            doubt_since: group.doubt_since,
             now,
         }
     }
@@ -194,8 +197,8 @@ impl Monitor {
         let replay = replayed.map(|at| at + drain_timeout);
         let reopening = group.reopening_since.map(|since| since + drain_timeout);
         let fetch = moved.map(|moved| moved + fetch_timeout);
-        let registered = group.pulses.values().map(|p| p.known_since + drain_timeout);
-        let doubt = registered.filter(|_| group.record.in_doubt);
+        let begun = |doubt: Moment| group.pulses.values().map(move |p| p.known_since.max(doubt) + drain_timeout);
+        let doubt = group.doubt_since.into_iter().flat_map(begun);
         let view = self.view(group, now);
         let leases = group.pulses.iter().map(|(id, p)| p.heard.unwrap_or(p.known_since) + view.lease_of(*id));
         verdicts
@@ -218,7 +221,8 @@ impl Group {
         let begun = Stopwatch { detect: Duration::ZERO, decided: now, since: now, drained: None, sealed: None };
         let stopwatch = record.transfer.is_some().then_some(begun);
         let reopening_since = record.reopening.map(|_| now);
-        Group { record, pulses, stopwatch, reopening_since }
+        let doubt_since = record.in_doubt.then_some(now);
+        Group { record, pulses, stopwatch, reopening_since, doubt_since }
     }
 
     /// The last session known of a node's keeper.
@@ -256,6 +260,10 @@ impl Group {
         self.stopwatch = match (&self.record.transfer, &record.transfer, self.stopwatch) {
             (_, None, _) => None,
             (None, Some(transfer), _) => Some(self.start_stopwatch(now, transfer)),
+            // One that was told to open is replaced itself: that is another move.
+            (Some(before), Some(transfer), _) if before.old != transfer.old => {
+                Some(self.start_stopwatch(now, transfer))
+            }
             (Some(before), Some(transfer), running) => running.map(|s| Stopwatch {
                 since: if same_epoch && before.candidate == transfer.candidate { s.since } else { now },
                 drained: s.drained.or(transfer.drained.map(|_| now)),
@@ -267,6 +275,8 @@ impl Group {
                 ..s
             }),
         };
+        let begun = self.doubt_since.filter(|_| self.record.in_doubt).unwrap_or(now);
+        self.doubt_since = record.in_doubt.then_some(begun);
         let since = self.reopening_since.filter(|_| same_epoch).unwrap_or(now);
         self.reopening_since = record.reopening.map(|_| since);
         self.record = record.clone();

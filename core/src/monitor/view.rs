@@ -20,6 +20,8 @@ pub struct View<'a> {
     pub transfer_decided: Option<Moment>,
     /// When the closed primary was told to open again.
     pub reopening_since: Option<Moment>,
+    /// When the doubt began.
+    pub doubt_since: Option<Moment>,
     pub now: Moment,
 }
 
@@ -33,7 +35,10 @@ impl<'a> View<'a> {
 
     /// Whether the role has been on its way for this long, through however many elections.
     pub fn transfer_since_decided(&self, long: Duration) -> bool {
-        self.stored.transfer.is_some() && self.transfer_decided.is_none_or(|since| self.now.since(since) >= long)
+        let from = |r: &'a GroupRecord| r.transfer.as_ref().map(|t| t.old);
+        from(self.stored).is_some()
+            && from(self.stored) == from(self.record)
+            && self.transfer_decided.is_none_or(|since| self.now.since(since) >= long)
     }
 
     /// The move of the role under way. One whose winner was told to open and is lost is none: that one is the primary, and
@@ -53,8 +58,13 @@ impl<'a> View<'a> {
     /// It was told to open, and neither opens nor gets on with the WAL that it has yet to replay.
     fn does_not_open(&self, candidate: NodeId) -> bool {
         let time = self.settings.drain_timeout;
-        let still = self.pulse(candidate).and_then(|p| p.replayed).is_none_or(|at| self.now.since(at) >= time);
-        !self.is_open(candidate) && still && self.transfer_lasts(time)
+        !self.is_open(candidate) && !self.gets_on(candidate, time) && self.transfer_lasts(time)
+    }
+
+    /// It has received or replayed something in this time.
+    pub fn gets_on(&self, node: NodeId, time: Duration) -> bool {
+        let last = |p: &Pulse| p.moved.max(p.replayed);
+        self.pulse(node).and_then(last).is_some_and(|at| self.now.since(at) < time)
     }
 
     pub fn pulse(&self, node: NodeId) -> Option<&'a Pulse> {

@@ -58,9 +58,11 @@ impl Monitor {
     /// The outer failure is that of the way, the inner one the monitor's own.
     async fn asked(&self, request: &Request) -> Result<Result<Answer, Failure>, Failure> {
         let mut answer = self.exchange(request, PATIENCE).await;
-        if let Err(LinkError::Lost(_)) = answer {
-            // It may have been taken; asking twice does nothing twice.
-            answer = self.exchange(request, PATIENCE).await;
+        // It may have been taken; asking twice does nothing twice. Without an answer to that nothing more is known.
+        if let Err(LinkError::Lost(_)) = answer
+            && let Ok(second) = self.exchange(request, PATIENCE).await
+        {
+            answer = Ok(second);
         }
         let answer = answer.map_err(|e| {
             let remedy = match e {

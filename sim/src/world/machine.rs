@@ -15,7 +15,7 @@ use pgbaton_core::shell::keeper::load;
 use pgbaton_core::shell::{KeeperExit, KeeperPorts, StopRequest, ensure_registered, run_keeper};
 use pgbaton_core::wire::Register;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub const POSTGRES_PORT: u16 = 5432;
@@ -85,6 +85,8 @@ pub struct NodeMachine {
     /// The keeper's; the one of the data directory is part of the Postgres.
     pub disk: Disk,
     pub clock: SimClock,
+    /// The last word about its service was to start it.
+    pub wanted: AtomicBool,
     /// Rings when the keeper is to die at a fault point.
     pub death: Bell,
     fate: Fate,
@@ -168,6 +170,7 @@ impl NodeMachine {
             process: Process::new(&format!("keeper:{name}")),
             disk: Disk::default(),
             clock: SimClock::new(net.fate().clone(), skew),
+            wanted: AtomicBool::new(true),
             death: Bell::default(),
             fate: net.fate().clone(),
             net: net.clone(),

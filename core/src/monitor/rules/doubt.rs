@@ -4,6 +4,7 @@ use super::{Verdict, call_votes};
 use crate::model::NodeState::*;
 use crate::model::{Contract, Durability, Epoch, NodeId, NodeRecord, NodeState, Transfer, TransferKind, Waiver, Word};
 use crate::monitor::edit::Edit;
+use crate::monitor::health::Pulse;
 use crate::monitor::view::View;
 use crate::mutant;
 use std::collections::BTreeSet;
@@ -61,14 +62,16 @@ fn knows_all_members(v: &View, claim: &Claim) -> bool {
 /// worked alone nobody can say who is with it: somebody may have been given its role who hasn't spoken so far.
 fn awaits_others(v: &View, node: &NodeRecord, claim: &Claim) -> bool {
     let alone = claim.contract.is_none() && node.reported != Single;
-    let late = v.pulse(node.id).is_some_and(|p| v.now.since(p.known_since) >= v.settings.drain_timeout);
+    let since = |p: &Pulse| p.known_since.max(v.doubt_since.unwrap_or(v.now));
+    let late = v.pulse(node.id).is_some_and(|p| v.now.since(since(p)) >= v.settings.drain_timeout);
     (alone && !mutant!(AdoptsWhoeverSpeaks) || !knows_all_members(v, claim)) && !late
 }
 
 /// Time alone ends the doubt about it, unless another speaks until then.
 pub fn is_given_time(v: &View, node: &NodeRecord) -> bool {
-    let has_led = node.reported == DemoteTimeout || v.is_open(node.id);
-    has_led && claim(node).is_some_and(|c| !c.leased && c.contract.is_none() && awaits_others(v, node, &c))
+    let (is_open, is_closed) = (v.is_open(node.id), node.reported == DemoteTimeout);
+    let waits = |c: Claim| c.contract.is_none() && awaits_others(v, node, &c) && (is_open || is_closed && !c.leased);
+    claim(node).is_some_and(waits)
 }
 
 fn was_replaced(v: &View, node: &NodeRecord, claim: &Claim) -> bool {
@@ -402,6 +405,8 @@ mod tests {
         let mut p = Pair::settled();
         p.record_mut().nodes.remove(&B);
         p.monitor_restarts();
+        // The doubt begins when somebody speaks.
+        p.passes(p.monitor.settings.drain_timeout * 2);
         tells_again(&mut p, state, facts, leased);
         p
     }

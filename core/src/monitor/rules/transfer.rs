@@ -218,7 +218,9 @@ pub fn call_off(v: &View) -> Option<Verdict> {
         Life::Ill(why) if transfer.kind == TransferKind::Switchover || late => why,
         _ if v.is_mute(candidate.id) => "its keeper says nothing",
         _ if undrained && late => "the old primary didn't stop in time",
-        _ if late && v.vote(candidate).is_none() => "it doesn't get on",
+        _ if late && v.vote(candidate).is_none() && !v.gets_on(candidate.id, v.settings.drain_timeout) => {
+            "it doesn't get on"
+        }
         _ => incomplete().or_else(unproven)?,
     };
     Some((give_back(v, old), format!("{} keeps the role, {} can't take over: {why}", old.name, candidate.name)))
@@ -555,7 +557,7 @@ mod tests {
     /// Its configuration is broken, say: it lives, and can't start without its upstream.
     #[test]
     fn a_candidate_that_cannot_seal_gives_the_role_back() {
-        for failure in [false, true] {
+        for (failure, gets_on) in [(false, false), (true, false), (false, true)] {
             let mut p = Pair::settled();
             match failure {
                 true => drop(p.says(A, DemoteTimeout, stopped(ControlState::InProduction))),
@@ -564,13 +566,18 @@ mod tests {
             let mut waited = Duration::ZERO;
             while !p.goal(A).is_writable() && waited < Duration::from_secs(90) {
                 let state = p.goal(B).min(StopReplication);
-                p.says(B, if state == StopReplication { PreparePromotion } else { state }, standby());
+                let replayed = Lsn(if gets_on { waited.as_secs() } else { 0 });
+                let facts = with(standby(), |r| r.replayed = replayed);
+                p.says(B, if state == StopReplication { PreparePromotion } else { state }, facts);
                 p.says(A, p.goal(A), stopped(ControlState::ShutDown));
                 p.passes(Duration::from_secs(1));
                 waited += Duration::from_secs(1);
             }
             let time = p.monitor.settings.drain_timeout;
-            assert!(time <= waited && waited < time * 3 / 2, "failure: {failure}, {waited:?}");
+            match gets_on {
+                true => assert_eq!(waited, Duration::from_secs(90), "it replays what it holds"),
+                false => assert!(time <= waited && waited < time * 3 / 2, "failure: {failure}, {waited:?}"),
+            }
         }
     }
 
@@ -598,6 +605,33 @@ mod tests {
                 false => assert!(time <= waited && waited < time * 3 / 2, "{waited:?} {:?}", p.stall()),
             }
         }
+    }
+
+    /// The primary before it is back as well, and could be elected.
+    #[test]
+    fn one_that_was_told_to_open_and_does_not_isnt_given_the_role_back() {
+        let mut p = Pair::of(3, 1);
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        for node in [B, C] {
+            p.votes(node, 1000);
+        }
+        p.vows(B, StopReplication, 1000);
+        let mut waited = Duration::ZERO;
+        while [A, C].iter().all(|n| p.goal(*n) != WaitPrimary) && waited < Duration::from_secs(120) {
+            let stuck = with(cut_off_standby(), |r| r.replayed = Lsn(0));
+            p.says(B, StopReplication, stuck);
+            p.says(C, p.goal(C), cut_off_standby());
+            if matches!(p.goal(C), ReportLsn | StopReplication) {
+                p.vows(C, p.goal(C), 1000);
+            }
+            match p.goal(A) {
+                goal @ (ReportLsn | StopReplication) => p.vows(A, goal, 1000),
+                goal => drop(p.says(A, goal, stopped(ControlState::InProduction))),
+            }
+            p.passes(Duration::from_secs(1));
+            waited += Duration::from_secs(1);
+        }
+        assert!(waited < Duration::from_secs(60) && !p.goal(B).is_writable(), "{waited:?} {:?}", p.stall());
     }
 
     /// Its service was told to stop while it was being promoted.

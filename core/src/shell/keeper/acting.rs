@@ -20,14 +20,14 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// The one decision taken alone. What runs at the moment may outlast a lease, so it is given up, unless it is the
     /// stop.
     pub(super) fn close_alone(&mut self, now: Moment) {
-        if self.memory.closing_alone || self.fence_due().is_none_or(|at| now < at) {
+        if self.memory.closing_alone || !self.must_close(now) {
             return;
         }
         tracing::warn!(
             "the monitor was heard {:?} ago and no standby vouches for this primary: closing",
             now.since(self.heard)
         );
-        self.memory.closing_alone = true;
+        (self.memory.closing_alone, self.overdue) = (true, None);
         self.drop_plan();
         let is_at_rest = self.record.state == NodeState::DemoteTimeout && self.step.is_none() && self.down;
         if !is_at_rest && !matches!(self.doing, Some((Step::Stop(_), _))) {

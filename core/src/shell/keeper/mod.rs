@@ -193,6 +193,8 @@ struct Keeper<'a, C, L, S, P> {
     /// When the look under way began, and the one that the facts come from.
     look_begun: Moment,
     looked_from: Moment,
+    /// Since when it has been awake, and has to close alone unless a look shows that it needn't.
+    overdue: Option<Moment>,
     changed: Option<Task<'a, ()>>,
     admitted_at: Moment,
     /// Its server is down, and no step was begun since that was seen.
@@ -250,6 +252,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             facts_since: 0,
             look_begun: now,
             looked_from: now,
+            overdue: None,
             changed: None,
             admitted_at: now,
             down: false,
@@ -331,25 +334,22 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         fence::closes_at(&self.record, &self.facts, self.heard, self.seen, patience)
     }
 
-    /// When it closes alone. One that has slept since it looked last, as a process that is stopped does, looks again before it
-    /// judges that no member is there. A lease asks for no such look: it is over.
-    fn fence_due(&self) -> Option<Moment> {
-        let at = self.closes_at()?;
+    /// Whether it must close alone now. One that has slept since it looked last, as a process that is stopped does, looks
+    /// again before it judges that no member is there. A lease asks for no such look: it is over.
+    fn must_close(&mut self, now: Moment) -> bool {
+        let Some(at) = self.closes_at().filter(|at| now >= *at) else {
+            self.overdue = None;
+            return false;
+        };
+        let overdue = *self.overdue.get_or_insert(now);
         let is_leased = fence::lease_ends(&self.record, self.heard) == Some(at);
-        match self.looked_from >= at || is_leased {
-            true => Some(at),
-            false => Some((self.looking.is_some().then_some(self.look_begun)?).max(at) + LOOK_LIMIT),
-        }
-    }
-
-    /// The fence waits for a look that hasn't begun.
-    fn owes_look(&self, now: Moment) -> bool {
-        self.looking.is_none() && self.fence_due().is_none() && self.closes_at().is_some_and(|at| now >= at)
+        is_leased || self.looked_from >= at || now >= overdue + LOOK_LIMIT
     }
 
     /// One timer, kept as long as its moment doesn't move.
     fn set_timer(&mut self) {
-        let fence = self.fence_due().or(self.closes_at()).filter(|_| !self.memory.closing_alone);
+        let fence = self.overdue.map(|since| since + LOOK_LIMIT).or(self.closes_at());
+        let fence = fence.filter(|_| !self.memory.closing_alone);
         let look = self.looking.is_none().then_some(self.next_look);
         // What a running step or look holds up is taken up when that ends, not by the clock.
         let held_up = self.step.is_some() || self.blind() || self.stopping() || self.awaits_word();
@@ -367,7 +367,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
     }
 
     fn start_look(&mut self, now: Moment) {
-        if self.looking.is_none() && (now >= self.next_look || self.blind() || self.owes_look(now)) {
+        if self.looking.is_none() && (now >= self.next_look || self.blind() || self.overdue.is_some()) {
             self.looking = Some(Box::pin(self.ports.postgres.look()));
             self.next_look = now + self.settings.look_period;
             (self.look_since, self.look_begun) = (self.done, now);
@@ -415,7 +415,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         if let Some(contract) = &self.record.contract
             && fence::sees_members(contract, &facts)
         {
-            self.seen = now;
+            self.seen = self.seen.max(self.look_begun);
         }
         if !matches!(facts.server, Server::Up(_)) {
             self.forget_contract();

@@ -325,6 +325,9 @@ fn one_that_slept_looks_for_its_members_before_it_closes() {
     keeper.looking = Some(Box::pin(std::future::pending()));
     ports.clock.pass(Duration::from_secs(60));
     run(&mut keeper);
+    assert!(!ports.postgres.has("stop"), "it had begun before that, and has a moment to end");
+    ports.clock.pass(LOOK_LIMIT);
+    run(&mut keeper);
     assert!(ports.postgres.has("stop"), "a look that never ends holds nothing up");
 }
 

@@ -7,6 +7,7 @@ use crate::world::{MONITOR, OBSERVER, World};
 use pgbaton_core::scenario::Verb;
 use pgbaton_core::scenario::verb::Whose;
 use pgbaton_core::shell::StopRequest;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A service manager kills what hasn't stopped by then.
@@ -14,6 +15,16 @@ const STOP_LIMIT: Duration = Duration::from_secs(90);
 
 pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Done {
     let node = || world.node(names.first().map_or("", String::as_str));
+    if let Verb::StopService(_)
+    | Verb::KillKeeper(_)
+    | Verb::KillNode(_)
+    | Verb::KillGroup(_)
+    | Verb::PowerOff(_)
+    | Verb::LoseDisk(_) = verb
+    {
+        let hit = names.iter().filter_map(|name| world.node(name).ok());
+        hit.for_each(|node| node.wanted.store(false, Ordering::Relaxed));
+    }
     match verb {
         Verb::StopService(_) => stop_service(world, &names[0]).await?,
         Verb::StartService(_) => start_service(world, &names[0]).await?,
@@ -65,6 +76,7 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
 /// A service that is being stopped is started once it has stopped.
 async fn start_service(world: &World, name: &str) -> Result<(), String> {
     let node = world.node(name)?.clone();
+    node.wanted.store(true, Ordering::Relaxed);
     if !node.keeper.is_stopping() {
         node.start_keeper();
     } else if world.services_in_turn {
@@ -73,7 +85,10 @@ async fn start_service(world: &World, name: &str) -> Result<(), String> {
     } else {
         world.spawn(OBSERVER, async move {
             node.keeper.until_gone().await;
-            node.start_keeper();
+            // Unless its machine went down meanwhile, for good as far as this start knows.
+            if node.wanted.load(Ordering::Relaxed) {
+                node.start_keeper();
+            }
         });
     }
     Ok(())
