@@ -80,6 +80,7 @@ impl<'a> Facts<'a> {
                     facts.forgets_what_was_set(nodes, &trace.terms);
                 }
                 Kind::Step { text } => {
+                    frozen.extend(text.strip_prefix(words::PAUSE_KEEPER).map(str::trim_start));
                     lost.extend(text.strip_prefix(words::LOSE_DIRECTORY).map(str::trim_start));
                 }
                 // The group has it again.
@@ -253,9 +254,10 @@ mod tests {
     #[test]
     fn the_frozen_and_the_hurt_count_as_down_until_they_are_back() {
         let waits = |more| ends(Some("waits for nodes: a"), true, more);
-        let frozen = || (1, fault(Fault::Pause, &["a"]));
-        assert_eq!(waits(vec![frozen()]), Ok(()));
-        assert!(waits(vec![frozen(), (2, fault(Fault::Mend, &["a"]))]).is_err());
+        for frozen in [fault(Fault::Pause, &["a"]), Kind::Step { text: format!("{} a", words::PAUSE_KEEPER) }] {
+            assert_eq!(waits(vec![(1, frozen.clone())]), Ok(()));
+            assert!(waits(vec![(1, frozen), (2, fault(Fault::Mend, &["a"]))]).is_err());
+        }
         let hurt = || vec![(1, fault(Fault::Rogue, &["a"])), (2, opened("a", 2)), (3, closed("a"))];
         let then = |kind| waits([hurt(), vec![(4, kind)]].concat());
         assert_eq!(then(node("a", Catchingup, Secondary, 1)), Ok(()));

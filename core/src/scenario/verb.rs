@@ -475,7 +475,7 @@ impl Verb {
             Verb::StopService(_) => "stop the service of",
             Verb::StartService(_) => "start the service of",
             Verb::KillKeeper(_) => "kill the keeper of",
-            Verb::PauseKeeper(_) => "pause the keeper of",
+            Verb::PauseKeeper(_) => words::PAUSE_KEEPER,
             Verb::KillPostgres(_) => words::KILL_POSTGRES,
             Verb::KillNode(_) | Verb::KillGroup(_) => "kill everything on",
             Verb::PowerOff(_) => words::CUT_POWER,

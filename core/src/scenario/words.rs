@@ -18,6 +18,7 @@ pub const PASSED_OVER: &str = "passed over";
 pub const REPLACE_MONITOR: &str = "replace the monitor by an empty one";
 pub const RESTART_BY_HAND: &str = "restart by hand the server of";
 pub const RESTORE_MONITOR: &str = "restore the monitor's store";
+pub const PAUSE_KEEPER: &str = "pause the keeper of";
 pub const RESUME: &str = "resume";
 pub const ROGUE_PROMOTE: &str = "promote by hand";
 pub const ROGUE_START: &str = "start by hand the server of";

@@ -40,7 +40,7 @@ const LASTING: &[Lasting] = &[
     node("pause", "frozen", &["resume"]),
     node("suspend", "asleep", &["resume"]),
     part("kill the keeper of", "keeper dead", START),
-    part("pause the keeper of", "keeper frozen", &["resume"]),
+    part(words::PAUSE_KEEPER, "keeper frozen", &["resume"]),
     part("cut the link between", "link cut", MEND),
     part("cut one way the link from, to", "link cut one way", MEND),
     part("lose all answers on the link from, to", "answers lost", MEND),
