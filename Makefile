@@ -33,10 +33,17 @@ lint:
 	cargo clippy --workspace --exclude pgbaton-sim --all-targets --locked -- -D warnings
 	cargo clippy --package pgbaton-sim --all-targets --features mutants --locked -- -D warnings
 
-# Stories with real processes and servers, as many as CI has time for.
-LIVE_STORIES := $(wildcard scenarios/durability/*.toml scenarios/election/*.toml scenarios/failover/*.toml \
-	scenarios/fork/*.toml scenarios/partition/primary-*.toml) scenarios/monitor/monitor-killed.toml \
-	scenarios/partition/tls-expired.toml scenarios/switchover/asked-twice.toml scenarios/switchover/standby-down.toml
+# Stories with real processes and servers, some of every kind, as many as CI has time for. `live-all` plays them all.
+LIVE_STORIES := $(addprefix scenarios/,$(addsuffix .toml, \
+	$(addprefix durability/,cancel-while-waiting own-choice restart-with-waiters terminate-waiters) \
+	$(addprefix election/,five-nodes-three-left-strict ff-source-dies missing-voter) \
+	$(addprefix failover/,keeper-killed lost-datadir node-killed postmaster-killed rewind-source-dies standby-killed) \
+	$(addprefix fork/,rewind-says-fine rogue-promote) \
+	$(addprefix loss/,apply-delay async-primary-isolated async-switchover catching-up drop-during-stop-replication \
+		keeper-hangs-standby-returns stale-standbys-return wait-primary-to-primary-link-cut) \
+	$(addprefix monitor/,cold-start-without-monitor monitor-replaced) \
+	$(addprefix switchover/,asked-twice standby-down) \
+	join/crash-during-backup maintenance/primary partition/primary-isolated))
 
 # How many are played at the same time. Most of a story is waiting: two cores bear four of them without one story being
 # late because of the others.
