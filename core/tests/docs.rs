@@ -65,7 +65,8 @@ fn files_that_are_named_exist() {
     for page in pages {
         let text = std::fs::read_to_string(&page).unwrap();
         let words = text.split(|c: char| !(c.is_alphanumeric() || "/._-".contains(c)));
-        let is_ours = |word: &&str| ["scenarios/", "core/src/", "sim/src/", "runtime/"].iter().any(|d| word.starts_with(d));
+        let is_ours =
+            |word: &&str| ["scenarios/", "core/src/", "sim/src/", "runtime/"].iter().any(|d| word.starts_with(d));
         let is_file = |word: &&str| [".toml", ".rs"].iter().any(|end| word.ends_with(end));
         for file in words.filter(is_ours).filter(is_file) {
             assert!(root.join(file).is_file(), "{} names {file}, which isn't there", page.display());
