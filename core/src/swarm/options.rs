@@ -2,7 +2,7 @@
 //! with everything on, each thing would keep the others from getting far.
 
 use super::dice::Dice;
-use super::hazard::Hazard;
+use super::hazard::{Hazard, Slot};
 use super::manner::Manner;
 use super::plot::Plot;
 use crate::model::{Durability, FormationSettings, KeeperSettings, MonitorSettings};
@@ -66,6 +66,13 @@ impl Swarm {
         if !self.plots.is_empty() {
             // A monitor that forgets the last moves of the role can't prove what it has not been told again.
             self.hazards.retain(|h| !matches!(h, Hazard::RestoreMonitor | Hazard::ReplaceMonitor));
+        }
+    }
+
+    /// A lease ends by the hand of a keeper. Of one that is cut off nobody hears that its keeper has gone.
+    pub fn keep_leases_minded(&mut self) {
+        if self.hazards.iter().any(|h| h.slot() == Slot::Links) {
+            self.hazards.retain(|h| !matches!(h, Hazard::KillKeeper | Hazard::PauseKeeper));
         }
     }
 

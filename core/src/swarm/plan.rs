@@ -30,8 +30,11 @@ const HOMEWARD: Duration = Duration::from_secs(6);
 pub fn plan(seed: u64, manner: &Manner) -> Scenario {
     let dice = &mut Dice::new(seed, 0);
     let size = options::group_size(dice, manner);
-    let swarm = Swarm::draw(dice, size, manner);
+    let mut swarm = Swarm::draw(dice, size, manner);
     let mut cluster = options::cluster(dice, size, &swarm, manner);
+    if cluster.settings.durability() == Durability::Async {
+        swarm.keep_leases_minded();
+    }
     let mut fault_points = options::fault_points(dice, manner);
     if swarm.fills_monitor() {
         // It doesn't start on a full disk, and whoever starts it after a death does so once.

@@ -28,8 +28,10 @@ impl Scene<'_> {
         );
         let unconfirmed = self.memory.confirmed != Some(self.record.state);
         // A lease that an earlier life was told of may be over by now, and another node open.
-        let leased = self.record.state == NodeState::StopReplication && self.assignment.lease_ms.is_some();
-        if was_closed && unconfirmed && !self.members_may_vouch(&contract, hop) || leased && !self.memory.told {
+        // And whoever was elected, and has yet to open, may have been passed over since.
+        let opens = self.record.state == NodeState::StopReplication;
+        let outdated = opens && (self.assignment.lease_ms.is_some() || !self.facts.is_open()) && !self.memory.told;
+        if was_closed && unconfirmed && !self.members_may_vouch(&contract, hop) || outdated {
             // What is stored may be outdated: nobody opens on the strength of it.
             return Plan::default();
         }
@@ -225,16 +227,19 @@ mod tests {
 
     #[test]
     fn a_promotion_is_repeated_until_the_control_file_says_that_it_is_done() {
+        let memory = Memory { told: true, ..Memory::default() };
         let sealed = record(NodeState::StopReplication, None);
         let record = told(sealed, NodeState::WaitPrimary, Some(none(5)));
-        let first = plan(&record, &standby(), &Memory::default());
+        let first = plan(&record, &standby(), &memory);
         assert_eq!(names(&first)[..3], ["remember contract", "set names", "promote"]);
+        let anew = plan(&record, &standby(), &Memory::default());
+        assert!(anew.steps.is_empty(), "by the word of an earlier life: {:?}", names(&anew));
         let strict = told(KeeperRecord { assignment: None, ..record.clone() }, NodeState::WaitPrimary, Some(any(5)));
-        let proven = names(&plan(&strict, &standby(), &Memory::default()));
+        let proven = names(&plan(&strict, &standby(), &memory));
         assert_eq!(proven[1..4], ["set names", "prove names", "promote"]);
         let fell = |state| {
             let directory = control(state, upstream().history);
-            plan(&record, &Facts { directory, ..down() }, &Memory::default()).steps
+            plan(&record, &Facts { directory, ..down() }, &memory).steps
         };
         // Its history and its first segment are there before that, and the control file is still on the old timeline.
         let begun = fell(ControlState::InRecovery);
