@@ -69,6 +69,12 @@ pub fn is_leased(record: &KeeperRecord) -> bool {
     may_be_open(record) && lease(record).is_some() && !mutant!(LeaseOutlivesKeeper)
 }
 
+/// How long the stop of a server under a lease may take, once it is to be closed: what is left of the time by which the
+/// monitor waits longer.
+pub fn stop_limit(record: &KeeperRecord) -> Option<Duration> {
+    lease(record).filter(|_| may_be_open(record)).map(|lease| lease / 20)
+}
+
 /// Whether a monitor whose connection to it breaks now, and whose probe is refused, would take it for dead and its lease
 /// for over. So it doesn't open its server again before the monitor has answered to the news that it isn't open.
 pub fn is_taken_for_dead(record: &KeeperRecord, facts: &Facts) -> bool {

@@ -105,6 +105,12 @@ mutants! {
     StartsUntold "starts-untold"
         "A keeper under a lease starts a server that went down, whether or not the monitor knows that it was down."
         "found here by the soak",
+    OrphansLiveOn "orphans-live-on"
+        "What a killed postmaster has left is no reason to wait: its server is down."
+        "a pid file taken for the server",
+    StopIsPatient "stop-is-patient"
+        "A lease is over, and the stop that it asks for takes the time it takes."
+        "a fast stop taken for a fence",
     LeaseEndsAfterStore "lease-ends-after-store"
         "A lease is not looked at while the keeper's record is being stored."
         "found here by the soak",

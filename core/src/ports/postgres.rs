@@ -31,7 +31,7 @@ pub enum StartAs {
 pub enum StopMode {
     /// Ends sessions, writes the shutdown checkpoint, ships it to connected standbys.
     Fast,
-    /// A crash.
+    /// A crash: every process is killed. What is stuck in the kernel may be there for longer, and does nothing more.
     Immediate,
 }
 

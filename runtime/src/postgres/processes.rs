@@ -178,6 +178,18 @@ pub async fn end_orphans(pgdata: &Path) -> Result<(), PgError> {
     }
 }
 
+/// The postmaster first, lest it start others. Those that are stuck in the kernel are not waited for: they do nothing more.
+pub async fn kill_server(pgdata: &Path, postmaster: Option<Postmaster>) {
+    if let Some(postmaster) = postmaster {
+        postmaster.signal(Signal::SIGKILL);
+        postmaster.gone().await;
+    }
+    for pid in server_processes(pgdata) {
+        tracing::warn!("process {pid} of {} is killed", pgdata.display());
+        let _ended_meanwhile = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
 /// Before a server or a tool that starts one: nobody else is at work on this directory, and nothing says that somebody is.
 pub async fn clear_the_way(config: &PostgresConfig) -> Result<(), PgError> {
     end_tools(&config.pgdata).await?;

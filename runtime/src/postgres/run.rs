@@ -1,6 +1,6 @@
 //! Starting and stopping the server.
 
-use super::processes::{PidFile, Postmaster, clear_the_way, end_orphans};
+use super::processes::{PidFile, Postmaster, clear_the_way, end_orphans, kill_server};
 use super::watch::DirWatch;
 use super::{LocalPostgres, PostgresConfig, conf, files, numbers, tool};
 use crate::disk;
@@ -76,28 +76,25 @@ impl LocalPostgres {
     pub(super) async fn stop_server(&self, mode: StopMode) -> Result<(), PgError> {
         // A disk that takes no file must not keep a server open that is to be closed.
         let shut = files::put_standby_signal(&self.config);
-        if let Some(postmaster) = self.processes.postmaster(&self.config) {
-            match mode {
-                // However long it takes: the shutdown checkpoint is what a lossless handover stands on.
-                StopMode::Fast => {
+        let postmaster = self.processes.postmaster(&self.config);
+        match mode {
+            // However long it takes: the shutdown checkpoint is what a lossless handover stands on.
+            StopMode::Fast => {
+                if let Some(postmaster) = postmaster {
                     postmaster.signal(Signal::SIGINT);
                     postmaster.gone().await;
                 }
-                StopMode::Immediate => quit(&postmaster).await,
+                end_orphans(&self.config.pgdata).await?;
+                shut
+            }
+            StopMode::Immediate => {
+                kill_server(&self.config.pgdata, postmaster).await;
+                if let Err(e) = shut {
+                    tracing::warn!("a server that somebody starts here now would be open: {e}");
+                }
+                Ok(())
             }
         }
-        end_orphans(&self.config.pgdata).await?;
-        shut
-    }
-}
-
-/// A postmaster kills children that don't hear SIGQUIT after 5 s; if it is deaf itself, it is killed.
-async fn quit(postmaster: &Postmaster) {
-    postmaster.signal(Signal::SIGQUIT);
-    if tokio::time::timeout(Duration::from_secs(8), postmaster.gone()).await.is_err() {
-        tracing::warn!("postmaster {} doesn't hear SIGQUIT and is killed", postmaster.pid);
-        postmaster.signal(Signal::SIGKILL);
-        postmaster.gone().await;
     }
 }
 

@@ -7,6 +7,7 @@
 mod archive;
 mod commits;
 mod harness;
+mod last_words;
 mod list;
 mod promotion;
 mod replication;

@@ -115,7 +115,7 @@ impl Postgres for SimPostgres {
             Some(Phase::Starting) => None,
             Some(Phase::Up) => Some(Ok(())),
             Some(Phase::Stopping) => Some(Err(retry("the server is shutting down"))),
-            Some(Phase::Orphaned) => Some(Err(retry("children of the last server are still there"))),
+            Some(Phase::Orphaned | Phase::Killed) => Some(Err(retry("children of the last server are still there"))),
         };
         let _start = Start(&self.started);
         let started = self.host.bells.state.until(up).await;
@@ -130,10 +130,12 @@ impl Postgres for SimPostgres {
             return Ok(());
         }
         match mode {
-            StopMode::Fast => self.host.begin_stop(),
-            StopMode::Immediate => self.host.begin_immediate_stop(),
+            StopMode::Fast => {
+                self.host.begin_stop();
+                self.host.until_stopped().await;
+            }
+            StopMode::Immediate => self.host.stop_immediately(),
         }
-        self.host.until_stopped().await;
         Ok(())
     }
 

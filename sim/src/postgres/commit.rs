@@ -32,16 +32,16 @@ impl PgHost {
             self.kill_server();
             return None;
         }
-        let (lsn, orphaned) = {
+        let (lsn, ends) = {
             let mut pg = self.pg();
             let (dir, server) = pg.running()?;
             if let Some(commit) = server.commits.get_mut(&session.backend) {
                 commit.waits = !server.names.satisfied(session.level, dir.wal.end_of(count), &server.senders);
             }
-            (dir.wal.end_of(count), server.phase == Phase::Orphaned)
+            (dir.wal.end_of(count), server.phase != Phase::Up)
         };
         self.bells.wal.ring();
-        if orphaned {
+        if ends {
             self.bells.state.ring();
         }
         let verdict = || self.pg().server.as_ref()?.verdict(session.backend, session.level, lsn);

@@ -136,7 +136,7 @@ impl PgHost {
         let was = self.take_server(leave);
         self.bury();
         // Of a postmaster that died before its children this is no news.
-        if was != Some(Phase::Orphaned) {
+        if !matches!(was, Some(Phase::Orphaned | Phase::Killed)) {
             self.bells.exits.ring();
         }
     }

@@ -18,7 +18,7 @@ impl PgHost {
         };
         let server = match pg.running() {
             None => Server::Down,
-            Some((_, s)) if s.phase == Phase::Orphaned => Server::Down,
+            Some((_, s)) if s.is_headless() => Server::Down,
             Some((_, s)) if s.phase != Phase::Up => Server::Starting,
             Some((dir, _)) if dir.unlinked => {
                 let reason = "could not open file \"global/pg_control\": No such file or directory".into();

@@ -1,7 +1,7 @@
 //! A WAL sender: serves one follower for as long as their logs agree.
 
 use super::host::PgHost;
-use super::server::{Phase, SenderState};
+use super::server::SenderState;
 use super::slots::{missing, removed};
 use crate::net::{End, Follow, Packet};
 use crate::world::fate::either;
@@ -135,7 +135,7 @@ impl PgHost {
         let mut pg = self.pg();
         let segment_bytes = pg.settings.segment_bytes;
         let Some((dir, server)) = pg.running() else { return Batch::Over };
-        if server.phase == Phase::Orphaned || !server.senders.contains_key(&progress.connection) {
+        if server.is_headless() || !server.senders.contains_key(&progress.connection) {
             return Batch::Over;
         }
         let (sent, next) = match progress.sent {

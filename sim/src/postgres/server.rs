@@ -13,6 +13,8 @@ pub enum Phase {
     Stopping,
     /// The postmaster is dead, and its children are about to notice.
     Orphaned,
+    /// All of them were sent a signal that ends them before they do anything more; one amid I/O is still there.
+    Killed,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,11 @@ impl ServerState {
             archives: false,
             archive_tried: false,
         })
+    }
+
+    /// The postmaster is dead.
+    pub fn is_headless(&self) -> bool {
+        matches!(self.phase, Phase::Orphaned | Phase::Killed)
     }
 
     pub fn is_open(&self) -> bool {

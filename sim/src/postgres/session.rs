@@ -67,13 +67,18 @@ impl PgHost {
         }
     }
 
-    /// A shutdown ends all sessions; the death of the postmaster ends those that wait for something.
+    /// A shutdown and the death of the postmaster end sessions that wait for something; one amid a flush goes on as far
+    /// as that.
     async fn until_ended(&self, backend: u64) {
         let ended = || {
             let pg = self.pg();
             let Some(server) = pg.server.as_ref() else { return Some(()) };
             let waits = server.commits.get(&backend).is_none_or(|commit| commit.waits);
-            let over = server.phase == Phase::Stopping || (server.phase == Phase::Orphaned && waits);
+            let over = match server.phase {
+                Phase::Starting | Phase::Up => false,
+                Phase::Stopping | Phase::Orphaned => waits,
+                Phase::Killed => true,
+            };
             over.then_some(())
         };
         self.bells.state.until(ended).await;

@@ -31,15 +31,23 @@ impl PgHost {
         }
     }
 
-    /// *Immediate*: a crash. A process that is in the middle of I/O dies when that ends, not before.
-    pub fn begin_immediate_stop(self: &Arc<Self>) {
-        if self.pg().server.is_none() {
-            return;
-        }
+    /// *Immediate*: SIGKILL to all of them. One that is in the middle of I/O dies when that ends, and does nothing more.
+    pub fn stop_immediately(self: &Arc<Self>) {
         if self.pg().knobs.disk != PgDisk::Stalled {
             return self.kill_server();
         }
-        self.close();
+        let was = {
+            let mut pg = self.pg();
+            let Some(server) = pg.server.as_mut().filter(|server| server.phase != Phase::Killed) else { return };
+            if server.is_open() {
+                self.chronicle.note(Happened::Closed { node: self.name.clone() });
+            }
+            std::mem::replace(&mut server.phase, Phase::Killed)
+        };
+        self.bells.state.ring();
+        if was != Phase::Orphaned {
+            self.bells.exits.ring();
+        }
         let host = self.clone();
         self.spawn(async move {
             let thawed = || (host.pg().knobs.disk != PgDisk::Stalled).then_some(());
@@ -53,7 +61,7 @@ impl PgHost {
         {
             let mut pg = self.pg();
             let Some(server) = pg.server.as_mut() else { return false };
-            if matches!(server.phase, Phase::Stopping | Phase::Orphaned) {
+            if matches!(server.phase, Phase::Stopping | Phase::Orphaned | Phase::Killed) {
                 return false;
             }
             if server.is_open() {
@@ -66,7 +74,11 @@ impl PgHost {
     }
 
     async fn shut_down(self: Arc<Self>) {
-        let backends_gone = || (!self.pg().knobs.backend_stopped).then_some(());
+        let backends_gone = || {
+            let pg = self.pg();
+            let sessions = pg.server.as_ref().map_or(0, |server| server.sessions);
+            (sessions == 0 && !pg.knobs.backend_stopped).then_some(())
+        };
         self.bells.state.until(backends_gone).await;
         let takes = self.pg().knobs.checkpoint_takes;
         self.fate.sleep(self.fate.draw_ms(10..40) + takes).await;
@@ -110,7 +122,7 @@ impl PgHost {
         let gone = || {
             let pg = self.pg();
             let Some(server) = &pg.server else { return Some(()) };
-            (self.bells.exits.rings() > exits && server.phase != Phase::Orphaned).then_some(())
+            (self.bells.exits.rings() > exits && !server.is_headless()).then_some(())
         };
         self.bells.state.until(gone).await;
     }

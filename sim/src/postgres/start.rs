@@ -58,7 +58,7 @@ impl PgHost {
         };
         let orphaned = || {
             let pg = self.pg();
-            pg.server.as_ref().is_none_or(|s| s.phase == Phase::Orphaned).then_some(())
+            pg.server.as_ref().is_none_or(ServerState::is_headless).then_some(())
         };
         either(serve, self.bells.state.until(orphaned)).await;
     }

@@ -8,6 +8,7 @@ mod seal;
 
 use crate::keeper::step::Step;
 use crate::model::*;
+use crate::mutant;
 use crate::ports::StopMode;
 
 /// What a keeper knows and forgets when its process ends.
@@ -32,6 +33,8 @@ pub struct Memory {
     pub closing_alone: bool,
     /// The monitor has answered to the news that the server isn't open, and it hasn't been since.
     pub told_closed: bool,
+    /// A server was stopped, with all that a dead postmaster has left, and none was seen since.
+    pub ended: bool,
     /// The monitor has not answered for longer than a call may take.
     pub unheard: bool,
 }
@@ -60,6 +63,13 @@ pub fn plan(record: &KeeperRecord, facts: &Facts, memory: &Memory) -> Plan {
         Some(hop) => scene.towards(hop),
         None => scene.keep(),
     }
+}
+
+/// Of a server whose postmaster died in the role a process may be left that acknowledges what it is about to commit: amid
+/// a flush it hears of no death.
+pub fn end_orphans(record: &KeeperRecord, facts: &Facts, memory: &Memory) -> Vec<Step> {
+    let has_died = record.state.is_writable() && facts.server == Server::Down && !memory.ended;
+    (has_died && !mutant!(OrphansLiveOn)).then_some(Step::Stop(StopMode::Immediate)).into_iter().collect()
 }
 
 fn steps(steps: Vec<Step>) -> Plan {
@@ -121,7 +131,7 @@ impl Scene<'_> {
 
     fn stopped(&self) -> Vec<Step> {
         match self.facts.server {
-            Server::Down => vec![],
+            Server::Down => end_orphans(self.record, self.facts, self.memory),
             Server::Up(_) | Server::Starting | Server::Stuck { .. } => vec![Step::Stop(StopMode::Fast)],
         }
     }

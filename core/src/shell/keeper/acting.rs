@@ -1,10 +1,12 @@
 //! Planning and carrying out steps, one at a time.
 
 use super::{Keeper, KeeperExit, KeeperPorts};
-use crate::keeper::{Outcome, Step, fence, perform::perform, plan};
+use crate::keeper::{Outcome, Step, fence, perform::perform, plan, plan::end_orphans};
 use crate::model::*;
 use crate::mutant;
 use crate::ports::{Clock, Link, PgError, Postgres, StopMode, Store};
+use futures_util::future::{Either, select};
+use std::pin::pin;
 use std::time::Duration;
 
 /// What a keeper says before the place to which it has copied divergent WAL; whoever reads its log looks for this.
@@ -38,6 +40,21 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         }
     }
 
+    /// Who acknowledges alone has to be closed by the time the monitor goes by, and a commit amid its flush is acknowledged
+    /// by a server that is being stopped. So that stop is cut short.
+    pub(super) async fn cut_stop_short(&mut self, now: Moment) {
+        let is_to_close = self.memory.closing_alone || self.record.goal() == Some(NodeState::DemoteTimeout);
+        let stops = matches!(self.doing, Some((Step::Stop(StopMode::Fast), _))) && !mutant!(StopIsPatient);
+        let limit = fence::stop_limit(&self.record).filter(|_| is_to_close && stops);
+        self.kills_at = limit.map(|limit| self.kills_at.unwrap_or(now + limit));
+        if self.kills_at.is_some_and(|at| at <= now) {
+            tracing::warn!("Postgres takes its time to stop, and the lease of this primary is over: killing it");
+            self.kills_at = None;
+            self.give_up_step();
+            self.begin(Step::Stop(StopMode::Immediate), now).await;
+        }
+    }
+
     /// Nothing is opened again before the monitor knows that it was closed.
     pub(super) fn awaits_word(&self) -> bool {
         let informed = self.memory.told_closed || self.memory.closing_alone;
@@ -62,7 +79,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             if fence::closed_by_crash(&self.record, &self.facts, self.memory.told) {
                 tracing::warn!("Postgres went down: it stays closed until the monitor has decided");
                 // Before that is stored nothing is planned from a record that wants it open.
-                self.enter(NodeState::DemoteTimeout).await;
+                self.plan = end_orphans(&self.record, &self.facts, &self.memory).into();
+                self.then = Some(NodeState::DemoteTimeout);
                 continue;
             }
             if self.stopping() || self.awaits_word() {
@@ -116,7 +134,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             Step::AdvanceSlots(_) => self.memory.advanced = None,
             Step::Enforce(_) | Step::Disown => self.forget_contract(),
             Step::Start(_) => {
-                self.memory.inspected = None;
+                (self.memory.inspected, self.memory.ended) = (None, false);
                 self.forget_contract();
             }
             _ => {}
@@ -174,7 +192,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             (Step::Start(_), _) => self.forget_contract(),
             (Step::Stop(_), _) => {
                 self.forget_contract();
-                self.down = true;
+                (self.down, self.memory.ended) = (true, true);
             }
             _ => {}
         }
@@ -222,19 +240,33 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     pub(super) async fn stop_now(&mut self, exit: KeeperExit) {
         self.plan.clear();
         self.step = None;
-        self.exit = Some(match stop_surely(self.ports, self.settings.step_retry_pause).await {
+        self.exit = Some(match stop_surely(self.ports, self.settings.step_retry_pause, None).await {
             Ok(()) => exit,
             Err(error) => KeeperExit::Fatal(format!("Postgres can't be stopped: {error}")),
         });
     }
 }
 
+/// However long a fast stop takes, unless its time is limited.
+pub(super) async fn stop_within<C: Clock, L, S, P: Postgres>(
+    ports: &KeeperPorts<C, L, S, P>,
+    limit: Option<Duration>,
+) -> Result<(), PgError> {
+    let Some(limit) = limit else { return ports.postgres.stop(StopMode::Fast).await };
+    let ends = ports.clock.now() + limit;
+    match select(pin!(ports.postgres.stop(StopMode::Fast)), pin!(ports.clock.sleep_until(ends))).await {
+        Either::Left((stopped, _)) => stopped,
+        Either::Right(_) => ports.postgres.stop(StopMode::Immediate).await,
+    }
+}
+
 pub(super) async fn stop_surely<C: Clock, L, S, P: Postgres>(
     ports: &KeeperPorts<C, L, S, P>,
     pause: Duration,
+    limit: Option<Duration>,
 ) -> Result<(), PgError> {
     let mut tries = STOP_TRIES;
-    while let Err(error) = ports.postgres.stop(StopMode::Fast).await {
+    while let Err(error) = stop_within(ports, limit).await {
         tries -= 1;
         if tries == 0 || !matches!(error, PgError::Retry(_)) {
             return Err(error);

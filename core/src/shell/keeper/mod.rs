@@ -104,7 +104,7 @@ async fn begin_session<C: Clock, L: Link, S: Store, P: Postgres>(
     let (stored, _) = save_before(ends, ports, pause, &mut ledger, &record).await;
     if stored.is_err() && fence::is_leased(&record) {
         tracing::warn!("nothing can be stored, so the lease of this primary can't be renewed: closing");
-        if let Err(error) = ports.postgres.stop(StopMode::Fast).await {
+        if let Err(error) = acting::stop_within(ports, fence::stop_limit(&record)).await {
             tracing::error!("Postgres is not stopped yet: {error}");
         }
     }
@@ -125,7 +125,7 @@ async fn save_before<C: Clock, L: Link, S: Store, P: Postgres>(
         Either::Left((saved, _)) => (saved, Closed(false)),
         Either::Right(((), saving)) => {
             tracing::warn!("this primary has to close, and its record is being stored still: closing");
-            let (stopped, saving) = match select(pin!(acting::stop_surely(ports, pause)), saving).await {
+            let (stopped, saving) = match select(pin!(acting::stop_surely(ports, pause, fence::stop_limit(record))), saving).await {
                 Either::Left(stopped) => stopped,
                 // The stop is begun; the loop sees it through.
                 Either::Right((saved, _)) => return (saved, Closed(true)),
@@ -193,6 +193,8 @@ struct Keeper<'a, C, L, S, P> {
     /// When the look under way began, and the one that the facts come from.
     look_begun: Moment,
     looked_from: Moment,
+    /// When a stop that is under way is cut short.
+    kills_at: Option<Moment>,
     /// Since when it has been awake, and has to close alone unless a look shows that it needn't.
     overdue: Option<Moment>,
     changed: Option<Task<'a, ()>>,
@@ -252,6 +254,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
             facts_since: 0,
             look_begun: now,
             looked_from: now,
+            kills_at: None,
             overdue: None,
             changed: None,
             admitted_at: now,
@@ -280,6 +283,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         let now = self.ports.clock.now();
         self.close_alone(now);
         self.act(now).await;
+        self.cut_stop_short(now).await;
         self.leave(now).await;
         if self.exit.is_some() {
             return self.exit.take();
@@ -355,7 +359,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         let held_up = self.step.is_some() || self.blind() || self.stopping() || self.awaits_word();
         let retry = self.retry_at.filter(|_| !held_up);
         let report = (!self.blind() && !self.is_mute()).then(|| self.next_report());
-        let at = [look, fence, retry, self.leaving, report].into_iter().flatten().min();
+        let at = [look, fence, retry, self.leaving, report, self.kills_at].into_iter().flatten().min();
         let Some(at) = at else {
             self.timer = None;
             return;
@@ -420,6 +424,7 @@ impl<'a, C: Clock, L: Link, S: Store, P: Postgres> Keeper<'a, C, L, S, P> {
         if !matches!(facts.server, Server::Up(_)) {
             self.forget_contract();
         }
+        self.memory.ended &= facts.server == Server::Down;
         if facts.is_open() || self.facts.is_open() {
             self.memory.told_closed = false;
             self.open_until = self.seq;

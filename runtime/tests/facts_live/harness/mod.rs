@@ -14,13 +14,13 @@ mod server;
 mod session;
 mod version;
 
-pub use disk::{SmallDisk, StallingDisk};
+pub use disk::{SmallDisk, Stalled, StallingDisk};
 pub use lab::{Lab, fact};
 pub use ported::Ported;
 pub use program::give_away;
 pub use proxy::Proxy;
 pub use server::{Server, freeze, is_alive};
-pub use session::{Session, refusal};
+pub use session::{Pending, Session, refusal};
 pub use version::{Version, versions};
 
 use pgbaton_core::model::Lsn;

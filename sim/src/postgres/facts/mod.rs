@@ -2,6 +2,7 @@
 
 mod archive;
 mod commits;
+mod last_words;
 mod promotion;
 mod replication;
 mod shutdown;
