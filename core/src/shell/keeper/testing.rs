@@ -86,9 +86,9 @@ impl Postgres for Scribe {
         self.does("start", ()).await
     }
 
-    async fn stop(&self, _: StopMode) -> Result<(), PgError> {
+    async fn stop(&self, mode: StopMode) -> Result<(), PgError> {
         self.facts.lock().unwrap().server = Server::Down;
-        self.does("stop", ()).await
+        self.does(if mode == StopMode::Fast { "stop" } else { "kill" }, ()).await
     }
 
     async fn follow(&self, _: NodeId, _: Option<&Upstream>) -> Result<(), PgError> {

@@ -174,6 +174,45 @@ fn one_that_has_closed_and_can_not_store_it_falls_silent_until_it_can() {
 }
 
 #[test]
+fn a_stop_that_outlasts_its_lease_is_cut_short_and_one_for_a_handover_is_not() {
+    for (goal, speaks) in [(NodeState::Primary, false), (NodeState::DemoteTimeout, true), (NodeState::Draining, true)] {
+        let ports = ports(open(None), "stop");
+        let record = leased();
+        let given = Assignment { goal, ..record.assignment.clone().unwrap() };
+        let mut keeper = keeper(&ports, KeeperRecord { assignment: Some(given), ..record });
+        let passes = |keeper: &mut TestKeeper, time: Duration| {
+            ports.clock.pass(time);
+            keeper.heard = if speaks { ports.clock.now() } else { keeper.heard };
+            run(keeper);
+        };
+        run(&mut keeper);
+        passes(&mut keeper, if speaks { Duration::ZERO } else { LEASE });
+        passes(&mut keeper, LEASE / 20 - Duration::from_millis(1));
+        assert!(ports.postgres.has("stop") && !ports.postgres.has("kill"), "{goal}");
+        passes(&mut keeper, Duration::from_millis(1));
+        assert_eq!(ports.postgres.has("kill"), goal != NodeState::Draining, "{goal}");
+        assert_eq!(keeper.record.state == NodeState::DemoteTimeout, goal != NodeState::Draining, "{goal}");
+    }
+}
+
+#[test]
+fn what_a_dead_postmaster_has_left_is_ended_once_before_the_role_is_left() {
+    for goal in [NodeState::DemoteTimeout, NodeState::Draining] {
+        let ports = ports(down(), "");
+        let record = leased();
+        let given = Assignment { goal, ..record.assignment.clone().unwrap() };
+        let mut keeper = keeper(&ports, KeeperRecord { assignment: Some(given), ..record });
+        run(&mut keeper);
+        assert_eq!((keeper.record.state, &*ports.postgres.done.lock().unwrap()), (goal, &vec!["kill".to_string()]));
+    }
+    let ports = ports(down(), "");
+    let mut keeper = keeper(&ports, leased());
+    keeper.memory.told = false;
+    run(&mut keeper);
+    assert!(keeper.record.state == NodeState::DemoteTimeout && ports.postgres.has("kill"), "in an earlier life");
+}
+
+#[test]
 fn a_stop_under_way_is_not_given_up_for_another() {
     let stopping = ports(just_promoted(), "stop");
     let mut keeper = keeper(&stopping, leased());
