@@ -55,13 +55,13 @@ fn may_be_open(record: &KeeperRecord) -> bool {
 
 /// When a keeper that has just begun is to take the monitor as heard last. A lease is counted by who was told of it:
 /// what an earlier life knew of it is lost, and it may be over. The monitor waits for a tenth of it longer than it
-/// lasts; half of that is left for one call, which a monitor that is there answers in no time.
+/// lasts; a quarter of that is left for one call, which a monitor that is there answers in no time.
 pub fn heard_before(record: &KeeperRecord, now: Moment) -> Moment {
     if mutant!(LeaseOutlivesKeeper) {
         return now;
     }
     let lease = lease(record).unwrap_or_default();
-    now - (lease - lease / 20)
+    now - (lease - lease / 40)
 }
 
 /// Open by its lease alone: a keeper that can't say a word to the monitor can't renew it, and must close.
@@ -69,10 +69,15 @@ pub fn is_leased(record: &KeeperRecord) -> bool {
     may_be_open(record) && lease(record).is_some() && !mutant!(LeaseOutlivesKeeper)
 }
 
-/// How long the stop of a server under a lease may take, once it is to be closed: what is left of the time by which the
-/// monitor waits longer.
+/// How long the stop of a server under a lease may take, once it is to be closed: half of the time by which the monitor
+/// waits longer than that lasts.
 pub fn stop_limit(record: &KeeperRecord) -> Option<Duration> {
-    lease(record).filter(|_| may_be_open(record)).map(|lease| lease / 20)
+    lease(record).map(|lease| lease / 20)
+}
+
+/// When a server whose lease ends then has to be gone.
+pub fn dies_at(record: &KeeperRecord, ends: Option<Moment>) -> Option<Moment> {
+    ends.zip(stop_limit(record)).map(|(ends, longer)| ends + longer)
 }
 
 /// Whether a monitor whose connection to it breaks now, and whose probe is refused, would take it for dead and its lease
@@ -155,7 +160,7 @@ mod tests {
             Some(Assignment { lease_ms: Some(10_000), ..Assignment::new(Epoch(3), NodeState::Primary) });
         let heard = heard_before(&leased, second(100));
         let slack = Duration::from_secs(10) / 10;
-        assert_eq!(closes_at(&leased, &down(), heard, second(100), PATIENCE), Some(second(100) + slack / 2));
+        assert_eq!(closes_at(&leased, &down(), heard, second(100), PATIENCE), Some(second(100) + slack / 4));
         assert!(closed_by_crash(&leased, &down(), false), "it doesn't open by itself");
         assert!(!closed_by_crash(&leased, &down(), true), "the monitor knows that it is there");
         let degraded = record(NodeState::WaitPrimary, Some(none(1)));

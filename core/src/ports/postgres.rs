@@ -31,7 +31,8 @@ pub enum StartAs {
 pub enum StopMode {
     /// Ends sessions, writes the shutdown checkpoint, ships it to connected standbys.
     Fast,
-    /// A crash: every process is killed. What is stuck in the kernel may be there for longer, and does nothing more.
+    /// Nothing is acknowledged any more when this ends: all are killed, and what is stuck in the kernel may be there for
+    /// longer. A fast stop that has come so far that no session is left is seen through.
     Immediate,
 }
 
@@ -65,8 +66,8 @@ pub trait Postgres: Send + Sync + 'static {
     /// role `standby.signal` is in place again when this ends.
     fn start(&self, role: StartAs) -> impl Future<Output = Result<(), PgError>> + Send;
 
-    /// Ends when no process of the server is left (a zombie is gone). Not running is success.
-    /// `standby.signal` is put in place first.
+    /// Ends when no process of the server is left that does anything (a zombie is gone). Not running is success, as soon as
+    /// what a dead postmaster has left is ended. `standby.signal` is put in place.
     fn stop(&self, mode: StopMode) -> impl Future<Output = Result<(), PgError>> + Send;
 
     /// Writes where to stream from, or nowhere, as the node `me`; a running server is told to reload, a stopped one

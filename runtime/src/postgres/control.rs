@@ -30,6 +30,8 @@ struct Stamp {
 pub struct ControlFile {
     pub system_id: u64,
     pub state: ControlState,
+    /// A primary that is stopped in order writes this once its last session has ended.
+    pub shuts_down: bool,
     pub checkpoint: Position,
     pub min_recovery_tli: Timeline,
     pub segment_bytes: u64,
@@ -138,7 +140,8 @@ pub fn control_file(bin_dir: &Path, pgdata: &Path) -> Option<ControlFile> {
 
 fn parse_control(text: &str) -> Option<ControlFile> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-    let state = match field("Database cluster state")? {
+    let said = field("Database cluster state")?;
+    let state = match said {
         "shut down" => ControlState::ShutDown,
         "shut down in recovery" => ControlState::ShutDownInRecovery,
         "in archive recovery" => ControlState::InRecovery,
@@ -150,6 +153,7 @@ fn parse_control(text: &str) -> Option<ControlFile> {
     Some(ControlFile {
         system_id: field("Database system identifier")?.parse().ok()?,
         state,
+        shuts_down: matches!(said, "shutting down" | "shut down"),
         checkpoint: Position {
             tli: Timeline(field("Latest checkpoint's TimeLineID")?.parse().ok()?),
             lsn: field("Latest checkpoint location")?.parse().ok()?,

@@ -73,7 +73,7 @@ impl Processes {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(postmaster) = known.as_ref().filter(|p| !p.is_gone()) {
             // A killed process is a zombie for the instant until the watching task has run: it is dead already.
-            if is_live(postmaster.pid) {
+            if is_live(postmaster.pid) && !is_doomed(postmaster.pid) {
                 return Some(postmaster.clone());
             }
         }
@@ -85,7 +85,7 @@ impl Processes {
         let pid = PidFile::read(&config.pgdata)?.pid;
         let watch = ProcessWatch::new(pid).ok()?;
         // Asked after the pidfd was opened: from here on the number can't come to mean another process.
-        if !is_server_process(pid, &config.pgdata) {
+        if !is_server_process(pid, &config.pgdata) || is_doomed(pid) {
             return None;
         }
         tracing::info!("adopted the running postmaster {pid} of {}", config.pgdata.display());
@@ -178,15 +178,19 @@ pub async fn end_orphans(pgdata: &Path) -> Result<(), PgError> {
     }
 }
 
-/// The postmaster first, lest it start others. Those that are stuck in the kernel are not waited for: they do nothing more.
+/// Those that are stuck in the kernel are not waited for: they do nothing more. The postmaster goes first, lest it start
+/// others.
 pub async fn kill_server(pgdata: &Path, postmaster: Option<Postmaster>) {
-    if let Some(postmaster) = postmaster {
+    const DYING: Duration = Duration::from_millis(200);
+    if let Some(postmaster) = &postmaster {
         postmaster.signal(Signal::SIGKILL);
-        postmaster.gone().await;
     }
-    for pid in server_processes(pgdata) {
+    for pid in server_processes(pgdata).into_iter().filter(|pid| is_server_process(*pid, pgdata)) {
         tracing::warn!("process {pid} of {} is killed", pgdata.display());
         let _ended_meanwhile = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    if let Some(postmaster) = postmaster {
+        let _stuck_at_worst = tokio::time::timeout(DYING, postmaster.gone()).await;
     }
 }
 
@@ -251,6 +255,14 @@ fn works_in(pid: i32, pgdata: &Path) -> bool {
     let removed = here.to_str().and_then(|name| name.strip_suffix(" (deleted)"));
     let home = fs::canonicalize(pgdata).unwrap_or_else(|_| pgdata.to_path_buf());
     here == home || removed.is_some_and(|name| Path::new(name) == home)
+}
+
+/// SIGKILL waits for it: amid I/O it is there until that ends, and then it does nothing more.
+fn is_doomed(pid: i32) -> bool {
+    const KILL: u64 = 1 << (Signal::SIGKILL as u64 - 1);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = |line: &str| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")).and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    status.lines().filter_map(pending).any(|signals| signals & KILL != 0)
 }
 
 /// Alive and no zombie. The state follows the name in brackets, which may hold anything.

@@ -16,6 +16,9 @@ use std::time::Duration;
 /// call waits on.
 const LONGEST_START: Duration = Duration::from_secs(120);
 
+/// A disk that is well does what is asked of it in less.
+const GLANCE: Duration = Duration::from_millis(300);
+
 impl LocalPostgres {
     pub(super) async fn start_server(&self, role: StartAs) -> Result<(), PgError> {
         if let Some(postmaster) = self.processes.postmaster(&self.config) {
@@ -74,26 +77,42 @@ impl LocalPostgres {
     }
 
     pub(super) async fn stop_server(&self, mode: StopMode) -> Result<(), PgError> {
-        // A disk that takes no file must not keep a server open that is to be closed.
-        let shut = files::put_standby_signal(&self.config);
-        let postmaster = self.processes.postmaster(&self.config);
         match mode {
-            // However long it takes: the shutdown checkpoint is what a lossless handover stands on.
-            StopMode::Fast => {
-                if let Some(postmaster) = postmaster {
-                    postmaster.signal(Signal::SIGINT);
-                    postmaster.gone().await;
-                }
-                end_orphans(&self.config.pgdata).await?;
-                shut
-            }
-            StopMode::Immediate => {
-                kill_server(&self.config.pgdata, postmaster).await;
-                if let Err(e) = shut {
-                    tracing::warn!("a server that somebody starts here now would be open: {e}");
-                }
+            StopMode::Immediate if !self.shuts_down().await => {
+                kill_server(&self.config.pgdata, self.processes.postmaster(&self.config)).await;
+                self.shut_in_time().await;
                 Ok(())
             }
+            StopMode::Fast | StopMode::Immediate => self.stop_in_order().await,
+        }
+    }
+
+    async fn stop_in_order(&self) -> Result<(), PgError> {
+        // A disk that takes no file must not keep a server open that is to be closed.
+        let shut = files::put_standby_signal(&self.config);
+        if let Some(postmaster) = self.processes.postmaster(&self.config) {
+            // However long it takes: the shutdown checkpoint is what a lossless handover stands on.
+            postmaster.signal(Signal::SIGINT);
+            postmaster.gone().await;
+        }
+        end_orphans(&self.config.pgdata).await?;
+        shut
+    }
+
+    /// A running server is being stopped, and has no session left.
+    async fn shuts_down(&self) -> bool {
+        let runs = self.processes.postmaster(&self.config).is_some();
+        let read = tokio::time::timeout(GLANCE, self.control.read(&self.config)).await;
+        runs && read.is_ok_and(|control| control.is_ok_and(|control| control.shuts_down))
+    }
+
+    /// The disk may be what the server was killed for.
+    async fn shut_in_time(&self) {
+        let config = self.config.clone();
+        let shut = files::off_the_loop(move || files::put_standby_signal(&config));
+        let shut = tokio::time::timeout(GLANCE, shut).await;
+        if !matches!(shut, Ok(Ok(()))) {
+            tracing::warn!("standby.signal is not in place: a server that somebody starts here now is open");
         }
     }
 }

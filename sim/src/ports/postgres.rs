@@ -130,11 +130,11 @@ impl Postgres for SimPostgres {
             return Ok(());
         }
         match mode {
-            StopMode::Fast => {
+            StopMode::Immediate if !self.host.is_shutting_down() => self.host.stop_immediately(),
+            StopMode::Fast | StopMode::Immediate => {
                 self.host.begin_stop();
                 self.host.until_stopped().await;
             }
-            StopMode::Immediate => self.host.stop_immediately(),
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::host::PgHost;
 use super::knobs::PgDisk;
-use super::server::Phase;
+use super::server::{Phase, ServerState};
 use super::wal::Kind;
 use futures_util::future::join;
 use pgbaton_core::check::Kind as Happened;
@@ -45,6 +45,7 @@ impl PgHost {
             std::mem::replace(&mut server.phase, Phase::Killed)
         };
         self.bells.state.ring();
+        self.bells.wal.ring();
         if was != Phase::Orphaned {
             self.bells.exits.ring();
         }
@@ -74,15 +75,11 @@ impl PgHost {
     }
 
     async fn shut_down(self: Arc<Self>) {
-        let backends_gone = || {
-            let pg = self.pg();
-            let sessions = pg.server.as_ref().map_or(0, |server| server.sessions);
-            (sessions == 0 && !pg.knobs.backend_stopped).then_some(())
-        };
+        let backends_gone = || (!self.has_sessions()).then_some(());
         self.bells.state.until(backends_gone).await;
         let takes = self.pg().knobs.checkpoint_takes;
         self.fate.sleep(self.fate.draw_ms(10..40) + takes).await;
-        if self.disk_takes().await.is_err() {
+        if self.disk_takes().await.is_err() || self.pg().server.as_ref().is_some_and(ServerState::is_headless) {
             return self.kill_server();
         }
         self.leave_segment();
@@ -100,6 +97,18 @@ impl PgHost {
         self.archive_what_is_full();
         self.fate.sleep(self.fate.draw_ms(10..50)).await;
         self.exit_server();
+    }
+
+    /// A server that is being stopped says so in its control file once there are none.
+    fn has_sessions(&self) -> bool {
+        let pg = self.pg();
+        pg.server.as_ref().is_some_and(|server| server.sessions > 0) || pg.knobs.backend_stopped
+    }
+
+    /// The last of its sessions has ended.
+    pub fn is_shutting_down(&self) -> bool {
+        let stops = self.pg().server.as_ref().is_some_and(|server| server.phase == Phase::Stopping);
+        stops && !self.has_sessions()
     }
 
     fn write_shutdown_checkpoint(&self) {

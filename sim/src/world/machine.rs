@@ -10,6 +10,7 @@ use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
 use pgbaton_core::check::{Fault, Kind};
 use pgbaton_core::model::KeeperSettings;
+use pgbaton_core::ports::StoreError;
 use pgbaton_core::scenario::Scenario;
 use pgbaton_core::shell::keeper::load;
 use pgbaton_core::shell::{KeeperExit, KeeperPorts, StopRequest, ensure_registered, run_keeper};
@@ -304,9 +305,15 @@ type Ports = KeeperPorts<SimClock, Troubled<SimLink>, Troubled<SimStore>, Watche
 impl Keeper {
     async fn run(self, ports: Ports) {
         // A node that was created once needs no monitor to start.
-        while load(&ports.store).await.is_err() {
-            if let Err(e) = ensure_registered(&ports.link, &ports.store, self.ask.clone()).await {
-                self.state.note_trouble(e.to_string());
+        loop {
+            let registered = match load(&ports.store).await {
+                Ok(_) => break,
+                // There may be a node in it.
+                Err(StoreError::Io(why)) => Err(why),
+                Err(_) => ensure_registered(&ports.link, &ports.store, self.ask.clone()).await.map_err(|e| e.to_string()),
+            };
+            if let Err(trouble) = registered {
+                self.state.note_trouble(trouble);
                 self.fate.sleep(self.settings.retry_pause).await;
             }
         }

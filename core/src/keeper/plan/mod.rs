@@ -65,10 +65,12 @@ pub fn plan(record: &KeeperRecord, facts: &Facts, memory: &Memory) -> Plan {
     }
 }
 
-/// Of a server whose postmaster died in the role a process may be left that acknowledges what it is about to commit: amid
-/// a flush it hears of no death.
+/// Of a server whose postmaster died a process may be left that acknowledges what it is about to commit: amid a flush it
+/// hears of no death.
 pub fn end_orphans(record: &KeeperRecord, facts: &Facts, memory: &Memory) -> Vec<Step> {
-    let has_died = record.state.is_writable() && facts.server == Server::Down && !memory.ended;
+    // It is open before that is stored.
+    let was_open = record.state.belongs_to_primary() || record.state.is_being_promoted();
+    let has_died = was_open && facts.server == Server::Down && !memory.ended;
     (has_died && !mutant!(OrphansLiveOn)).then_some(Step::Stop(StopMode::Immediate)).into_iter().collect()
 }
 

@@ -43,7 +43,10 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// Who acknowledges alone has to be closed by the time the monitor goes by, and a commit amid its flush is acknowledged
     /// by a server that is being stopped. So that stop is cut short.
     pub(super) async fn cut_stop_short(&mut self, now: Moment) {
-        let is_to_close = self.memory.closing_alone || self.record.goal() == Some(NodeState::DemoteTimeout);
+        let hands_over = |goal| matches!(goal, NodeState::Draining | NodeState::PrepareMaintenance);
+        let is_deposed = self.record.goal().is_some_and(|goal| !goal.is_writable() && !hands_over(goal));
+        // The role may be left to it meanwhile: to a server that has to come up again first.
+        let is_to_close = self.memory.closing_alone || is_deposed || self.kills_at.is_some();
         let stops = matches!(self.doing, Some((Step::Stop(StopMode::Fast), _))) && !mutant!(StopIsPatient);
         let limit = fence::stop_limit(&self.record).filter(|_| is_to_close && stops);
         self.kills_at = limit.map(|limit| self.kills_at.unwrap_or(now + limit));
@@ -53,6 +56,11 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             self.give_up_step();
             self.begin(Step::Stop(StopMode::Immediate), now).await;
         }
+    }
+
+    /// When a server that acknowledges by its lease has to be gone.
+    fn dies_at(&self) -> Option<Moment> {
+        fence::dies_at(&self.record, fence::lease_ends(&self.record, self.heard))
     }
 
     /// Nothing is opened again before the monitor knows that it was closed.
@@ -76,11 +84,17 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             if waiting || self.blind() {
                 return;
             }
+            if self.record.state.is_writable() {
+                // Before anything is said or done about it.
+                self.plan = end_orphans(&self.record, &self.facts, &self.memory).into();
+                if !self.plan.is_empty() {
+                    continue;
+                }
+            }
             if fence::closed_by_crash(&self.record, &self.facts, self.memory.told) {
                 tracing::warn!("Postgres went down: it stays closed until the monitor has decided");
                 // Before that is stored nothing is planned from a record that wants it open.
-                self.plan = end_orphans(&self.record, &self.facts, &self.memory).into();
-                self.then = Some(NodeState::DemoteTimeout);
+                self.enter(NodeState::DemoteTimeout).await;
                 continue;
             }
             if self.stopping() || self.awaits_word() {
@@ -240,21 +254,20 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     pub(super) async fn stop_now(&mut self, exit: KeeperExit) {
         self.plan.clear();
         self.step = None;
-        self.exit = Some(match stop_surely(self.ports, self.settings.step_retry_pause, None).await {
+        self.exit = Some(match stop_surely(self.ports, self.settings.step_retry_pause, self.dies_at()).await {
             Ok(()) => exit,
             Err(error) => KeeperExit::Fatal(format!("Postgres can't be stopped: {error}")),
         });
     }
 }
 
-/// However long a fast stop takes, unless its time is limited.
-pub(super) async fn stop_within<C: Clock, L, S, P: Postgres>(
+/// However long a fast stop takes, unless something ends by then that it acknowledges under.
+pub(super) async fn stop_by<C: Clock, L, S, P: Postgres>(
     ports: &KeeperPorts<C, L, S, P>,
-    limit: Option<Duration>,
+    by: Option<Moment>,
 ) -> Result<(), PgError> {
-    let Some(limit) = limit else { return ports.postgres.stop(StopMode::Fast).await };
-    let ends = ports.clock.now() + limit;
-    match select(pin!(ports.postgres.stop(StopMode::Fast)), pin!(ports.clock.sleep_until(ends))).await {
+    let Some(by) = by.filter(|_| !mutant!(StopIsPatient)) else { return ports.postgres.stop(StopMode::Fast).await };
+    match select(pin!(ports.postgres.stop(StopMode::Fast)), pin!(ports.clock.sleep_until(by))).await {
         Either::Left((stopped, _)) => stopped,
         Either::Right(_) => ports.postgres.stop(StopMode::Immediate).await,
     }
@@ -263,10 +276,10 @@ pub(super) async fn stop_within<C: Clock, L, S, P: Postgres>(
 pub(super) async fn stop_surely<C: Clock, L, S, P: Postgres>(
     ports: &KeeperPorts<C, L, S, P>,
     pause: Duration,
-    limit: Option<Duration>,
+    by: Option<Moment>,
 ) -> Result<(), PgError> {
     let mut tries = STOP_TRIES;
-    while let Err(error) = stop_within(ports, limit).await {
+    while let Err(error) = stop_by(ports, by).await {
         tries -= 1;
         if tries == 0 || !matches!(error, PgError::Retry(_)) {
             return Err(error);

@@ -270,7 +270,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             self.note_trouble(format!("the monitor speaks for epoch {told}, this node has seen {known}: refused"));
             return false;
         }
-        if self.record.state.is_writable() && !assignment.goal.is_writable() {
+        let may_be_open = self.record.state.is_writable() || self.record.goal().is_some_and(NodeState::is_writable);
+        if may_be_open && !assignment.goal.is_writable() {
             // Until it has closed, the lease that it had goes on.
             assignment.lease_ms = self.record.assignment.as_ref().and_then(|known| known.lease_ms);
         }

@@ -15,7 +15,7 @@ use super::race::{Task, poll_list, poll_slot};
 use crate::keeper::{Memory, Outcome, Step, fence};
 use crate::model::*;
 use crate::mutant;
-use crate::ports::{Change, Clock, Link, LinkError, PgError, Postgres, StopMode, Store, StoreError};
+use crate::ports::{Change, Clock, Link, LinkError, PgError, Postgres, Store, StoreError};
 use crate::wire;
 use futures_util::future::{Either, select};
 use std::collections::VecDeque;
@@ -77,7 +77,7 @@ pub async fn run_keeper<C: Clock, L: Link, S: Store, P: Postgres>(
         }
         let again = ports.clock.now() + settings.step_retry_pause;
         if let Either::Left(_) = select(&mut stop, pin!(ports.clock.sleep_until(again))).await {
-            return match ports.postgres.stop(StopMode::Fast).await {
+            return match acting::stop_by(&ports, None).await {
                 Ok(()) => KeeperExit::Stopped,
                 Err(error) => KeeperExit::Fatal(format!("Postgres can't be stopped: {error}")),
             };
@@ -104,7 +104,7 @@ async fn begin_session<C: Clock, L: Link, S: Store, P: Postgres>(
     let (stored, _) = save_before(ends, ports, pause, &mut ledger, &record).await;
     if stored.is_err() && fence::is_leased(&record) {
         tracing::warn!("nothing can be stored, so the lease of this primary can't be renewed: closing");
-        if let Err(error) = acting::stop_within(ports, fence::stop_limit(&record)).await {
+        if let Err(error) = acting::stop_by(ports, fence::dies_at(&record, ends)).await {
             tracing::error!("Postgres is not stopped yet: {error}");
         }
     }
@@ -125,7 +125,7 @@ async fn save_before<C: Clock, L: Link, S: Store, P: Postgres>(
         Either::Left((saved, _)) => (saved, Closed(false)),
         Either::Right(((), saving)) => {
             tracing::warn!("this primary has to close, and its record is being stored still: closing");
-            let (stopped, saving) = match select(pin!(acting::stop_surely(ports, pause, fence::stop_limit(record))), saving).await {
+            let (stopped, saving) = match select(pin!(acting::stop_surely(ports, pause, fence::dies_at(record, Some(ends)))), saving).await {
                 Either::Left(stopped) => stopped,
                 // The stop is begun; the loop sees it through.
                 Either::Right((saved, _)) => return (saved, Closed(true)),

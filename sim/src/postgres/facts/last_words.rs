@@ -19,23 +19,25 @@ fn a_commit_amid_its_flush_is_acknowledged_although_its_server_is_being_stopped(
 
 #[test]
 fn an_orphan_amid_its_flush_acknowledges_unless_it_was_killed() {
-    for (dies, kills) in [(true, false), (true, true), (false, true)] {
-        fact(move || async move {
-            let (lab, client) = flushing().await;
-            if dies {
-                lab.a.kill_postmaster();
-            }
-            lab.fate.sleep(LONG).await;
-            if kills {
-                lab.pa.stop(StopMode::Immediate).await.unwrap();
-            }
-            assert!(matches!(lab.pa.look().await.server, Server::Down));
-            assert!(lab.pa.start(StartAs::Primary).await.is_err(), "nothing ends it amid its flush");
-            lab.a.set_disk(PgDisk::Ok);
-            assert_eq!(client.answer().await.is_some(), !kills);
-            lab.until("all are gone", || lab.a.pg().server.is_none()).await;
-        });
+    fact(|| stays_amid_its_flush(true, false));
+    fact(|| stays_amid_its_flush(true, true));
+    fact(|| stays_amid_its_flush(false, true));
+}
+
+async fn stays_amid_its_flush(dies: bool, kills: bool) {
+    let (lab, client) = flushing().await;
+    if dies {
+        lab.a.kill_postmaster();
     }
+    lab.fate.sleep(LONG).await;
+    if kills {
+        lab.pa.stop(StopMode::Immediate).await.unwrap();
+    }
+    assert!(matches!(lab.pa.look().await.server, Server::Down));
+    assert!(lab.pa.start(StartAs::Primary).await.is_err(), "nothing ends it amid its flush");
+    lab.a.set_disk(PgDisk::Ok);
+    assert_eq!(client.answer().await.is_some(), !kills);
+    lab.until("all are gone", || lab.a.pg().server.is_none()).await;
 }
 
 /// The disk of a stalls, and a commit waits for it.

@@ -307,6 +307,7 @@ fn every_fact_is_shown_or_says_why_not() {
     let sources = [
         include_str!("archive.rs"),
         include_str!("commits.rs"),
+        include_str!("last_words.rs"),
         include_str!("start.rs"),
         include_str!("shutdown.rs"),
         include_str!("promotion.rs"),
