@@ -92,6 +92,13 @@ impl ClockOptions {
     pub const DRIFT_MAX_PPM: i32 = 5000;
 }
 
+impl Scenario {
+    /// Whether any step does such a thing.
+    pub fn does(&self, such: impl Fn(&Verb) -> bool) -> bool {
+        self.steps.iter().filter_map(|step| step.verb.as_ref()).any(such)
+    }
+}
+
 /// Each of them is as usual when it is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]

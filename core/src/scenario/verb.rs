@@ -86,10 +86,13 @@ pub enum Verb {
 
     /// Writes find no space left. Live, a node's whole disk is full: what its keeper stores lies there as well.
     FillDisk(OnDisk),
-    /// Writes don't end.
+    /// Writes don't end. Live, the keeper's store and the server's log lie elsewhere; the rest of what a keeper keeps
+    /// beside the data directory is hit as well.
     StallDisk(OnDisk),
-    /// The file system of the data directory takes no writes any more, as after an error.
+    /// The file system of the data directory takes no writes any more, as after an error. Live, the same is hit as when
+    /// it stalls.
     ReadOnlyDisk(OnDisk),
+    /// Live, a file system that takes no writes is mounted anew, for which nobody may use it: kill the node first.
     FreeDisk(OnDisk),
     /// The next death of the keeper takes what its store had not synced, as a loss of power does.
     TearStore(Selector),
@@ -105,12 +108,13 @@ pub enum Verb {
     /// SIGSTOP to one client backend.
     StopBackend(Selector),
     ContinueBackend(Selector),
-    /// `archive_command` doesn't end.
+    /// `archive_command` doesn't end. The servers of a story with this verb archive from their first start on.
     HangArchiver(Selector),
     FreeArchiver(Selector),
     /// An operator gives a server an archive that all nodes share, to keep its WAL in and to restore it from. It
     /// keeps WAL there from its next start on.
     UseArchive(Selector),
+    /// Each checkpoint that begins from now on takes that much longer.
     SlowCheckpoint(Delay),
     /// `recovery_min_apply_delay`.
     ApplyDelay(Delay),
@@ -445,11 +449,12 @@ impl Verb {
         !matches!(self, Verb::ReusePid(_))
     }
 
-    /// Live runs have a hand on processes, on the network and on Postgres, and can give orders. They can fill the disk of
-    /// a node; stores on a full one overwrite the pages they have, so that proves nothing of a keeper or the monitor.
-    /// Power, the kernel and clocks are out of their reach, and so are calls that arrive twice, and another release.
+    /// Live runs have a hand on processes, on the network and on Postgres, and can give orders. They give nodes disks that
+    /// can be filled, stalled and made read-only. The stores of a keeper and of the monitor are left alone: one on a full
+    /// disk overwrites the pages it has, so that proves nothing, and none has a disk to itself that could stall. Power, the
+    /// kernel and clocks are out of their reach, and so are calls that arrive twice, and another release.
     pub fn exists_live(&self) -> bool {
-        if let Verb::FillDisk(disk) | Verb::FreeDisk(disk) = self {
+        if let Verb::FillDisk(disk) | Verb::StallDisk(disk) | Verb::ReadOnlyDisk(disk) | Verb::FreeDisk(disk) = self {
             return disk.whose == Whose::Postgres;
         }
         !matches!(
@@ -459,14 +464,9 @@ impl Verb {
                 | Verb::SpeakVersion(_)
                 | Verb::Repeat(_)
                 | Verb::Swizzle(_)
-                | Verb::StallDisk(_)
-                | Verb::ReadOnlyDisk(_)
                 | Verb::LoseDisk(_)
                 | Verb::TearStore(_)
                 | Verb::ClockStep(_)
-                | Verb::HangArchiver(_)
-                | Verb::FreeArchiver(_)
-                | Verb::SlowCheckpoint(_)
         )
     }
 

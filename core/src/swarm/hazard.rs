@@ -84,8 +84,9 @@ impl Hazard {
         matches!(self, Consent | RestoreMonitor | ReplaceMonitor | LoseDisk | RoguePromote | DropAndReturn | Quorum)
     }
 
-    /// Live runs have a hand for it. Power, clocks, the kernel and the inside of Postgres are out of their reach; so is
-    /// a disk that stalls, and a store that finds no space: a small one overwrites the pages it has.
+    /// Drawn stories are played live with it. Power, clocks and the kernel are out of the reach of live runs; so is a store
+    /// that finds no space: a small one overwrites the pages it has. A disk that stalls or is read-only, an archiver and
+    /// slow checkpoints have to be prepared from the start and are left to the scenario files.
     pub fn is_live(self) -> bool {
         use Hazard::*;
         !matches!(

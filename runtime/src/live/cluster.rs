@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 
 /// Longer than a hand-over may take.
 const STOP_PATIENCE: Duration = Duration::from_secs(120);
@@ -53,6 +54,10 @@ pub struct Node {
     keeper: Option<Child>,
     /// Backends that were stopped.
     frozen: Vec<u32>,
+    /// What makes its checkpoints slow.
+    slowed: JoinSet<()>,
+    /// The lock that its archiver waits for.
+    archiver: Option<File>,
 }
 
 impl Cluster {
@@ -85,6 +90,8 @@ impl Cluster {
                 created: false,
                 keeper: None,
                 frozen: Vec::new(),
+                slowed: JoinSet::new(),
+                archiver: None,
             });
         }
         let authority = match scenario.cluster.ssl {
@@ -275,6 +282,16 @@ impl Cluster {
     pub fn frozen(&mut self, name: &str) -> Result<&mut Vec<u32>> {
         let index = self.index(name)?;
         Ok(&mut self.nodes[index].frozen)
+    }
+
+    pub fn slowed(&mut self, name: &str) -> Result<&mut JoinSet<()>> {
+        let index = self.index(name)?;
+        Ok(&mut self.nodes[index].slowed)
+    }
+
+    pub fn archiver(&mut self, name: &str) -> Result<&mut Option<File>> {
+        let index = self.index(name)?;
+        Ok(&mut self.nodes[index].archiver)
     }
 
     pub fn mark_dropped(&mut self, name: &str) -> Result<()> {

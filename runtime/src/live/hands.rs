@@ -6,7 +6,9 @@ use crate::postgres::{ProcessWatch, find_installation};
 use crate::service::postmaster;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use std::fs::{File, Permissions};
 use std::net::SocketAddrV4;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
@@ -148,8 +150,12 @@ pub fn mend_config(cluster: &Cluster, name: &str) -> Result<()> {
     change_config(cluster, name, mended)
 }
 
-/// An operator's lines at the top of the file, in effect as far as a reload goes. All servers share one archive.
-pub fn use_archive(cluster: &Cluster, name: &str) -> Result<()> {
+/// In a node's home; who holds it holds up the archiver.
+const ARCHIVER_LOCK: &str = "archiver.lock";
+
+/// An operator's lines at the top of the file. All servers share one archive; each
+/// waits for a lock of its own before it keeps a segment there. The command runs in the data directory.
+fn write_archive_settings(cluster: &Cluster, name: &str) -> Result<()> {
     let dir = cluster.base.join("archive");
     std::fs::create_dir_all(&dir)?;
     if let Some(user) = cluster.postgres_user() {
@@ -158,14 +164,41 @@ pub fn use_archive(cluster: &Cluster, name: &str) -> Result<()> {
     let dir = dir.display();
     let lines = format!(
         "archive_mode = on\n\
-         archive_command = 'test ! -f {dir}/%f && cp %p {dir}/%f.part && mv {dir}/%f.part {dir}/%f'\n\
+         archive_command = 'flock ../{ARCHIVER_LOCK} true && test ! -f {dir}/%f && cp %p {dir}/%f.part && mv {dir}/%f.part {dir}/%f'\n\
          restore_command = 'cp {dir}/%f %p'\n"
     );
-    change_config(cluster, name, |text| lines + text)?;
+    change_config(cluster, name, |text| lines + text)
+}
+
+/// In effect as far as a reload goes.
+pub fn use_archive(cluster: &Cluster, name: &str) -> Result<()> {
+    write_archive_settings(cluster, name)?;
     let postmaster = postmaster::find(&cluster.node(name)?.pgdata);
     let postmaster = postmaster.with_context(|| format!("Postgres of {name} isn't running"))?;
     procs::signal_all(&[postmaster.pid], Signal::SIGHUP);
     Ok(())
+}
+
+/// From its first start that is looked at on: a server archives only once it was started with these settings.
+pub async fn archive_from_now_on(cluster: &mut Cluster, name: &str) -> Result<()> {
+    cluster.stop_service(name).await?;
+    write_archive_settings(cluster, name)?;
+    cluster.start_service(name)
+}
+
+/// Until the lock is dropped, at the latest when this program ends, however that comes.
+pub fn hang_archiver(cluster: &mut Cluster, name: &str) -> Result<()> {
+    let path = cluster.node(name)?.home().join(ARCHIVER_LOCK);
+    let lock = File::options().write(true).create(true).truncate(false).open(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+    lock.lock()?;
+    *cluster.archiver(name)? = Some(lock);
+    Ok(())
+}
+
+pub fn free_archiver(cluster: &mut Cluster, name: &str) -> Result<()> {
+    let lock = cluster.archiver(name)?.take();
+    lock.map(drop).with_context(|| format!("the archiver of {name} doesn't hang"))
 }
 
 /// In place: the file stays the server's own.

@@ -5,6 +5,7 @@ mod authority;
 mod bench;
 mod blind;
 mod chaos;
+mod checkpoints;
 mod clients;
 mod cluster;
 mod configured;
@@ -185,8 +186,11 @@ async fn play(scenario: &Scenario, place: &Place, narrator: Narrator, reaper: &R
         }
     };
     let base = base.canonicalize()?;
-    let _small_ones = disks::Disks::mount(&base, scenario)?;
+    checkpoints::check(scenario)?;
+    let disks = disks::Disks::mount(&base, scenario)?;
     let _nothing_lives_on = KillAtTheEnd::AtHome(base.clone());
+    // What waits for a disk can't die.
+    let _none_is_stalled = disks.thaw_at_the_end();
     let cluster = cluster::Cluster::lay_out(&base, place.base_port, scenario, reaper.clone())?;
     play::Play::new(scenario, cluster, narrator)?.run().await
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Event, Kind, Sense, Terms, Trace, are_settled, is_unsettled};
 use pgbaton_core::model::{Epoch, FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::words::PASSED_OVER;
-use pgbaton_core::scenario::{Cast, Condition, Finally, Scenario, Step, expect, fault};
+use pgbaton_core::scenario::{Cast, Condition, Finally, Scenario, Step, Verb, expect, fault};
 use pgbaton_core::wire::{Answer, Command, EventRow, FormationChange, Request};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,6 +117,10 @@ impl<'a> Play<'a> {
             self.until(limit, &name, done).await?;
             if first {
                 hands::log_replication(&self.cluster, &name).await?;
+                if self.scenario.does(|verb| matches!(verb, Verb::HangArchiver(_))) {
+                    // Copies have the same settings.
+                    hands::archive_from_now_on(&mut self.cluster, &name).await?;
+                }
             }
         }
         self.until(limit, "the group", |watch, answered| answered && watch.settled()).await?;

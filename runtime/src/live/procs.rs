@@ -67,6 +67,12 @@ pub fn is_server(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "postgres")
 }
 
+/// What a process calls itself; servers say there what they are.
+pub fn title(pid: u32) -> String {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).trim_end_matches('\0').to_string()
+}
+
 /// Processor time of all threads of a process, counted in ticks of which there are so many in a second.
 pub fn cpu_time(pid: u32, ticks_per_second: u64) -> Option<Duration> {
     let ticks = parse_ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;

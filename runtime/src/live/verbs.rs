@@ -1,12 +1,13 @@
 //! Carries out what a step says.
 
 use super::play::Play;
-use super::{disks, hands};
+use super::{checkpoints, disks, hands};
 use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Kind, orders};
 use pgbaton_core::scenario::verb::DropNode;
 use pgbaton_core::scenario::{Order, Verb, order};
 use pgbaton_core::wire::Request;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -115,10 +116,24 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::BreakConfig(_) => hands::break_config(cluster, name),
         Verb::MendConfig(_) => hands::mend_config(cluster, name),
         Verb::UseArchive(_) => hands::use_archive(cluster, name),
-        // What fills a disk keeps a thread busy.
-        Verb::FillDisk(_) => tokio::task::block_in_place(|| disks::fill(cluster.node(name)?.home())),
-        Verb::FreeDisk(_) => disks::free(cluster.node(name)?.home()),
+        Verb::HangArchiver(_) => tokio::task::block_in_place(|| hands::hang_archiver(cluster, name)),
+        Verb::FreeArchiver(_) => hands::free_archiver(cluster, name),
+        Verb::SlowCheckpoint(delay) => checkpoints::slow(cluster, name, delay.by),
+        Verb::FillDisk(_) | Verb::StallDisk(_) | Verb::ReadOnlyDisk(_) | Verb::FreeDisk(_) => {
+            let home = cluster.node(name)?.home();
+            // What is done to a disk keeps a thread busy.
+            tokio::task::block_in_place(|| to_a_disk(verb, home))
+        }
         Verb::ReusePid(_) => hands::reuse_pid(cluster, name),
         other => bail!("live runs can't {}", other.describe()),
+    }
+}
+
+fn to_a_disk(verb: &Verb, home: &Path) -> Result<()> {
+    match verb {
+        Verb::FillDisk(_) => disks::fill(home),
+        Verb::StallDisk(_) => disks::stall(home),
+        Verb::ReadOnlyDisk(_) => disks::make_read_only(home),
+        _ => disks::free(home),
     }
 }

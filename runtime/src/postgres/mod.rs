@@ -29,7 +29,7 @@ mod watch;
 pub use conf::{REPLICATION_ROLE, fixed as fixed_settings, names_on_disk, upstream_on_disk};
 pub use control::{control_file, history_file, parse_history};
 pub use install::{InstallError, Installation, find_installation};
-pub use watch::{DirWatch, ProcessWatch};
+pub use watch::{DirWatch, ProcessWatch, registered};
 
 use nix::unistd::User;
 use pgbaton_core::model::{Facts, Lsn, NodeId, Peer, Position, Timeline, Upstream};

@@ -4,7 +4,7 @@ use rustix::fs::inotify;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use tokio::io::unix::AsyncFd;
 
@@ -78,8 +78,8 @@ impl ProcessWatch {
 
 #[allow(
     deprecated,
-    reason = "its successor is unsafe, to make callers prove that the descriptor stays the same and open; an OwnedFd does"
+    reason = "its successor is unsafe, to make callers prove that the descriptor stays the same and open; that of its owner does"
 )]
-fn registered(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub fn registered<T: AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
     AsyncFd::new(fd)
 }

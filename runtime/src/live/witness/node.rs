@@ -4,6 +4,7 @@ use super::seen::{Seen, What};
 use super::server_log::{Line, Names, Said};
 use super::tail::Tail;
 use super::{Place, keeper_log, server_log};
+use crate::live::procs;
 use crate::postgres::{control_file, find_installation, history_file, names_on_disk, parse_history};
 use jiff::Timestamp;
 use pgbaton_core::model::Timeline;
@@ -22,12 +23,44 @@ pub struct Node {
 struct Server {
     postmaster: Option<u32>,
     open: bool,
+    /// It takes no new sessions, and is closed once those it has are gone. Its last checkpoint may take long after that.
+    ends_sessions: bool,
     names: Names,
     /// The timeline its end of recovery begins.
     begins: Option<Timeline>,
     /// When its recovery ended. From then on it takes writes, and some are acknowledged before its postmaster says so.
     recovered: Option<u64>,
     receiver: Option<u32>,
+}
+
+/// What a process of a server calls itself that serves no client's commits.
+const NO_SESSIONS: [&str; 10] = [
+    "checkpointer",
+    "background writer",
+    "walwriter",
+    "walsender",
+    "walreceiver",
+    "archiver",
+    "startup",
+    "logger",
+    "autovacuum launcher",
+    "logical replication launcher",
+];
+
+impl Server {
+    /// A process without a title of its own is one that refuses a connection.
+    fn has_sessions(&self) -> bool {
+        let children = procs::all().into_iter().filter(|p| Some(p.parent) == self.postmaster && !p.zombie);
+        children.map(|p| procs::title(p.pid)).any(|title| is_session(&title))
+    }
+}
+
+fn is_session(title: &str) -> bool {
+    title.strip_prefix("postgres: ").is_some_and(|title| !NO_SESSIONS.iter().any(|other| title.starts_with(other)))
+}
+
+fn milliseconds(at: Timestamp) -> u64 {
+    at.as_millisecond().try_into().unwrap_or_default()
 }
 
 impl Node {
@@ -73,13 +106,17 @@ impl Node {
             }
             self.follow(line, seen);
         }
+        if self.server.open && self.server.ends_sessions && !self.server.has_sessions() {
+            self.server.open = false;
+            self.note(seen, milliseconds(Timestamp::now()), What::Closed);
+        }
         started
     }
 
     /// The end of a postmaster. What it wrote last is read first, as it knows best when it ended; by then the next one
     /// may have been started.
     pub fn exit(&mut self, pid: u32, seen: &mut Vec<Seen>) -> Vec<u32> {
-        let now = Timestamp::now().as_millisecond().try_into().unwrap_or_default();
+        let now = milliseconds(Timestamp::now());
         let started = self.look(seen);
         if self.server.postmaster == Some(pid) {
             self.close(now, seen);
@@ -103,6 +140,7 @@ impl Node {
                 self.note(seen, at, What::Names(self.server.names.clone()));
                 self.note(seen, at, What::Opened(tli));
             }
+            Said::EndsSessions => self.server.ends_sessions = true,
             Said::ShutDown => self.close(at, seen),
             Said::Names(names) => {
                 self.server.names = names;
@@ -166,6 +204,15 @@ fn holds_files(dir: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_are_told_from_what_else_a_server_runs() {
+        for title in ["postgres: checkpointer ", "postgres: walsender postgres 127.0.0.1(7) streaming 0/3", "postgres"]
+        {
+            assert!(!is_session(title), "{title}");
+        }
+        assert!(is_session("postgres: postgres postgres 127.0.0.1(7) idle"));
+    }
 
     #[test]
     fn a_promoted_server_is_open_from_the_end_of_its_recovery_on_and_a_restarted_one_from_its_word_on() {

@@ -20,6 +20,8 @@ pub enum Said {
     Starts,
     /// The server is out of recovery.
     TakesWrites,
+    /// The postmaster ends all sessions and takes no new ones.
+    EndsSessions,
     ShutDown,
     /// The postmaster has read other `synchronous_standby_names`.
     Names(Names),
@@ -79,6 +81,7 @@ fn judge(rest: &str) -> Option<Said> {
     }
     match text {
         "database system is ready to accept connections" => Some(Said::TakesWrites),
+        "received fast shutdown request" => Some(Said::EndsSessions),
         "database system is shut down" => Some(Said::ShutDown),
         "archive recovery complete" => Some(Said::HasBegun),
         _ if text.starts_with("starting PostgreSQL ") => Some(Said::Starts),
