@@ -145,9 +145,10 @@ mod tests {
         let [first, second] = &of_both.groups()[..] else { panic!("there are two") };
         assert_eq!((first.nodes.join(" "), second.nodes.join(" ")), ("a b".into(), "x y".into()));
         assert_eq!((first.events.len(), second.events.len()), (10, 11));
-        for (part, own, foreign) in [(first, ["\"a\"", "client: 2", "default"], ["\"x\"", "pause", "other"]),
-            (second, ["\"y\"", "client: 3", "other"], ["\"a\"", "client: 2", "default"])]
-        {
+        for (part, own, foreign) in [
+            (first, ["\"a\"", "client: 2", "default"], ["\"x\"", "pause", "other"]),
+            (second, ["\"y\"", "client: 3", "other"], ["\"a\"", "client: 2", "default"]),
+        ] {
             let text = told(part);
             assert!(own.iter().all(|word| text.contains(word)), "{text}");
             assert!(!foreign.iter().any(|word| text.contains(word)), "{text}");
@@ -176,7 +177,8 @@ mod tests {
             };
             let beside = [ack(1000, 1, 3, "x"), ack(6000, 2, 3, "x")];
             let first = (1..60u64).map(|i| ack(i * 100, 10 + i, 1, "a"));
-            let mut run = two(beside.into_iter().chain(first).chain([(1500, fault(Fault::Machine, &[killed]))]).collect());
+            let mut run =
+                two(beside.into_iter().chain(first).chain([(1500, fault(Fault::Machine, &[killed]))]).collect());
             run.sort();
             broken(&run, "an outage keeps to its budget")
         };

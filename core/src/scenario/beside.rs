@@ -49,6 +49,13 @@ impl Scenario {
         &self.clusters().find(has).unwrap_or(&self.cluster).formation
     }
 
+    /// Whether the story leaves this node in order, so that it must settle.
+    pub fn must_settle(&self, node: &str) -> bool {
+        let core = &self.finally.core;
+        let is_first = self.cluster.nodes.iter().any(|name| name == node);
+        !is_first || core.is_empty() || core.iter().any(|name| name == node)
+    }
+
     /// Clients are numbered from 1 on, those of the second formation after those of the first.
     pub fn first_client_beside(&self) -> u32 {
         1 + self.workload.iter().map(|workload| workload.clients).sum::<u32>()

@@ -30,7 +30,7 @@ impl Disks {
         }
         can_mount()?;
         let user = User::from_name("postgres")?;
-        for name in &scenario.cluster.nodes {
+        for name in &scenario.nodes() {
             let home = base.join(name);
             std::fs::create_dir_all(&home)?;
             mount(&TMPFS.map(OsStr::new), &home)?;

@@ -101,8 +101,7 @@ impl Play {
                 self.world.node(name).expect("every node has a machine").start_keeper();
                 joined += 1;
                 let limit = self.now() + BOOT_LIMIT;
-                while !(self.observer.rows().len() == joined
-                    && self.sight(Moment::ZERO).is_settled(&cluster.formation))
+                while !(self.observer.rows().len() == joined && self.sight(Moment::ZERO).is_settled(&cluster.formation))
                 {
                     if self.now() > limit {
                         let what = format!("{name} did not join");
