@@ -1,6 +1,7 @@
 //! A scenario that is written is read as the same scenario: every file of this repository, and drawn ones.
 
 use pgbaton_core::model::{Durability, FormationSettings, KeeperSettings, MonitorSettings, NodeState};
+use pgbaton_core::scenario::beside::BesideFinally;
 use pgbaton_core::scenario::condition::{ServerIs, Writable};
 use pgbaton_core::scenario::format::{Invariants, WorkloadKind};
 use pgbaton_core::scenario::verb::*;
@@ -325,6 +326,36 @@ fn finally(nodes: usize) -> BoxedStrategy<Finally> {
         .boxed()
 }
 
+fn beside() -> impl Strategy<Value = Option<Beside>> {
+    let roles = btree_map(
+        prop::sample::select(vec!["x".to_string(), "y".into()]),
+        prop::sample::select(NodeState::ALL.to_vec()),
+        0..2,
+    );
+    let outage = of(duration()).prop_map(|max| max.map(|max| Outage { max }));
+    let drawn = (cluster(2), vec(workload(), 0..2), roles, of(any::<u32>()), outage).prop_map(
+        |(cluster, workload, roles, promotions, write_outage)| {
+            let nodes = vec!["x".to_string(), "y".into()];
+            // The rest is that of all machines, or speaks of nodes of the first formation.
+            let own = Cluster {
+                nodes,
+                primary: "x".into(),
+                formation: "green".into(),
+                settings: cluster.settings,
+                ..usual()
+            };
+            Beside { cluster: own, workload, finally: BesideFinally { roles, promotions, write_outage } }
+        },
+    );
+    of(drawn)
+}
+
+/// With nothing said about it.
+fn usual() -> Cluster {
+    let text = "title = \"x\"\n[cluster]\nnodes = [\"a\"]\nprimary = \"a\"\n[finally]\nconverge = \"1s\"\ninvariants = \"all\"\n";
+    parse("usual.toml", text).unwrap().cluster
+}
+
 fn settings() -> impl Strategy<Value = (MonitorSettings, KeeperSettings)> {
     let usual = (MonitorSettings::default(), KeeperSettings::default());
     let drawn = (duration(), any::<u64>(), duration()).prop_map(|(drain_timeout, catchup_bytes, heartbeat)| {
@@ -338,10 +369,11 @@ fn scenario() -> BoxedStrategy<Scenario> {
     let of_size = |nodes: usize| {
         let points = btree_map(prop::sample::select(FaultPoint::ALL.to_vec()), part(), 0..3);
         let head = (text(), text(), any::<u64>(), any::<bool>(), points);
-        (head, cluster(nodes), settings(), vec(workload(), 0..3), vec(step(nodes), 0..8), finally(nodes)).prop_map(
+        let clusters = (cluster(nodes), beside());
+        (head, clusters, settings(), vec(workload(), 0..3), vec(step(nodes), 0..8), finally(nodes)).prop_map(
             |(
                 (title, why, seed, drawn, fault_points),
-                mut cluster,
+                (mut cluster, beside),
                 (monitor, keeper),
                 workload,
                 mut steps,
@@ -356,7 +388,7 @@ fn scenario() -> BoxedStrategy<Scenario> {
                 let (worlds, why) = (vec![World::Sim], Some(why));
                 #[rustfmt::skip]
                 let drawn = Scenario {
-                    title, worlds, why, seed, drawn, fault_points, cluster, monitor, keeper, workload, steps, finally,
+                    title, worlds, why, seed, drawn, fault_points, cluster, beside, monitor, keeper, workload, steps, finally,
                 };
                 drawn
             },

@@ -63,11 +63,13 @@ impl Report {
         let mut out = format!("{} (seed {seed})\n\n", scenario.title);
         out += &ink.timeline(&self.outcome.trace, style);
         out.push('\n');
-        for (at, text, gap) in gaps_by_step(&self.outcome.trace) {
+        // How long writes were out is told of the first formation.
+        let first = self.outcome.trace.of_first();
+        for (at, text, gap) in gaps_by_step(&first) {
             let gap = gap.map_or("no clients".into(), |g| format!("writes out for at most {:.3} s", g.as_secs_f64()));
             let _ = writeln!(out, "  {:>9.3} s  {text}: {gap}", at.seconds());
         }
-        if let Some(gap) = longest_gap(&self.outcome.trace) {
+        if let Some(gap) = longest_gap(&first) {
             let (length, from) = (gap.length().as_secs_f64(), gap.from.seconds());
             let _ = writeln!(out, "  longest write outage {length:.3} s, from {from:.3} s on");
         }

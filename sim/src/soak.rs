@@ -93,21 +93,22 @@ pub fn plan(seed: u64) -> Scenario {
 pub fn run(seed: u64, manner: &Manner) -> Run {
     let plan = swarm::plan(seed, manner);
     let report = Report::of(story::run(&plan, seed));
-    let trace = &report.outcome.trace;
-    let once = |_| 1;
+    let groups = report.outcome.trace.groups();
+    let traces = || groups.iter().map(AsRef::as_ref);
     let mut tally = Tally {
         runs: 1,
         simulated: report.outcome.simulated,
-        promotions: roles::promotions(trace).len() as u64,
-        marks: marks::marks(trace).into_iter().map(|m| (m, once(m))).collect(),
-        rules: marks::rules(trace).into_iter().map(|r| (r, 1)).collect(),
-        edges: marks::edges(trace).into_iter().map(|e| (e, 1)).collect(),
+        promotions: traces().map(|trace| roles::promotions(trace).len() as u64).sum(),
+        // A run has come to it when one of its formations has.
+        marks: traces().flat_map(marks::marks).map(|m| (m, 1)).collect(),
+        rules: traces().flat_map(marks::rules).map(|r| (r, 1)).collect(),
+        edges: traces().flat_map(marks::edges).map(|e| (e, 1)).collect(),
         prices: BTreeMap::new(),
     };
     if price::is_priced(&plan) {
-        price::prices(trace).into_iter().for_each(|price| tally.price(seed, price));
+        price::prices(&groups[0]).into_iter().for_each(|price| tally.price(seed, price));
     }
-    Run { seed, broken: report.broken(), failures: failures(&report, &plan.cluster.nodes), tally }
+    Run { seed, broken: report.broken(), failures: failures(&report, &plan.nodes()), tally }
 }
 
 /// Runs seeds on so many threads until there are none left or `stop` says so, and gives each run to `each` as it ends.

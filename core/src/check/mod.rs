@@ -12,6 +12,7 @@ mod enforced_is_recorded;
 mod epochs_rise;
 mod fence_first;
 mod given_up;
+mod groups;
 mod identity;
 mod legal_edges;
 pub mod long_fork;
@@ -49,6 +50,7 @@ mod wal_of_members;
 use serde::Serialize;
 
 pub use convergence::are_settled;
+pub use groups::Beside;
 pub use outage::{Gap, gaps_by_step, longest_gap};
 pub use trace::{Answered, Event, Fault, Kind, Sense, Terms, Trace};
 
@@ -127,14 +129,27 @@ const CHECKERS: &[Checker] = &[
     checker("the role does not go to and fro", &[Faults], no_ping_pong::check),
 ];
 
-/// Whether the group neither settled nor waits for a lawful reason.
+/// Whether a group neither settled nor waits for a lawful reason.
 pub fn is_unsettled(trace: &Trace) -> bool {
-    convergence::check(trace).is_err()
+    trace.groups().iter().any(|group| convergence::check(group).is_err())
 }
 
-/// Every checker's verdict on a run.
+/// Every checker's verdict on a run: on each of its formations.
 pub fn judge(trace: &Trace) -> Vec<Verdict> {
-    CHECKERS.iter().map(|checker| checker.judge(trace)).collect()
+    let groups = trace.groups();
+    let (first, beside) = (&groups[0], groups.get(1).zip(trace.beside.as_ref()));
+    let judged = |checker: &Checker| {
+        let verdict = checker.judge(first);
+        match beside {
+            Some((part, Beside { formation, .. })) if verdict.broken.is_none() => {
+                let other = checker.judge(part);
+                let broken = other.broken.map(|how| format!("in formation {formation}: {how}"));
+                Verdict { broken, ..other }
+            }
+            _ => verdict,
+        }
+    };
+    CHECKERS.iter().map(judged).collect()
 }
 
 impl Checker {

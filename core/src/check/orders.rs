@@ -12,6 +12,11 @@ pub fn describe(request: &Request) -> String {
     format!("{command:?}{consent}")
 }
 
+/// Whether an order, in these words, is about this formation.
+pub fn is_about(order: &str, formation: &str) -> bool {
+    order.contains(&format!("formation: {formation:?}"))
+}
+
 fn gives_commits_up(command: &Command) -> bool {
     match command {
         Command::Failover { allow_data_loss, .. } | Command::Promote { allow_data_loss, .. } => *allow_data_loss,

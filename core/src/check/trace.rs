@@ -1,5 +1,6 @@
 //! What happened in a run, in order of time. Both worlds write it, every checker reads it.
 
+use super::groups::Beside;
 use crate::model::{Epoch, Lsn, Moment, NodeId, NodeState, Position, Seal, Timeline};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -7,13 +8,16 @@ use std::time::Duration;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Trace {
-    /// Names of the nodes, in the order of the scenario.
+    /// Names of the nodes, in the order of the scenario; those of all formations.
     pub nodes: Vec<String>,
     /// What the world that wrote this can see at all: where it is blind, a missing event proves nothing.
     #[serde(default)]
     pub sees: BTreeSet<Sense>,
     #[serde(default)]
     pub terms: Terms,
+    /// The second formation, if there is one: some of the nodes are its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
     pub events: Vec<Event>,
 }
 

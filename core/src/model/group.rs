@@ -10,6 +10,9 @@ use crate::wire::Register;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Every node keeps a slot for every other, and Postgres is set up for a dozen and a half senders.
+pub const MOST_NODES: usize = 16;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRecord {
     pub key: GroupKey,

@@ -14,7 +14,7 @@ pub mod wal;
 
 pub use assignment::{Assignment, NodeSettings, Peer, Upstream};
 pub use contract::{Contract, ContractId, InForce};
-pub use group::{Afterwards, Degraded, GroupRecord, NodeRecord, Transfer, TransferKind, Waiver, Word};
+pub use group::{Afterwards, Degraded, GroupRecord, MOST_NODES, NodeRecord, Transfer, TransferKind, Waiver, Word};
 pub use ids::{Epoch, GroupKey, NodeId};
 pub use keeper::{KeeperRecord, Rebuild};
 pub use report::{

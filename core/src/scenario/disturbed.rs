@@ -1,5 +1,6 @@
 //! A story to which something more is done than its file says.
 
+use super::beside::BesideFinally;
 use super::format::{Finally, Outage, Scenario};
 use std::time::Duration;
 
@@ -22,7 +23,12 @@ impl Scenario {
             long_fork: false,
             wal_held: None,
         };
-        Scenario { finally, ..self.clone() }
+        let mut scenario = Scenario { finally, ..self.clone() };
+        if let Some(beside) = &mut scenario.beside {
+            let write_outage = Some(Outage { max: Duration::MAX });
+            beside.finally = BesideFinally { write_outage, ..BesideFinally::default() };
+        }
+        scenario
     }
 }
 

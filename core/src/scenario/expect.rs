@@ -1,15 +1,25 @@
 //! What a scenario expects of its end, beyond the invariants.
 
 use super::format::Scenario;
-use crate::check::{Kind, Terms, Trace, long_fork, longest_gap, roles};
+use crate::check::{Beside, Kind, Terms, Trace, long_fork, longest_gap, roles};
 use crate::model::{Durability, NodeState, time::duration};
 use std::time::Duration;
 
 /// What a harm leads to begins within this time after it is undone.
 pub const AFTERMATH: Duration = Duration::from_secs(10);
 
-/// Every expectation of `[finally]` that the run didn't meet.
+/// Every expectation that the run didn't meet, of each formation.
 pub fn unmet(scenario: &Scenario, trace: &Trace) -> Vec<String> {
+    let groups = trace.groups();
+    let mut unmet = unmet_by(scenario, &groups[0]);
+    if let Some((story, part)) = scenario.of_beside().zip(groups.get(1)) {
+        let formation = &story.cluster.formation;
+        unmet.extend(unmet_by(&story, part).into_iter().map(|what| format!("in formation {formation}: {what}")));
+    }
+    unmet
+}
+
+fn unmet_by(scenario: &Scenario, trace: &Trace) -> Vec<String> {
     let mut unmet = Vec::new();
     for (node, expected) in &scenario.finally.roles {
         let ended = trace.events.iter().rev().find_map(|e| match &e.kind {
@@ -58,7 +68,14 @@ pub fn promotions(trace: &Trace) -> u32 {
     u32::try_from(roles::promotions(trace).len()).expect("a run ends before the role has moved that often")
 }
 
-/// What the checkers need to know of the scenario.
+/// What the checkers need to know of the second formation, if there is one.
+pub fn beside(scenario: &Scenario) -> Option<Beside> {
+    let story = scenario.of_beside()?;
+    let (formation, nodes) = (story.cluster.formation.clone(), story.cluster.nodes.clone());
+    Some(Beside { formation, nodes, first_client: scenario.first_client_beside(), terms: terms(&story) })
+}
+
+/// What the checkers need to know of the scenario, as to its first formation.
 pub fn terms(scenario: &Scenario) -> Terms {
     let (cluster, core) = (&scenario.cluster, &scenario.finally.core);
     Terms {

@@ -1,5 +1,6 @@
 //! What a scenario file says. Reading and checking it is `parse`'s work.
 
+use super::beside::Beside;
 use super::condition::Condition;
 use super::point::FaultPoint;
 use super::size::Size;
@@ -36,6 +37,9 @@ pub struct Scenario {
     #[serde(default)]
     pub fault_points: BTreeMap<FaultPoint, f64>,
     pub cluster: Cluster,
+    /// Another formation on the same monitor.
+    #[serde(default)]
+    pub beside: Option<Beside>,
     #[serde(default)]
     pub monitor: MonitorSettings,
     #[serde(default)]

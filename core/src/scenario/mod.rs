@@ -1,5 +1,6 @@
 //! Scenario files: one story, two worlds. The format, its checks, and the timeline a run prints.
 
+pub mod beside;
 pub mod condition;
 pub mod disturbed;
 pub mod ends;
@@ -16,6 +17,7 @@ pub mod verb;
 pub mod words;
 pub mod write;
 
+pub use beside::Beside;
 pub use condition::Condition;
 pub use format::{
     ClockOptions, Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload,

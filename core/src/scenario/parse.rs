@@ -1,7 +1,8 @@
 //! Reads a scenario file and refuses what makes no sense, with the line.
 
+use super::beside::Beside;
 use super::condition::Condition;
-use super::format::{ClockOptions, NodeOptions, Scenario, Step, World};
+use super::format::{ClockOptions, Cluster, NodeOptions, Scenario, Step, World};
 use super::resolve::Selector;
 use super::verb::{OnDisk, Verb, Whose};
 use std::collections::BTreeSet;
@@ -29,36 +30,22 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
         check_step(&scenario, step, &mut bound).map_err(|what| error(at.step(i), what))?;
     }
     for (node, options) in &scenario.cluster.node {
-        check_options(&scenario, node, options).map_err(|what| error(at.node(node), what))?;
+        check_options(&scenario.cluster, node, options).map_err(|what| error(at.node(node), what))?;
     }
     for node in scenario.finally.roles.keys() {
         if !scenario.cluster.nodes.contains(node) {
-            return Err(error(at.key("roles"), unknown_node(node, &scenario)));
+            return Err(error(at.key("roles"), unknown_node(node, &scenario.cluster.nodes)));
         }
+    }
+    match &scenario.beside {
+        Some(beside) => check_beside(beside, &scenario.cluster).map_err(|what| error(at.beside(), what))?,
+        None => {}
     }
     Ok(scenario)
 }
 
 fn check_head(s: &Scenario) -> Result<(), (&'static str, String)> {
-    let nodes = &s.cluster.nodes;
-    if nodes.is_empty() {
-        return Err(("nodes", "a cluster needs at least one node".into()));
-    }
-    let mut seen = BTreeSet::new();
-    for node in nodes {
-        if matches!(node.as_str(), "monitor" | "clients") {
-            return Err(("nodes", format!("\"{node}\" can't be the name of a node, it has a meaning of its own")));
-        }
-        if node.is_empty() || !node.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            return Err(("nodes", format!("\"{node}\" can't be the name of a node: letters, digits, - and _ only")));
-        }
-        if !seen.insert(node) {
-            return Err(("nodes", format!("node \"{node}\" is listed twice")));
-        }
-    }
-    if s.cluster.primary != nodes[0] {
-        return Err(("primary", format!("the first node to join is the primary: write primary = \"{}\"", nodes[0])));
-    }
+    check_nodes(&s.cluster, &mut BTreeSet::new())?;
     if s.worlds.is_empty() {
         return Err(("worlds", "a scenario needs a world: \"sim\", \"live\" or both".into()));
     }
@@ -80,15 +67,56 @@ fn check_head(s: &Scenario) -> Result<(), (&'static str, String)> {
     check_chance(s)
 }
 
+fn check_nodes<'a>(cluster: &'a Cluster, seen: &mut BTreeSet<&'a str>) -> Result<(), (&'static str, String)> {
+    let Some(first) = cluster.nodes.first() else {
+        return Err(("nodes", "a cluster needs at least one node".into()));
+    };
+    for node in &cluster.nodes {
+        if matches!(node.as_str(), "monitor" | "clients") {
+            return Err(("nodes", format!("\"{node}\" can't be the name of a node, it has a meaning of its own")));
+        }
+        if node.is_empty() || !node.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            return Err(("nodes", format!("\"{node}\" can't be the name of a node: letters, digits, - and _ only")));
+        }
+        if !seen.insert(node) {
+            return Err(("nodes", format!("node \"{node}\" is listed twice")));
+        }
+    }
+    match cluster.primary == *first {
+        true => Ok(()),
+        false => Err(("primary", format!("the first node to join is the primary: write primary = \"{first}\""))),
+    }
+}
+
+/// Nodes are told apart by their names alone, and what there is once is said once.
+fn check_beside(beside: &Beside, first: &Cluster) -> Result<(), String> {
+    let cluster = &beside.cluster;
+    check_nodes(cluster, &mut first.nodes.iter().map(String::as_str).collect()).map_err(|(_, what)| what)?;
+    if cluster.formation == first.formation {
+        return Err(format!("both formations are called \"{}\": give it another name", first.formation));
+    }
+    if cluster.ssl || cluster.postgres.is_some() || !cluster.clock.is_empty() {
+        return Err("ssl, postgres and clock are those of all machines: each belongs below [cluster]".into());
+    }
+    for (node, options) in &cluster.node {
+        check_options(cluster, node, options)?;
+    }
+    match beside.finally.roles.keys().find(|node| !cluster.nodes.contains(node)) {
+        Some(node) => Err(unknown_node(node, &cluster.nodes)),
+        None => Ok(()),
+    }
+}
+
 /// Rates, clocks, and who must settle.
 fn check_chance(s: &Scenario) -> Result<(), (&'static str, String)> {
     if let Some((point, rate)) = s.fault_points.iter().find(|(_, rate)| !(**rate > 0.0 && **rate < 1.0)) {
         let what = format!("{} = {rate} is not a rate; write a number above 0 and below 1", point.name());
         return Err((point.name(), what));
     }
-    let is_known = |name: &String| name == "monitor" || s.cluster.nodes.contains(name);
+    let nodes = s.nodes();
+    let is_known = |name: &String| name == "monitor" || nodes.contains(name);
     if let Some(name) = s.cluster.clock.keys().find(|name| !is_known(name)) {
-        return Err(("clock", unknown_node(name, s)));
+        return Err(("clock", unknown_node(name, &nodes)));
     }
     let most = ClockOptions::DRIFT_MAX_PPM;
     if let Some((name, clock)) = s.cluster.clock.iter().find(|(_, c)| c.drift_ppm.abs() > most) {
@@ -97,7 +125,7 @@ fn check_chance(s: &Scenario) -> Result<(), (&'static str, String)> {
         return Err(("drift_ppm", what));
     }
     match s.finally.core.iter().find(|name| !s.cluster.nodes.contains(name)) {
-        Some(name) => Err(("core", unknown_node(name, s))),
+        Some(name) => Err(("core", unknown_node(name, &s.cluster.nodes))),
         None => Ok(()),
     }
 }
@@ -141,14 +169,14 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
     Ok(())
 }
 
-fn check_options(s: &Scenario, node: &str, options: &NodeOptions) -> Result<(), String> {
-    if !s.cluster.nodes.iter().any(|n| n == node) {
-        return Err(unknown_node(node, s));
+fn check_options(cluster: &Cluster, node: &str, options: &NodeOptions) -> Result<(), String> {
+    if !cluster.nodes.iter().any(|n| n == node) {
+        return Err(unknown_node(node, &cluster.nodes));
     }
     if options.candidate_priority > 100 {
         return Err(format!("candidate_priority = {}: write a number from 0 to 100", options.candidate_priority));
     }
-    if node == s.cluster.primary && !options.join {
+    if node == cluster.primary && !options.join {
         return Err(format!("{node} is the primary and joins first: take join = false away"));
     }
     Ok(())
@@ -184,8 +212,8 @@ fn check_verb(verb: &Verb) -> Result<(), String> {
 
 fn check_selector(s: &Scenario, selector: &Selector, bound: &BTreeSet<String>) -> Result<(), String> {
     match selector {
-        Selector::Name(name) if name == "monitor" || name == "clients" || s.cluster.nodes.contains(name) => Ok(()),
-        Selector::Name(name) => Err(unknown_node(name, s)),
+        Selector::Name(name) if name == "monitor" || name == "clients" || s.nodes().contains(name) => Ok(()),
+        Selector::Name(name) => Err(unknown_node(name, &s.nodes())),
         Selector::Bound(name) if bound.contains(name) => Ok(()),
         Selector::Bound(name) => {
             Err(format!("${name} isn't bound by an earlier step; bind it there with as = \"{name}\""))
@@ -197,8 +225,8 @@ fn check_selector(s: &Scenario, selector: &Selector, bound: &BTreeSet<String>) -
     }
 }
 
-fn unknown_node(name: &str, s: &Scenario) -> String {
-    format!("\"{name}\" is no node of this cluster; its nodes are {}", s.cluster.nodes.join(", "))
+fn unknown_node(name: &str, nodes: &[String]) -> String {
+    format!("\"{name}\" is no node of this cluster; its nodes are {}", nodes.join(", "))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -223,6 +251,10 @@ impl<'a> Lines<'a> {
     fn node(&self, name: &str) -> usize {
         let header = format!("[cluster.node.{name}]");
         self.text.lines().position(|line| line.trim() == header).map_or(1, |i| i + 1)
+    }
+
+    fn beside(&self) -> usize {
+        self.text.lines().position(|line| line.trim() == "[beside.cluster]").map_or(1, |i| i + 1)
     }
 
     fn key(&self, key: &str) -> usize {

@@ -1,9 +1,11 @@
 //! Who a step is about: a node by name, by its role at that moment, or by a name bound earlier.
 
-use crate::model::NodeState;
+use crate::model::{MOST_NODES, NodeState};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::collections::BTreeMap;
 use std::fmt;
+
+const MOST_STANDBYS: usize = MOST_NODES - 1;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
@@ -24,12 +26,11 @@ impl Selector {
         match text {
             "@primary" => Ok(Selector::Primary),
             "@standby" => Ok(Selector::Standby(1)),
-            "@standby2" => Ok(Selector::Standby(2)),
-            "@standby3" => Ok(Selector::Standby(3)),
-            "@standby4" => Ok(Selector::Standby(4)),
             "@candidate" => Ok(Selector::Candidate),
             _ if text.starts_with('@') => {
-                Err(format!("\"{text}\" is not a role; known are @primary, @standby to @standby4, and @candidate"))
+                let nth = (2..=MOST_STANDBYS).find(|nth| text == format!("@standby{nth}"));
+                let known = format!("known are @primary, @standby to @standby{MOST_STANDBYS}, and @candidate");
+                nth.map(Selector::Standby).ok_or_else(|| format!("\"{text}\" is not a role; {known}"))
             }
             "" => Err("a node is needed here: its name, a role as @primary, or $name".to_string()),
             _ => Ok(match text.strip_prefix('$') {

@@ -1,6 +1,7 @@
 //! Writes a scenario file as a person would: what is as usual is left out, a step is a few lines, and what makes up
 //! one thing is on one line. `parse` reads the same scenario from it.
 
+use super::beside::{Beside, BesideFinally};
 use super::format::{
     ClockOptions, Cluster, Finally, NodeOptions, PostgresOptions, Scenario, Step, SynchronousCommit, Workload, World,
 };
@@ -13,7 +14,7 @@ pub fn write(scenario: &Scenario, head: &str) -> String {
     // Field by field: whoever adds one to the format is told here that it isn't written yet.
     #[rustfmt::skip]
     let Scenario {
-        title, worlds, why, seed, drawn, fault_points, cluster, monitor, keeper, workload, steps, finally,
+        title, worlds, why, seed, drawn, fault_points, cluster, beside, monitor, keeper, workload, steps, finally,
     } = scenario;
     let mut page = Page::default();
     page.comment(head);
@@ -28,22 +29,26 @@ pub fn write(scenario: &Scenario, head: &str) -> String {
     if *drawn {
         page.entry("drawn", drawn);
     }
-    write_cluster(&mut page, cluster);
+    write_cluster(&mut page, "cluster", cluster);
+    if let Some(beside) = beside {
+        write_beside(&mut page, beside);
+    }
     if !fault_points.is_empty() {
         page.header("[fault_points]");
         fault_points.iter().for_each(|(point, rate)| page.entry(point.name(), rate));
     }
     page.table_unless_usual("monitor", monitor, &MonitorSettings::default());
     page.table_unless_usual("keeper", keeper, &KeeperSettings::default());
-    workload.iter().for_each(|workload| write_workload(&mut page, workload));
+    workload.iter().for_each(|workload| write_workload(&mut page, "[[workload]]", workload));
     steps.iter().for_each(|step| write_step(&mut page, step));
     write_finally(&mut page, finally);
     page.text
 }
 
-fn write_cluster(page: &mut Page, cluster: &Cluster) {
+/// `name` is that of the table.
+fn write_cluster(page: &mut Page, name: &str, cluster: &Cluster) {
     let Cluster { nodes, primary, formation, settings, node, postgres, clock, ssl } = cluster;
-    page.header("[cluster]");
+    page.header(&format!("[{name}]"));
     page.entry("nodes", nodes);
     page.entry("primary", primary);
     if formation != "default" {
@@ -52,22 +57,38 @@ fn write_cluster(page: &mut Page, cluster: &Cluster) {
     if *ssl {
         page.entry("ssl", ssl);
     }
-    page.table_unless_usual("cluster.settings", settings, &FormationSettings::default());
+    page.table_unless_usual(&format!("{name}.settings"), settings, &FormationSettings::default());
     // These are written even if they say nothing: that they are there is part of the value.
     if let Some(postgres) = postgres {
-        page.table("cluster.postgres", unusual(postgres, &PostgresOptions::default()));
+        page.table(&format!("{name}.postgres"), unusual(postgres, &PostgresOptions::default()));
     }
-    for (name, options) in node {
-        page.table(&format!("cluster.node.{name}"), unusual(options, &NodeOptions::default()));
+    for (node, options) in node {
+        page.table(&format!("{name}.node.{node}"), unusual(options, &NodeOptions::default()));
     }
-    for (name, options) in clock {
-        page.table(&format!("cluster.clock.{name}"), unusual(options, &ClockOptions::default()));
+    for (machine, options) in clock {
+        page.table(&format!("{name}.clock.{machine}"), unusual(options, &ClockOptions::default()));
     }
 }
 
-fn write_workload(page: &mut Page, workload: &Workload) {
+fn write_beside(page: &mut Page, beside: &Beside) {
+    let Beside { cluster, workload, finally } = beside;
+    write_cluster(page, "beside.cluster", cluster);
+    workload.iter().for_each(|workload| write_workload(page, "[[beside.workload]]", workload));
+    if *finally == BesideFinally::default() {
+        return;
+    }
+    let BesideFinally { roles, promotions, write_outage } = finally;
+    page.header("[beside.finally]");
+    if !roles.is_empty() {
+        page.entry("roles", roles);
+    }
+    page.some("promotions", promotions);
+    page.some("write_outage", write_outage);
+}
+
+fn write_workload(page: &mut Page, header: &str, workload: &Workload) {
     let Workload { kind, clients, rate, synchronous_commit, sticky } = workload;
-    page.header("[[workload]]");
+    page.header(header);
     page.entry("kind", kind);
     page.entry("clients", clients);
     page.entry("rate", &format!("{rate}/s"));

@@ -48,6 +48,8 @@ pub struct Incident {
 /// Who there is to be hit.
 pub struct Scene<'a> {
     pub nodes: &'a [String],
+    /// They are those of the second formation: roles are the first one's, so these are hit by their names.
+    pub by_name: bool,
     /// The name that the first verb binds its node to.
     pub bound: Selector,
 }
@@ -306,6 +308,7 @@ impl Scene<'_> {
     /// The primary more often than others: that is where it hurts.
     fn target(&self, dice: &mut Dice) -> Selector {
         match dice.below(100) {
+            _ if self.by_name => self.named(dice),
             0..40 => Selector::Primary,
             40..65 => self.standby(dice),
             _ => self.named(dice),
@@ -314,6 +317,7 @@ impl Scene<'_> {
 
     fn standby(&self, dice: &mut Dice) -> Selector {
         match self.nodes.len() {
+            _ if self.by_name => self.named(dice),
             1 => self.named(dice),
             count => Selector::Standby(1 + dice.below(count as u64 - 1) as usize),
         }

@@ -13,6 +13,11 @@ pub struct Manner {
     /// How long things go wrong.
     pub length: Duration,
     pub(super) sizes: [(u64, usize); 5],
+    /// In percent: how often the group is a large one, of up to nine nodes or of up to as many as there may be. Each node
+    /// costs its share of a run.
+    pub(super) large: (u64, u64),
+    /// In percent: how often another formation is on the same monitor.
+    pub(super) beside: u64,
     /// Writes per second.
     pub(super) rates: [f64; 3],
     /// Bounds of what is drawn, in seconds: before the first thing goes wrong, the shortest calm after one, the
@@ -33,6 +38,8 @@ impl Manner {
         disks: true,
         length: super::LENGTH,
         sizes: [(4, 1), (30, 2), (40, 3), (16, 4), (10, 5)],
+        large: (3, 1),
+        beside: 10,
         rates: [5.0, 10.0, 20.0],
         first: (1.0, 20.0),
         calm: (0.5, 40.0),
@@ -50,6 +57,9 @@ impl Manner {
             disks,
             length: Duration::from_secs(50),
             sizes: [(2, 1), (35, 2), (45, 3), (18, 4), (0, 5)],
+            // More servers than that are late on a small machine, and their prices say nothing.
+            large: (0, 0),
+            beside: 0,
             rates: [20.0, 50.0, 100.0],
             first: (5.5, 7.0),
             calm: (5.5, 6.5),

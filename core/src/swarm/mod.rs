@@ -7,7 +7,9 @@
 //! - `hazard`   kinds of things that go wrong, and what each does
 //! - `plot`     things that go wrong together
 //! - `plan`     when they go wrong, and for how long
+//! - `beside`   a second formation on the same monitor
 
+mod beside;
 pub mod dice;
 pub mod hazard;
 pub mod manner;

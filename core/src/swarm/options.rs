@@ -5,7 +5,7 @@ use super::dice::Dice;
 use super::hazard::{Hazard, Slot};
 use super::manner::Manner;
 use super::plot::Plot;
-use crate::model::{Durability, FormationSettings, KeeperSettings, MonitorSettings};
+use crate::model::{Durability, FormationSettings, KeeperSettings, MOST_NODES, MonitorSettings};
 use crate::scenario::format::WorkloadKind;
 use crate::scenario::{
     ClockOptions, Cluster, FaultPoint, NodeOptions, PostgresOptions, Size, SynchronousCommit, Workload,
@@ -26,7 +26,8 @@ pub struct Swarm {
     pub most_at_once: usize,
 }
 
-pub const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// As many as a group holds.
+pub const NAMES: [&str; MOST_NODES] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
 
 impl Swarm {
     pub fn draw(dice: &mut Dice, nodes: usize, manner: &Manner) -> Swarm {
@@ -92,8 +93,16 @@ impl Swarm {
     }
 }
 
-pub fn group_size(dice: &mut Dice, manner: &Manner) -> usize {
-    *dice.weighted(&manner.sizes)
+/// Whether it is a large group is drawn from `large`.
+pub fn group_size(dice: &mut Dice, large: &mut Dice, manner: &Manner) -> usize {
+    let usual = *dice.weighted(&manner.sizes);
+    let (some, most) = manner.large;
+    let percent = large.below(100);
+    match percent {
+        _ if percent < most => 10 + large.below(MOST_NODES as u64 - 9) as usize,
+        _ if percent < most + some => 6 + large.below(4) as usize,
+        _ => usual,
+    }
 }
 
 pub fn cluster(dice: &mut Dice, size: usize, swarm: &Swarm, manner: &Manner) -> Cluster {
@@ -139,7 +148,7 @@ fn formation_name(dice: &mut Dice) -> String {
     if dice.chance(15) { "blue".into() } else { "default".into() }
 }
 
-fn formation(dice: &mut Dice, size: usize) -> FormationSettings {
+pub(super) fn formation(dice: &mut Dice, size: usize) -> FormationSettings {
     let number = if size > 2 { dice.below(size as u64 - 1) as u32 } else { 0 };
     let durability = *dice.weighted(&[
         (35, None),

@@ -1,6 +1,7 @@
 //! When things go wrong. What begins lasts for a while, and so does the calm after it: faults that come and go at every
 //! moment average out, and nothing ever gets far enough to be interesting.
 
+use super::beside;
 use super::dice::Dice;
 use super::hazard::{Hazard, Scene, Slot};
 use super::manner::Manner;
@@ -29,7 +30,7 @@ const HOMEWARD: Duration = Duration::from_secs(6);
 
 pub fn plan(seed: u64, manner: &Manner) -> Scenario {
     let dice = &mut Dice::new(seed, 0);
-    let size = options::group_size(dice, manner);
+    let size = options::group_size(dice, &mut Dice::new(seed, 4), manner);
     let mut swarm = Swarm::draw(dice, size, manner);
     let mut cluster = options::cluster(dice, size, &swarm, manner);
     if cluster.settings.durability() == Durability::Async {
@@ -51,6 +52,11 @@ pub fn plan(seed: u64, manner: &Manner) -> Scenario {
     }
     times.join(&late);
     times.trouble();
+    let mut elsewhere = Dice::new(seed, 5);
+    let beside = beside::draw(&mut elsewhere, manner).map(|(beside, trouble)| {
+        times.elsewhere(elsewhere, &beside.cluster.nodes, &trouble);
+        beside
+    });
     let (steps, core) = times.end();
     if swarm.hazards.contains(&Hazard::Quorum) {
         // Who is asked to leave the quorum has been in it.
@@ -64,6 +70,7 @@ pub fn plan(seed: u64, manner: &Manner) -> Scenario {
         drawn: true,
         fault_points,
         cluster,
+        beside,
         monitor,
         keeper,
         workload,
@@ -88,6 +95,8 @@ struct Times<'a> {
     dice: Dice,
     swarm: &'a Swarm,
     nodes: &'a [String],
+    /// Those of the second formation.
+    others: Vec<String>,
     manner: &'a Manner,
     length: Duration,
     steps: Vec<(Duration, Step)>,
@@ -101,7 +110,8 @@ struct Times<'a> {
 impl<'a> Times<'a> {
     fn new(dice: Dice, swarm: &'a Swarm, nodes: &'a [String], manner: &'a Manner) -> Times<'a> {
         let length = manner.length;
-        Times { dice, swarm, nodes, manner, length, steps: Vec::new(), taken: BTreeMap::new(), bound: 0, grace: None }
+        let (others, steps, taken) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Times { dice, swarm, nodes, others, manner, length, steps, taken, bound: 0, grace: None }
     }
 
     fn push(&mut self, at: Duration, verb: Verb) {
@@ -184,9 +194,16 @@ impl<'a> Times<'a> {
         if needed || self.is_taken(slot, begins) {
             return begins;
         }
+        let ends = self.strike(hazard, self.nodes, false, begins);
+        self.take(slot, ends);
+        ends
+    }
+
+    /// Gives the time at which it is over.
+    fn strike(&mut self, hazard: Hazard, nodes: &[String], by_name: bool, begins: Duration) -> Duration {
         self.bound += 1;
         let name = format!("n{}", self.bound);
-        let scene = Scene { nodes: self.nodes, bound: Selector::Bound(name.clone()) };
+        let scene = Scene { nodes, by_name, bound: Selector::Bound(name.clone()) };
         let incident = hazard.draw(&mut self.dice, &scene);
         let most = (self.swarm.lasts * 4).min(self.manner.lasts_most);
         let lasts = self.dice.between(self.swarm.lasts, most);
@@ -199,8 +216,19 @@ impl<'a> Times<'a> {
                 self.steps.push((at, step));
             }
         }
-        self.take(slot, ends);
         ends
+    }
+
+    /// What goes wrong in the second formation, whatever the first goes through. It has dice of its own.
+    fn elsewhere(&mut self, dice: Dice, nodes: &[String], trouble: &beside::Trouble) {
+        let of_first = std::mem::replace(&mut self.dice, dice);
+        for _ in 0..trouble.incidents {
+            let hazard = *self.dice.pick(&trouble.hazards);
+            let begins = self.dice.between(Duration::from_secs(1), self.length);
+            self.strike(hazard, nodes, true, begins);
+        }
+        self.dice = of_first;
+        self.others = nodes.to_vec();
     }
 
     /// Everything is mended; the nodes that must settle, and those that stay away.
@@ -231,6 +259,10 @@ impl<'a> Times<'a> {
                 let off = Maintenance { node, on: false, allow_failover: false, refused: None };
                 self.push(at + OUT_OF_MAINTENANCE, Verb::Maintenance(off));
             }
+        }
+        for name in std::mem::take(&mut self.others) {
+            self.push(at, Verb::Resume(Selector::Name(name.clone())));
+            self.push(at, Verb::StartService(Selector::Name(name)));
         }
         let at = if self.manner.live { self.take_home(at + HOMEWARD) } else { at };
         for name in away {
@@ -306,9 +338,46 @@ mod tests {
             points.extend(plan.fault_points.keys().copied());
             verbs.extend(plan.steps.iter().filter_map(|s| Some(s.verb.as_ref()?.describe())));
         }
-        assert_eq!(sizes, [1, 2, 3, 4, 5].into());
+        assert!(sizes.is_superset(&[1, 2, 3, 4, 5].into()), "{sizes:?}");
         assert_eq!((policies.len(), points), (3, FaultPoint::ALL.into()));
         assert!(verbs.len() >= 55, "{}: {verbs:?}", verbs.len());
+    }
+
+    #[test]
+    fn now_and_then_a_group_is_large_and_its_standbys_are_counted_on() {
+        let mut sizes = BTreeMap::new();
+        let mut numbers = BTreeSet::new();
+        for plan in all(1000).filter(|plan| plan.cluster.nodes.len() > 5) {
+            *sizes.entry(plan.cluster.nodes.len()).or_insert(0) += 1;
+            let (size, number) = (plan.cluster.nodes.len(), plan.cluster.settings.number_sync_standbys as usize);
+            assert!(number + 1 < size, "seed {}", plan.seed);
+            numbers.insert(number);
+        }
+        let all: u32 = sizes.values().sum();
+        assert!((20..70).contains(&all), "{sizes:?}");
+        assert!((6..10).all(|size| sizes.contains_key(&size)) && sizes.keys().any(|size| *size > 9), "{sizes:?}");
+        assert!(numbers.iter().any(|number| *number > 3), "{numbers:?}");
+    }
+
+    #[test]
+    fn at_times_another_formation_is_beside_it_and_only_its_nodes_are_hit_there() {
+        let (mut beside, mut hit) = (0, 0);
+        for plan in all(400) {
+            let Some(other) = &plan.beside else { continue };
+            beside += 1;
+            let read = parse("plan.toml", &write(&plan, "")).unwrap_or_else(|e| panic!("seed {}: {e}", plan.seed));
+            assert_eq!(read, plan);
+            let mended = plan.steps.iter().position(|s| s.at == Some(LENGTH)).unwrap();
+            let named = |step: &&Step| {
+                let selectors = step.verb.as_ref().map(Verb::selectors).unwrap_or_default();
+                selectors.into_iter().any(|s| matches!(s, Selector::Name(n) if other.cluster.nodes.contains(n)))
+            };
+            hit += plan.steps[..mended].iter().filter(named).count();
+            // And in the end they are there.
+            assert!(plan.steps[mended..].iter().filter(named).count() >= 2 * other.cluster.nodes.len());
+        }
+        assert!((25..60).contains(&beside), "{beside}");
+        assert!(hit > 3 * beside, "{hit} in {beside}");
     }
 
     #[test]

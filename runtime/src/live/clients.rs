@@ -40,9 +40,9 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Writers, and those who read back what was written.
-    pub fn start(workloads: &[Workload], targets: &Arc<Vec<Target>>, ledger: &Arc<Ledger>) -> Clients {
-        let mut clients = Clients::inserters(workloads, targets, ledger);
+    /// Writers, whose numbers begin with `first`, and those who read back what was written.
+    pub fn start(workloads: &[Workload], targets: &Arc<Vec<Target>>, ledger: &Arc<Ledger>, first: u32) -> Clients {
+        let mut clients = Clients::inserters(workloads, targets, ledger, first);
         if !clients.tasks.is_empty() {
             let (targets, ledger) = (Arc::clone(targets), Arc::clone(ledger));
             clients.add(async move { reader::run(&targets, &ledger).await });
@@ -58,12 +58,12 @@ impl Clients {
     }
 
     /// Nobody reads what they write.
-    pub fn inserters(workloads: &[Workload], targets: &Arc<Vec<Target>>, ledger: &Arc<Ledger>) -> Clients {
+    pub fn inserters(workloads: &[Workload], targets: &Arc<Vec<Target>>, ledger: &Arc<Ledger>, first: u32) -> Clients {
         let mut clients = Clients { stop: watch::channel(false).0, tasks: Vec::new() };
         for workload in workloads.iter().filter(|w| w.kind != WorkloadKind::StandbyReads) {
             for _ in 0..workload.clients {
                 let client = Inserter {
-                    number: u32::try_from(clients.tasks.len()).expect("few clients"),
+                    number: first + u32::try_from(clients.tasks.len()).expect("few clients"),
                     period: period(workload),
                     synchronous_commit: workload.synchronous_commit,
                     sticky: workload.sticky,

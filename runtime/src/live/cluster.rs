@@ -29,7 +29,9 @@ const TICK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Cluster {
     pub base: PathBuf,
+    /// The first one.
     pub formation: String,
+    /// Those of all formations.
     pub nodes: Vec<Node>,
     pub network: Network,
     pub addresses: Addresses,
@@ -47,6 +49,7 @@ pub struct Cluster {
 #[derive(Debug)]
 pub struct Node {
     pub name: String,
+    pub formation: String,
     pub pgdata: PathBuf,
     pub options: NodeOptions,
     pub dropped: bool,
@@ -64,7 +67,7 @@ impl Cluster {
     /// Lays out directories and settings; starts nothing but the network. `base` is spelt as the kernel does, because
     /// processes are told apart by the directory they work in.
     pub fn lay_out(base: &Path, base_port: Option<u16>, scenario: &Scenario, reaper: Reaper) -> Result<Cluster> {
-        let names = &scenario.cluster.nodes;
+        let names = &scenario.nodes();
         let addresses = Addresses::find(names.len(), base_port)?;
         std::fs::set_permissions(base, Permissions::from_mode(0o755))?;
         std::fs::create_dir_all(base.join("log"))?;
@@ -84,8 +87,9 @@ impl Cluster {
             }
             nodes.push(Node {
                 name: name.clone(),
+                formation: scenario.formation_of(Some(name)).to_string(),
                 pgdata: home.join("pgdata"),
-                options: scenario.cluster.options(name),
+                options: scenario.options(name),
                 dropped: false,
                 created: false,
                 keeper: None,
@@ -162,7 +166,7 @@ impl Cluster {
         command.arg("--pgdata").arg(&node.pgdata).arg("--pgport").arg(server.port().to_string());
         let monitor = format!("{}://{}", self.scheme(), self.addresses.monitor_for(index));
         command.arg("--name").arg(&node.name).arg("--monitor").arg(monitor);
-        command.arg("--formation").arg(&self.formation);
+        command.arg("--formation").arg(&node.formation);
         command.arg("--candidate-priority").arg(node.options.candidate_priority.to_string());
         command.arg("--replication-quorum").arg(node.options.replication_quorum.to_string());
         command.arg("--settings").arg(self.base.join("keeper.toml"));

@@ -43,6 +43,11 @@ impl Ledger {
         }
     }
 
+    /// Another one that counts from the same moment.
+    pub fn beside(&self) -> Ledger {
+        Ledger { zero: self.zero, zero_wall_ms: self.zero_wall_ms, ..Ledger::begin() }
+    }
+
     pub fn now(&self) -> Moment {
         self.moment(Instant::now())
     }
@@ -133,12 +138,13 @@ impl Ledger {
         gaps.filter(|(_, end)| *end > since).map(|(start, end)| end.since(start)).max().unwrap_or_default()
     }
 
-    /// For a node and a moment: the writes it had acknowledged until then that are missing from a primary at the end.
-    pub fn missing_from(&self, ends: &[Kind]) -> impl Fn(&str, Moment) -> BTreeSet<u64> + use<> {
+    /// For a node and a moment: the writes it had acknowledged until then that are missing from a primary at the end, one
+    /// of these nodes.
+    pub fn missing_from(&self, nodes: &[String], ends: &[Kind]) -> impl Fn(&str, Moment) -> BTreeSet<u64> + use<> {
         let found: Vec<&BTreeSet<u64>> = ends
             .iter()
             .filter_map(|kind| match kind {
-                Kind::Found { ids, .. } => Some(ids),
+                Kind::Found { node, ids } if nodes.contains(node) => Some(ids),
                 _ => None,
             })
             .collect();
@@ -157,6 +163,11 @@ impl Ledger {
         if let Some(stopped) = self.stopped.get() {
             trace.push(self.moment(*stopped), Kind::ClientsStopped);
         }
+        self.write_answers_into(trace);
+    }
+
+    /// What clients were told, without when they began and ended.
+    pub fn write_answers_into(&self, trace: &mut Trace) {
         for (at, read) in self.reads.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             trace.push(self.moment(*at), read.clone());
         }

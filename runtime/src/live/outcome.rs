@@ -43,9 +43,23 @@ pub struct Counts {
     pub lost: Option<usize>,
 }
 
+impl Counts {
+    fn and(self, other: Counts) -> Counts {
+        Counts {
+            acknowledged: self.acknowledged + other.acknowledged,
+            with_warning: self.with_warning + other.with_warning,
+            not_acknowledged: self.not_acknowledged + other.not_acknowledged,
+            lost: self.lost.zip(other.lost).map(|(one, other)| one + other),
+        }
+    }
+}
+
 impl Outcome {
     pub fn of(trace: Trace, unmet: Vec<String>) -> Outcome {
-        Outcome { verdicts: judge(&trace), outages: outages(&trace), counts: count(&trace), trace, unmet }
+        // How long writes were out is told of the first formation, what clients were told of all.
+        let outages = outages(&trace.of_first());
+        let counts = trace.groups().iter().map(|group| count(group)).reduce(Counts::and).unwrap_or_default();
+        Outcome { verdicts: judge(&trace), outages, counts, trace, unmet }
     }
 
     pub fn holds(&self) -> bool {

@@ -2,7 +2,7 @@
 //! the group settles again, and everything that was seen becomes a trace.
 
 use super::clients::{self, Clients, Target};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Node};
 use super::ledger::Ledger;
 use super::narrate::Narrator;
 use super::outcome::Outcome;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Event, Kind, Sense, Terms, Trace, are_settled, is_unsettled};
 use pgbaton_core::model::{Epoch, FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::words::PASSED_OVER;
-use pgbaton_core::scenario::{Cast, Condition, Finally, Scenario, Step, Verb, expect, fault};
+use pgbaton_core::scenario::{self, Cast, Condition, Finally, Scenario, Step, Verb, expect, fault};
 use pgbaton_core::wire::{Answer, Command, EventRow, FormationChange, Request};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ pub struct Play<'a> {
     pub operator: Watch,
     pub narrator: Narrator,
     ledger: Arc<Ledger>,
+    /// Of the clients of the second formation.
+    ledger_beside: Arc<Ledger>,
     cast: Cast,
     /// When the last deed began.
     acted: Instant,
@@ -49,13 +51,16 @@ pub struct Play<'a> {
 impl<'a> Play<'a> {
     pub fn new(scenario: &'a Scenario, cluster: Cluster, narrator: Narrator) -> Result<Play<'a>> {
         let servers = || cluster.nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), cluster.addresses.server(i)));
+        let formations = || scenario.clusters().map(|cluster| cluster.formation.clone()).collect();
+        let ledger = Ledger::begin();
         Ok(Play {
-            operator: Watch::new(cluster.operators_link(), servers().collect()),
-            watch: Watch::new(cluster.observers_link()?, servers().collect()),
+            operator: Watch::new(cluster.operators_link(), servers().collect(), formations()),
+            watch: Watch::new(cluster.observers_link()?, servers().collect(), formations()),
             scenario,
             cluster,
             narrator,
-            ledger: Arc::new(Ledger::begin()),
+            ledger_beside: Arc::new(ledger.beside()),
+            ledger: Arc::new(ledger),
             cast: Cast::default(),
             acted: Instant::now(),
             notes: Vec::new(),
@@ -67,23 +72,27 @@ impl<'a> Play<'a> {
     pub async fn run(mut self) -> Result<Outcome> {
         let witness = Witness::start(self.cluster.traces()).context("the servers can't be watched")?;
         self.boot().await?;
-        let targets = Arc::new(self.targets());
-        clients::make_table(&targets).await?;
+        let all: Vec<Arc<Vec<Target>>> =
+            self.scenario.clusters().map(|cluster| Arc::new(self.targets(cluster))).collect();
+        for targets in &all {
+            clients::make_table(targets).await?;
+        }
         self.narrator.settled(&self.cluster, &self.watch).await?;
-        self.ledger = Arc::new(Ledger::begin());
-        let clients = Clients::start(&self.scenario.workload, &targets, &self.ledger);
+        let clients = self.start_clients(&all);
         self.carry_out().await?;
         // Only the network is mended: what the story left down stays down.
         self.cluster.network.links.heal();
         self.note(Kind::Healed);
         self.converge().await;
         self.ledger.stop();
-        clients.stop().await?;
+        for clients in clients {
+            clients.stop().await?;
+        }
         self.narrator.ended(&self.cluster).await?;
         if self.cluster.harmed_a_stranger() {
             self.unmet.push("a program was ended that has nothing to do with the group".to_string());
         }
-        let ends = self.ends(&targets).await;
+        let ends = self.ends(&all.iter().flat_map(|targets| targets.iter().cloned()).collect::<Vec<_>>()).await;
         let trace = self.trace(&witness.finish()?, ends).await;
         self.unmet.extend(expect::unmet(self.scenario, &trace));
         self.unmet.extend(self.unsettled.filter(|_| is_unsettled(&trace)));
@@ -91,29 +100,46 @@ impl<'a> Play<'a> {
         Ok(Outcome::of(trace, self.unmet))
     }
 
-    fn targets(&self) -> Vec<Target> {
-        let dbname = &self.scenario.cluster.settings.dbname;
+    /// Those of each formation, who begin at the same moment.
+    fn start_clients(&mut self, targets: &[Arc<Vec<Target>>]) -> Vec<Clients> {
+        let ledger = Ledger::begin();
+        (self.ledger_beside, self.ledger) = (Arc::new(ledger.beside()), Arc::new(ledger));
+        let first = Clients::start(&self.scenario.workload, &targets[0], &self.ledger, 1);
+        let number = self.scenario.first_client_beside();
+        let beside = self.scenario.beside.as_ref().zip(targets.get(1));
+        let beside =
+            beside.map(|(beside, targets)| Clients::start(&beside.workload, targets, &self.ledger_beside, number));
+        [first].into_iter().chain(beside).collect()
+    }
+
+    fn targets(&self, cluster: &scenario::Cluster) -> Vec<Target> {
+        let dbname = &cluster.settings.dbname;
         let address = |i| self.cluster.addresses.node_for_clients(i);
-        let nodes = self.cluster.nodes.iter().enumerate();
+        let nodes = self.cluster.nodes.iter().enumerate().filter(|(_, node)| node.formation == cluster.formation);
         nodes.map(|(i, n)| Target { node: n.name.clone(), address: address(i), dbname: dbname.clone() }).collect()
     }
 
-    /// The monitor, the first node, then all others, until all is well.
+    /// The monitor, of each formation the first node, then all others, until all is well.
     pub async fn boot(&mut self) -> Result<()> {
         let _turn = BOOTS.acquire().await?;
         self.narrator.progress("creating the monitor");
         self.cluster.create_monitor()?;
         let limit = Instant::now() + BOOT_LIMIT;
         self.until(limit, "monitor", |watch, answered| answered && watch.rows().is_empty()).await?;
-        self.found_formation().await?;
+        for cluster in self.scenario.clusters() {
+            self.found_formation(cluster).await?;
+        }
         let joining = (0..self.cluster.nodes.len()).filter(|i| self.cluster.nodes[*i].options.join);
         for (joined, index) in joining.collect::<Vec<_>>().into_iter().enumerate() {
-            let name = self.cluster.nodes[index].name.clone();
+            let Node { name, formation, .. } = &self.cluster.nodes[index];
+            let (name, formation) = (name.clone(), formation.clone());
             self.narrator.progress(&format!("creating node {name}"));
             self.cluster.create_node(index)?;
             // The first one makes what all others clone, which they do at the same time. Numbers go by order.
-            let first = joined == 0;
-            let done = |watch: &Watch, answered| answered && watch.rows().len() > joined && (!first || watch.settled());
+            let first = self.scenario.clusters().any(|cluster| cluster.primary == name);
+            let done = |watch: &Watch, answered| {
+                answered && watch.rows().len() > joined && (!first || watch.is_settled(&formation))
+            };
             self.until(limit, &name, done).await?;
             if first {
                 hands::log_replication(&self.cluster, &name).await?;
@@ -128,13 +154,13 @@ impl<'a> Play<'a> {
     }
 
     /// A formation that is as usual comes into being with its first node.
-    async fn found_formation(&self) -> Result<()> {
+    async fn found_formation(&self, cluster: &scenario::Cluster) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(5);
-        let settings = self.scenario.cluster.settings.clone();
+        let settings = cluster.settings.clone();
         if settings == FormationSettings::default() {
             return Ok(());
         }
-        let formation = self.cluster.formation.clone();
+        let formation = cluster.formation.clone();
         let command = match formation.as_str() {
             "default" => {
                 let change = FormationChange {
@@ -220,16 +246,23 @@ impl<'a> Play<'a> {
 
     /// Waits for those that must settle as long as anything happens.
     async fn core_settles(&mut self, idle: Duration) -> bool {
-        let terms = expect::terms(self.scenario);
+        let scenario = self.scenario;
+        let beside = scenario.of_beside();
+        let stories = [scenario].into_iter().chain(&beside);
+        let groups: Vec<(&str, Terms)> = stories.map(|s| (s.cluster.formation.as_str(), expect::terms(s))).collect();
         let began = Instant::now();
         let (mut moved, mut shown) = (began, self.watch.describe());
         loop {
             let answered = self.watch.look().await;
-            let all = self.watch.rows().iter();
-            let all = all.map(|r| (r.nodename.as_str(), r.current_group_state, r.assigned_group_state));
+            let is_settled = |(formation, terms): &(&str, Terms)| {
+                let rows = self.watch.rows().iter().filter(|row| row.formation == *formation);
+                let all = rows.map(|r| (r.nodename.as_str(), r.current_group_state, r.assigned_group_state));
+                are_settled(all, terms).is_ok()
+            };
             // What the last fault leads to may be yet to come.
             let quiet = moved.elapsed() >= expect::AFTERMATH;
-            if quiet && answered && are_settled(all, &terms).is_ok() && !self.is_news_missing(began, &terms) {
+            let settled = quiet && answered && groups.iter().all(is_settled);
+            if settled && !self.is_news_missing(began, |node| scenario.must_settle(node)) {
                 return true;
             }
             let now_shown = self.watch.describe();
@@ -247,7 +280,7 @@ impl<'a> Play<'a> {
     pub async fn settles(&mut self, within: Duration) -> bool {
         let since = Instant::now();
         while self.wait_for(&Condition::Settled, within.saturating_sub(since.elapsed())).await {
-            if !self.is_news_missing(since, &Terms::default()) {
+            if !self.is_news_missing(since, |_| true) {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -256,8 +289,8 @@ impl<'a> Play<'a> {
     }
 
     /// Whether one of those that must settle is open by what it said before, and has said nothing since.
-    fn is_news_missing(&mut self, since: Instant, terms: &Terms) -> bool {
-        let must = self.watch.rows().iter().filter(|row| terms.must_settle(&row.nodename));
+    fn is_news_missing(&mut self, since: Instant, must_settle: impl Fn(&str) -> bool) -> bool {
+        let must = self.watch.rows().iter().filter(|row| must_settle(&row.nodename));
         let open = must.filter(|row| row.current_group_state.is_writable());
         let mut silent =
             open.filter(|row| row.report_age_ms.is_none_or(|age| u128::from(age) >= since.elapsed().as_millis()));
@@ -294,7 +327,8 @@ impl<'a> Play<'a> {
     /// `ends` is how things are after all has happened.
     async fn trace(&mut self, seen: &[Seen], ends: Vec<Kind>) -> Trace {
         let mut trace = Trace {
-            nodes: self.scenario.cluster.nodes.clone(),
+            nodes: self.scenario.nodes(),
+            beside: expect::beside(self.scenario),
             // Real servers and keepers log all that the checkers want to know. Two things are seen less finely than in
             // a simulation: `Names` is what the postmaster has read, a moment before its backends have; and of a rebuilt
             // directory only those writes are known that its own node had acknowledged.
@@ -303,8 +337,13 @@ impl<'a> Play<'a> {
             terms: expect::terms(self.scenario),
             events: std::mem::take(&mut self.notes).into_iter().map(|(at, kind)| Event { at, kind }).collect(),
         };
-        let missing = self.ledger.missing_from(&ends);
-        let gone = |node: &str, at| missing(node, self.ledger.wall_moment(at));
+        let nodes = |cluster: Option<&scenario::Cluster>| cluster.map(|c| c.nodes.clone()).unwrap_or_default();
+        let missing = self.ledger.missing_from(&nodes(self.scenario.clusters().next()), &ends);
+        let missing_beside = self.ledger_beside.missing_from(&nodes(self.scenario.clusters().nth(1)), &ends);
+        let gone = |node: &str, at| {
+            let at = self.ledger.wall_moment(at);
+            &missing(node, at) | &missing_beside(node, at)
+        };
         let mut dated = witness::events(seen, gone);
         match self.watch.all_events().await {
             Ok(rows) => dated.extend(rows.into_iter().map(|row| (row.eventtime, narrated(row)))),
@@ -314,6 +353,7 @@ impl<'a> Play<'a> {
         dated.sort_by_key(|(at, kind)| (*at, rank(kind)));
         dated.into_iter().for_each(|(at, kind)| trace.push(self.ledger.wall_moment(at), kind));
         self.ledger.write_into(&mut trace);
+        self.ledger_beside.write_answers_into(&mut trace);
         trace.sort();
         let at = self.ledger.now().max(trace.end());
         ends.into_iter().for_each(|kind| trace.push(at, kind));
@@ -322,7 +362,6 @@ impl<'a> Play<'a> {
 
     async fn ends(&mut self, targets: &[Target]) -> Vec<Kind> {
         self.watch.look().await;
-        let terms = expect::terms(self.scenario);
         let mut ends = Vec::new();
         for row in self.watch.rows() {
             let (node, reported, goal) = (row.nodename.clone(), row.current_group_state, row.assigned_group_state);
@@ -331,13 +370,13 @@ impl<'a> Play<'a> {
             if let Some(target) = targets.iter().find(|t| t.node == node && open) {
                 match clients::ids_on(target).await {
                     Ok(ids) => ends.push(Kind::Found { node: node.clone(), ids }),
-                    Err(_) if !terms.must_settle(&node) => {}
+                    Err(_) if !self.scenario.must_settle(&node) => {}
                     Err(e) => self.unmet.push(format!("the writes on {node} can't be read: {e:#}")),
                 }
             }
             match configured::of(&self.cluster, &node, NodeId(row.node_id)).await {
                 Ok(configured) => ends.extend(configured),
-                Err(_) if !terms.must_settle(&node) => {}
+                Err(_) if !self.scenario.must_settle(&node) => {}
                 Err(e) => self.unmet.push(format!("{e:#}")),
             }
             let (pending, runs) = (row.pending.clone(), self.cluster.keeper_runs(&node));

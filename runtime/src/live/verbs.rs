@@ -21,7 +21,7 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
     {
         return play.narrator.switchover(&play.cluster).await;
     }
-    let formation = play.cluster.formation.clone();
+    let formation = play.scenario.formation_of(names.first().map(String::as_str)).to_string();
     let node = || names.first().map(String::as_str).context("the verb needs a node");
     if let Some(order) = verb.order(&formation, |_| node().map(str::to_string)) {
         give(play, &order?).await?;

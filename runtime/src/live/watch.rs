@@ -22,6 +22,7 @@ pub struct Watch {
     link: HttpLink,
     /// Names in the order of the cluster, and where each one's Postgres listens.
     nodes: Vec<(String, SocketAddrV4)>,
+    formations: Vec<String>,
     /// As seen last: while the monitor is down, roles are those it gave last.
     rows: Vec<StateRow>,
     /// Events of monitors that are no more: their successors may not know them.
@@ -29,8 +30,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn new(link: HttpLink, nodes: Vec<(String, SocketAddrV4)>) -> Watch {
-        Watch { link, nodes, rows: Vec::new(), kept: Vec::new() }
+    /// The first formation is the one that roles are of.
+    pub fn new(link: HttpLink, nodes: Vec<(String, SocketAddrV4)>, formations: Vec<String>) -> Watch {
+        Watch { link, nodes, formations, rows: Vec::new(), kept: Vec::new() }
     }
 
     pub async fn ask(&self, request: &Request, patience: Duration) -> Result<Answer, LinkError> {
@@ -59,17 +61,27 @@ impl Watch {
     }
 
     pub fn goals(&self) -> Vec<(String, NodeState)> {
-        let goal = |(name, _): &(String, _)| Some((name.clone(), self.row(name)?.assigned_group_state));
+        let row = |name: &String| self.row(name).filter(|row| row.formation == self.formations[0]);
+        let goal = |(name, _): &(String, _)| Some((name.clone(), row(name)?.assigned_group_state));
         self.nodes.iter().filter_map(goal).collect()
     }
 
-    /// Every node has reached its goal; one is primary (or single), the rest are secondary.
+    /// Each formation is.
     pub fn settled(&self) -> bool {
+        self.formations.iter().all(|formation| self.is_settled(formation))
+    }
+
+    fn rows_of<'a>(&'a self, formation: &'a str) -> impl Iterator<Item = &'a StateRow> {
+        self.rows.iter().filter(move |row| row.formation == formation)
+    }
+
+    /// Every node has reached its goal; one is primary (or single), the rest are secondary.
+    pub fn is_settled(&self, formation: &str) -> bool {
         use NodeState::{Primary, Secondary, Single};
-        let goals = || self.rows.iter().map(|row| row.assigned_group_state);
+        let goals = || self.rows_of(formation).map(|row| row.assigned_group_state);
         goals().filter(|goal| matches!(goal, Primary | Single)).count() == 1
             && goals().all(|goal| matches!(goal, Primary | Single | Secondary))
-            && self.rows.iter().all(|row| row.current_group_state == row.assigned_group_state)
+            && self.rows_of(formation).all(|row| row.current_group_state == row.assigned_group_state)
     }
 
     /// Waits for a condition; false when it didn't come about in time. A goal may be reached and gone before it is seen
@@ -105,12 +117,15 @@ impl Watch {
             Condition::Settled => answered && self.settled(),
             Condition::Covered { node } => {
                 let Ok(name) = resolve(node) else { return false };
+                let row = self.row(&name);
+                let formation = row.map_or(self.formations[0].as_str(), |row| row.formation.as_str());
                 let told = self.all_events().await.unwrap_or_default();
-                let waits = told.last().is_some_and(EventRow::waits_for_standbys);
+                let latest = told.iter().rev().find(|event| event.formationid == formation);
+                let waits = latest.is_some_and(EventRow::waits_for_standbys);
                 answered
-                    && match self.row(&name) {
-                        Some(_) => self.settled() && waits,
-                        None => self.rows.iter().any(|r| r.assigned_group_state.is_writable()),
+                    && match row {
+                        Some(_) => self.is_settled(formation) && waits,
+                        None => self.rows_of(formation).any(|r| r.assigned_group_state.is_writable()),
                     }
             }
             Condition::State { node, state } => resolve(node).is_ok_and(|name| {

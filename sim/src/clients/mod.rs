@@ -50,16 +50,18 @@ struct State {
 }
 
 impl Clients {
-    /// Starts the clients of all workloads, on the machine of the clients.
-    pub fn start(world: &World, workloads: &[Workload]) -> Clients {
-        let clients = Clients::default();
-        let hosts: Vec<String> = world.nodes.iter().map(|n| n.name.clone()).collect();
-        let mut number = 0;
+    /// Starts the clients of all workloads, on the machine of the clients. They write to these hosts, and their numbers
+    /// begin with `first`.
+    pub fn start(world: &World, hosts: &[String], workloads: &[Workload], first: u32) -> Clients {
+        // Ids of two formations never meet.
+        let last_id = u64::from(first - 1) << 32;
+        let clients = Clients(Arc::new(Mutex::new(State { last_id, ..State::default() })));
+        let mut number = first - 1;
         for workload in workloads {
             let period = Duration::from_secs_f64(f64::from(workload.clients) / workload.rate);
             if workload.kind == WorkloadKind::StandbyReads {
                 for _ in 0..workload.clients {
-                    let reader = Client { period, ..clients.reader(world, &hosts) };
+                    let reader = Client { period, ..clients.reader(world, hosts) };
                     world.spawn(CLIENTS, reader.run_reading_on_standby());
                 }
                 continue;
@@ -71,7 +73,7 @@ impl Clients {
                     period,
                     commit: workload.synchronous_commit,
                     sticky: workload.sticky,
-                    hosts: hosts.clone(),
+                    hosts: hosts.to_vec(),
                     fate: world.fate.clone(),
                     net: world.net.clone(),
                     chronicle: world.chronicle.clone(),
@@ -80,8 +82,8 @@ impl Clients {
                 world.spawn(CLIENTS, client.run());
             }
         }
-        if number > 0 {
-            world.spawn(CLIENTS, clients.reader(world, &hosts).run_reading());
+        if number >= first {
+            world.spawn(CLIENTS, clients.reader(world, hosts).run_reading());
         }
         clients
     }

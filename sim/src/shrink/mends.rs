@@ -33,10 +33,10 @@ pub fn as_whole(small: &Scenario, big: &Scenario) -> bool {
 }
 
 pub fn left_broken(scenario: &Scenario) -> Broken {
-    let nodes = &scenario.cluster.nodes;
+    let nodes = &scenario.nodes();
     // With each, the nodes that have been mended in this way since: one that was hit by its role may be any of them.
     let mut broken: BTreeMap<(Class, Who), BTreeSet<&str>> = BTreeMap::new();
-    for node in nodes.iter().filter(|node| !scenario.cluster.options(node).join) {
+    for node in nodes.iter().filter(|node| !scenario.options(node).join) {
         broken.insert((Class::Down, node.clone()), BTreeSet::new());
     }
     let bound = bound_later(&scenario.steps);

@@ -23,7 +23,7 @@ pub type Judge<'a> = dyn Fn(&Scenario, u64) -> Vec<Failure> + Sync + 'a;
 
 /// The judge that `pgbaton-sim run` is.
 pub fn simulated(original: &Scenario) -> impl Fn(&Scenario, u64) -> Vec<Failure> + Sync + use<> {
-    let nodes = original.cluster.nodes.clone();
+    let nodes = original.nodes();
     move |scenario, seed| failures(&Report::of(story::run(scenario, seed)), &nodes)
 }
 
@@ -149,7 +149,7 @@ fn failure_to_keep(
     let mut found = BTreeSet::new();
     for &seed in seeds {
         let failures = judge(scenario, seed);
-        let wanted = |f: &&Failure| options.failure.as_ref().is_none_or(|given| f.is(given, &scenario.cluster.nodes));
+        let wanted = |f: &&Failure| options.failure.as_ref().is_none_or(|given| f.is(given, &scenario.nodes()));
         let names: BTreeSet<String> = failures.iter().map(|f| f.name.clone()).collect();
         if let Some(failure) = failures.iter().find(wanted) {
             return Ok((seed, failure.clone(), names));

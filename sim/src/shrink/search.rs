@@ -33,7 +33,10 @@ fn judged_alike(small: &Scenario, big: &Scenario) -> bool {
     // With nobody left who must settle, everybody would have to.
     let nobody = terms.core.is_empty() && !big.finally.core.is_empty();
     terms.fault_points &= !small.fault_points.is_empty();
-    !nobody && expect::terms(small) == terms
+    // A second formation may be gone as a whole.
+    let of_beside = |s: &Scenario| s.of_beside().map(|s| expect::terms(&s));
+    let beside = small.beside.is_none() || of_beside(small) == of_beside(big);
+    !nobody && beside && expect::terms(small) == terms
 }
 
 pub struct Search<'a> {

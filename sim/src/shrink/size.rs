@@ -22,23 +22,25 @@ pub struct Size {
 
 impl Size {
     pub fn of(scenario: &Scenario) -> Size {
-        let Scenario { cluster, fault_points, monitor, keeper, workload, steps, .. } = scenario;
+        let Scenario { cluster, beside, fault_points, monitor, keeper, workload, steps, .. } = scenario;
+        let workload = || workload.iter().chain(beside.iter().flat_map(|beside| &beside.workload));
         let mut waits = Duration::ZERO;
         for step in steps {
             waits = step.at.map_or(waits, |at| waits.max(at)) + step.wait.unwrap_or_default();
         }
         let unusual = [
             cluster.settings != FormationSettings::default(),
+            beside.as_ref().is_some_and(|beside| beside.cluster.settings != FormationSettings::default()),
             cluster.postgres.is_some(),
             *monitor != MonitorSettings::default(),
             *keeper != KeeperSettings::default(),
         ];
         Size {
             steps: steps.len(),
-            nodes: cluster.nodes.len(),
-            clients: workload.iter().map(|w| w.clients).sum(),
+            nodes: scenario.nodes().len(),
+            clients: workload().map(|w| w.clients).sum(),
             // The sum of no numbers is a negative zero.
-            rate: workload.iter().map(|w| w.rate).sum::<f64>().abs(),
+            rate: workload().map(|w| w.rate).sum::<f64>().abs(),
             waits,
             settings: unusual.iter().filter(|u| **u).count() + cluster.node.len() + cluster.clock.len(),
             fault_points: fault_points.len(),

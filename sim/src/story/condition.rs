@@ -6,7 +6,8 @@ use crate::postgres::{PgHost, Phase};
 use crate::world::NodeMachine;
 use pgbaton_core::model::{Moment, NodeState};
 use pgbaton_core::scenario::condition::{ServerIs, Writable};
-use pgbaton_core::scenario::{Cast, Condition, Unresolved};
+use pgbaton_core::scenario::{Cast, Condition, Scenario, Unresolved};
+use pgbaton_core::wire::StateRow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_secs(1);
 
 pub struct Sight<'a> {
-    pub nodes: &'a [String],
+    pub scenario: &'a Scenario,
     pub machines: &'a [Arc<NodeMachine>],
     pub observer: &'a Observer,
     pub clients: Option<&'a Clients>,
@@ -31,25 +32,25 @@ impl Sight<'_> {
         match condition {
             Condition::Settled => Ok(self.settled()),
             Condition::Covered { node } => {
-                let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
-                let rows = self.observer.rows();
-                let is_led = rows.iter().any(|r| r.assigned_group_state.is_writable());
+                let name = self.cast.resolve(node, &self.goals())?;
+                let formation = self.scenario.formation_of(Some(&name));
+                let is_led = self.rows(formation).iter().any(|r| r.assigned_group_state.is_writable());
                 Ok(match self.observer.row(&name) {
-                    Some(_) => self.settled() && self.observer.waits_for_standbys(),
+                    Some(_) => self.is_settled(formation) && self.observer.waits_for_standbys(formation),
                     None => is_led,
                 })
             }
             Condition::State { node, state } => {
-                let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
+                let name = self.cast.resolve(node, &self.goals())?;
                 let row = self.observer.row(&name);
                 Ok(row.is_some_and(|r| r.current_group_state == *state && r.assigned_group_state == *state))
             }
             Condition::Goal { node, goal } => {
-                let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
+                let name = self.cast.resolve(node, &self.goals())?;
                 Ok(self.observer.row(&name).is_some_and(|r| r.assigned_group_state == *goal))
             }
             Condition::Postgres { node, postgres } => {
-                let name = self.cast.resolve(node, &self.observer.goals(self.nodes))?;
+                let name = self.cast.resolve(node, &self.goals())?;
                 let machine = self.machines.iter().find(|m| m.name == name);
                 Ok(machine.is_some_and(|m| server_is(&m.pg, *postgres)))
             }
@@ -59,8 +60,7 @@ impl Sight<'_> {
             }
             Condition::Event { text } => Ok(self.observer.told_since(self.began, text)),
             Condition::Writable { writable, except } => {
-                let goals = || self.observer.goals(self.nodes);
-                let except = except.as_ref().map(|s| self.cast.resolve(s, &goals())).transpose()?;
+                let except = except.as_ref().map(|s| self.cast.resolve(s, &self.goals())).transpose()?;
                 Ok(self.writable(*writable, except.as_deref()))
             }
         }
@@ -80,9 +80,23 @@ impl Sight<'_> {
         }
     }
 
-    /// Every node has reached its goal; one is primary (or single), the rest are secondary.
+    /// Roles are those of the first formation.
+    fn goals(&self) -> Vec<(String, NodeState)> {
+        self.observer.goals(&self.scenario.cluster.nodes)
+    }
+
+    fn rows(&self, formation: &str) -> Vec<StateRow> {
+        self.observer.rows().into_iter().filter(|row| row.formation == formation).collect()
+    }
+
+    /// Each formation is.
     pub fn settled(&self) -> bool {
-        let rows = self.observer.rows();
+        self.scenario.clusters().all(|cluster| self.is_settled(&cluster.formation))
+    }
+
+    /// Every node has reached its goal; one is primary (or single), the rest are secondary.
+    pub fn is_settled(&self, formation: &str) -> bool {
+        let rows = self.rows(formation);
         let holders = rows.iter().filter(|r| matches!(r.assigned_group_state, NodeState::Primary | NodeState::Single));
         holders.count() == 1
             && rows.iter().all(|r| {

@@ -140,9 +140,11 @@ impl Observer {
         nodes.iter().filter_map(of).collect()
     }
 
-    /// Whether commits wait for a standby, by the latest event.
-    pub fn waits_for_standbys(&self) -> bool {
-        self.seen.lock().unwrap().events.last().is_some_and(|(_, row)| row.waits_for_standbys())
+    /// Whether commits of this formation wait for a standby, by its latest event.
+    pub fn waits_for_standbys(&self, formation: &str) -> bool {
+        let seen = self.seen.lock().unwrap();
+        let latest = seen.events.iter().rev().find(|(_, row)| row.formationid == formation);
+        latest.is_some_and(|(_, row)| row.waits_for_standbys())
     }
 
     /// Whether the monitor told of this at or after a moment.

@@ -7,10 +7,10 @@ use super::outcome::Outcome;
 use super::verb;
 use crate::clients::Clients;
 use crate::world::{NodeMachine, Points, World};
-use pgbaton_core::check::{Fault, Kind, Sense, are_settled, is_unsettled};
+use pgbaton_core::check::{Fault, Kind, Sense, Terms, are_settled, is_unsettled};
 use pgbaton_core::model::{Facts, FormationSettings, Moment, NodeId};
 use pgbaton_core::scenario::words::PASSED_OVER;
-use pgbaton_core::scenario::{Cast, Condition, Scenario, Size, Step, expect, fault};
+use pgbaton_core::scenario::{Beside, Cast, Cluster, Condition, Scenario, Size, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,7 @@ struct Play {
     world: Arc<World>,
     observer: Observer,
     clients: Option<Clients>,
+    clients_beside: Option<Clients>,
     cast: Cast,
     unmet: Vec<String>,
     /// What every node was at when the group of a drawn story didn't settle: to be told unless it is lawful.
@@ -54,6 +55,7 @@ pub async fn play(scenario: Scenario, points: Points) -> Outcome {
         scenario,
         world,
         clients: None,
+        clients_beside: None,
         cast: Cast::default(),
         unmet: Vec::new(),
         unsettled: None,
@@ -63,7 +65,7 @@ pub async fn play(scenario: Scenario, points: Points) -> Outcome {
         play.began = play.now();
         play.world.chronicle.note(Kind::ClientsBegan);
         play.world.fate.arm(true);
-        play.clients = Some(Clients::start(&play.world, &play.scenario.workload));
+        play.start_clients();
         play.world.points.begin();
         play.steps().await;
         if !play.world.services_in_turn {
@@ -88,30 +90,33 @@ impl Play {
     /// The monitor, then one node after the other, until all is well.
     async fn boot(&mut self) -> bool {
         self.world.monitor.start();
-        if let Err(why) = self.create_formation().await {
-            self.unmet.push(format!("the formation was not created: {why}"));
-            return false;
-        }
-        let joins = |node: &&Arc<NodeMachine>| self.scenario.cluster.options(&node.name).join;
-        for (i, node) in self.world.nodes.iter().filter(joins).enumerate() {
-            node.start_keeper();
-            let joined = i + 1;
-            let limit = self.now() + BOOT_LIMIT;
-            while !(self.observer.rows().len() == joined && self.settled()) {
-                if self.now() > limit {
-                    let what = format!("{} did not join", node.name);
-                    self.complain_about_nodes(&what);
-                    return false;
+        let scenario = self.scenario.clone();
+        let mut joined = 0;
+        for cluster in scenario.clusters() {
+            if let Err(why) = self.create_formation(cluster).await {
+                self.unmet.push(format!("the formation was not created: {why}"));
+                return false;
+            }
+            for name in cluster.nodes.iter().filter(|name| cluster.options(name).join) {
+                self.world.node(name).expect("every node has a machine").start_keeper();
+                joined += 1;
+                let limit = self.now() + BOOT_LIMIT;
+                while !(self.observer.rows().len() == joined && self.sight(Moment::ZERO).is_settled(&cluster.formation))
+                {
+                    if self.now() > limit {
+                        let what = format!("{name} did not join");
+                        self.complain_about_nodes(&what);
+                        return false;
+                    }
+                    self.world.fate.sleep(TICK).await;
                 }
-                self.world.fate.sleep(TICK).await;
             }
         }
         true
     }
 
     /// The monitor is born with a formation of the usual kind; what is unusual is said before a node registers.
-    async fn create_formation(&self) -> Result<(), String> {
-        let cluster = &self.scenario.cluster;
+    async fn create_formation(&self, cluster: &Cluster) -> Result<(), String> {
         if cluster.settings == FormationSettings::default() {
             return Ok(());
         }
@@ -133,13 +138,17 @@ impl Play {
         }
     }
 
-    fn settled(&self) -> bool {
-        self.sight(Moment::ZERO).settled()
+    fn start_clients(&mut self) {
+        let Scenario { cluster, workload, beside, .. } = &self.scenario;
+        self.clients = Some(Clients::start(&self.world, &cluster.nodes, workload, 1));
+        let first = self.scenario.first_client_beside();
+        let start = |beside: &Beside| Clients::start(&self.world, &beside.cluster.nodes, &beside.workload, first);
+        self.clients_beside = beside.as_ref().map(start);
     }
 
     fn sight(&self, since: Moment) -> Sight<'_> {
         Sight {
-            nodes: &self.scenario.cluster.nodes,
+            scenario: &self.scenario,
             machines: &self.world.nodes,
             observer: &self.observer,
             clients: self.clients.as_ref(),
@@ -215,7 +224,7 @@ impl Play {
         let fault = fault::event(verb, &names);
         let is_order = matches!(&fault, Kind::Fault { fault: Fault::Order, .. });
         self.world.chronicle.note(fault.clone());
-        let formation = &self.scenario.cluster.formation;
+        let formation = self.scenario.formation_of(names.first().map(String::as_str));
         let mut done = verb::perform(&self.world, formation, verb, &names, name).await;
         // An operator whose order came to nothing because of the harm gives it again.
         if done.is_err() && is_order && self.world.points.has_sprung() {
@@ -235,7 +244,7 @@ impl Play {
             // All the time it has to settle, to see that it doesn't.
             self.world.fate.sleep(within).await;
             let waits = self.sight(self.now()).holds(&Condition::Pending { pending }).unwrap_or(false);
-            if self.settled() || !waits {
+            if self.sight(Moment::ZERO).is_settled(&self.scenario.cluster.formation) || !waits {
                 self.complain_about_nodes("the group was to wait, and doesn't, or for another reason");
             }
             return;
@@ -251,14 +260,20 @@ impl Play {
 
     /// Waits for those that must settle as long as anything happens.
     async fn core_settles(&self, idle: Duration) -> bool {
-        let terms = expect::terms(&self.scenario);
+        let beside = self.scenario.of_beside();
+        let stories = [&self.scenario].into_iter().chain(&beside);
+        let groups: Vec<(&str, Terms)> = stories.map(|s| (s.cluster.formation.as_str(), expect::terms(s))).collect();
         let began = self.now();
         let (mut moved, mut told) = (began, self.observer.events());
         loop {
             let rows = self.observer.rows();
-            let states = rows.iter().map(|r| (r.nodename.as_str(), r.current_group_state, r.assigned_group_state));
+            let are_settled = |(formation, terms): &(&str, Terms)| {
+                let rows = rows.iter().filter(|row| row.formation == *formation);
+                let states = rows.map(|r| (r.nodename.as_str(), r.current_group_state, r.assigned_group_state));
+                are_settled(states, terms).is_ok()
+            };
             // What the last fault leads to may be yet to come.
-            if self.now().since(moved) >= expect::AFTERMATH && are_settled(states, &terms).is_ok() {
+            if self.now().since(moved) >= expect::AFTERMATH && groups.iter().all(are_settled) {
                 return true;
             }
             if self.observer.events() != told {
@@ -326,6 +341,7 @@ impl Play {
         if let Some(clients) = &self.clients {
             self.world.chronicle.note(Kind::ClientsStopped);
             clients.stop();
+            self.clients_beside.iter().for_each(Clients::stop);
             self.world.fate.sleep(LAST_WRITES).await;
         }
         self.note_found();
@@ -335,8 +351,9 @@ impl Play {
             chronicle.note_at(at, kind);
         }
         let (mut trace, complaints) = chronicle.take();
-        trace.nodes.clone_from(&self.scenario.cluster.nodes);
+        trace.nodes = self.scenario.nodes();
         trace.terms = expect::terms(&self.scenario);
+        trace.beside = expect::beside(&self.scenario);
         trace.sees = Sense::ALL.into();
         self.unmet.extend(expect::unmet(&self.scenario, &trace));
         self.unmet.extend(complaints);

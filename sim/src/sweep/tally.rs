@@ -35,7 +35,8 @@ impl Tally {
         let whose = if trap.point.host == MONITOR { "monitor" } else { "keeper" };
         let cell = self.cells.entry(((whose, trap.point.effect.kind()), trap.harm)).or_default();
         cell.add(Cell { runs: 1, violations: u64::from(!report.holds()) });
-        self.failovers += u64::from(promotions(&report.outcome.trace));
+        let groups = report.outcome.trace.groups();
+        self.failovers += groups.iter().map(|trace| u64::from(promotions(trace))).sum::<u64>();
         self.simulated += report.outcome.simulated;
     }
 

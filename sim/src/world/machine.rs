@@ -163,7 +163,7 @@ impl NodeMachine {
         points: &Points,
         skew: Skew,
     ) -> NodeMachine {
-        let options = scenario.cluster.options(name);
+        let options = scenario.options(name);
         NodeMachine {
             name: name.to_string(),
             pg: postgres(name, scenario, net, chronicle),
@@ -179,7 +179,7 @@ impl NodeMachine {
             points: points.clone(),
             settings: scenario.keeper.clone(),
             ask: Register {
-                formation: scenario.cluster.formation.clone(),
+                formation: scenario.formation_of(Some(name)).to_string(),
                 group: 0,
                 name: name.to_string(),
                 host: name.to_string(),

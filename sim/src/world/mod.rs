@@ -44,7 +44,7 @@ pub struct World {
     /// Who stops a service waits for it, as a script does. In a drawn story the world doesn't stand still for it.
     pub services_in_turn: bool,
     pub monitor: Arc<MonitorMachine>,
-    /// In the order of the scenario.
+    /// In the order of the scenario; those of all formations.
     pub nodes: Vec<Arc<NodeMachine>>,
     handle: Handle,
     processes: BTreeMap<&'static str, ProcessId>,
@@ -61,11 +61,12 @@ impl World {
         }
         let chronicle = Chronicle::new(&fate);
         let helper = |name: &'static str| (name, handle.create_node().name(name).build().id());
-        let nodes = scenario.cluster.nodes.iter();
         let skew = |name: &str| scenario.cluster.clock.get(name).map(Skew::of).unwrap_or_default();
         let world = World {
             monitor: Arc::new(MonitorMachine::new(&net, &chronicle, &points, scenario, skew(MONITOR))),
-            nodes: nodes
+            nodes: scenario
+                .nodes()
+                .iter()
                 .map(|name| NodeMachine::new(name, scenario, &net, &chronicle, &points, skew(name)).into())
                 .collect(),
             processes: [helper(CLIENTS), helper(OBSERVER)].into(),

@@ -3,6 +3,8 @@
 
 mod follow;
 mod open;
+#[cfg(test)]
+mod reach;
 mod rejoin;
 mod seal;
 

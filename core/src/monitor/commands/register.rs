@@ -7,9 +7,6 @@ use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, Group, Monitor};
 use crate::wire::{Answer, Register};
 
-/// Every node keeps a slot for every other, and Postgres is set up for a dozen and a half senders.
-const MOST_NODES: usize = 16;
-
 pub fn register(m: &Monitor, now: Moment, wall_ms: u64, ask: &Register) -> Effects {
     let key = GroupKey { formation: ask.formation.clone(), group: ask.group };
     if let Some(refusal) = refuse_registration(m, &key, ask) {

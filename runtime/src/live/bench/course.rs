@@ -91,7 +91,7 @@ pub async fn play(cases: &[Case], runs: u32, reaper: &Reaper, report: &mut Repor
     let targets: Arc<Vec<Target>> = Arc::new(servers.map(target).collect());
     clients::make_table(&targets).await?;
     let ledger = Arc::new(Ledger::begin());
-    let clients = Clients::inserters(&scenario.workload, &targets, &ledger);
+    let clients = Clients::inserters(&scenario.workload, &targets, &ledger, 1);
     let mut course = Course { play, ledger, targets, known_lost: BTreeSet::new() };
     for case in cases {
         for _ in 0..runs {

@@ -85,7 +85,7 @@ pub async fn measure(nodes: usize, reaper: &Reaper) -> Result<FloorRun> {
     let targets: Arc<Vec<Target>> = Arc::new((0..nodes).map(|i| lab.target(i)).collect());
     clients::make_table(&targets).await?;
     let ledger = Arc::new(Ledger::begin());
-    let clients = Clients::inserters(&[workload()], &targets, &ledger);
+    let clients = Clients::inserters(&[workload()], &targets, &ledger, 1);
     tokio::time::sleep(REST).await;
     let run = lab.hand_over(&mut servers, &ledger).await;
     ledger.stop();

@@ -43,7 +43,7 @@ impl Disks {
             return Ok(disks);
         }
         can_mount()?;
-        for name in &scenario.cluster.nodes {
+        for name in &scenario.nodes() {
             let home = base.join(name);
             std::fs::create_dir_all(&home)?;
             if stalls {

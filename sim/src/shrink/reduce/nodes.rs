@@ -2,12 +2,12 @@
 
 use super::steps::without;
 use super::with;
-use pgbaton_core::scenario::{Condition, Scenario, Selector, Step, Verb};
+use pgbaton_core::scenario::{Beside, Condition, Scenario, Selector, Step, Verb};
 use std::collections::BTreeSet;
 
 pub fn candidates(scenario: &Scenario) -> Vec<Scenario> {
     let nodes = &scenario.cluster.nodes;
-    let mut out = Vec::new();
+    let mut out: Vec<Scenario> = scenario.beside.iter().map(|beside| without_beside(scenario, beside)).collect();
     for kept in 1..nodes.len().saturating_sub(1) {
         out.push(nodes[kept..].iter().fold(scenario.clone(), |s, node| without_node(&s, node)));
     }
@@ -19,6 +19,11 @@ pub fn candidates(scenario: &Scenario) -> Vec<Scenario> {
         (number > most).then(|| with(s, |s| s.cluster.settings.number_sync_standbys = most))
     };
     out.iter().flat_map(|s| [Some(s.clone()), lowered(s)]).flatten().collect()
+}
+
+fn without_beside(scenario: &Scenario, beside: &Beside) -> Scenario {
+    let alone = beside.cluster.nodes.iter().fold(scenario.clone(), |s, node| without_node(&s, node));
+    Scenario { beside: None, ..alone }
 }
 
 fn without_node(scenario: &Scenario, node: &str) -> Scenario {
@@ -74,6 +79,17 @@ fn forget(step: &mut Step, node: &str, others: usize) {
 mod tests {
     use super::super::testing::story;
     use super::*;
+
+    #[test]
+    fn a_second_formation_goes_with_what_befalls_it() {
+        let beside = "[beside.cluster]\nnodes = [\"x\", \"y\"]\nprimary = \"x\"\nformation = \"other\"\n";
+        let steps = "[[step]]\ndo = { pause = \"x\" }\nas = \"n1\"\n[[step]]\ndo = { resume = \"$n1\" }\n\
+                     [[step]]\ndo = { kill_group = [\"a\", \"y\"] }\n";
+        let smaller = &candidates(&story(&format!("{beside}{steps}")))[0];
+        assert_eq!((smaller.beside.as_ref(), smaller.cluster.nodes.len()), (None, 5));
+        let verbs: Vec<&Verb> = smaller.steps.iter().filter_map(|step| step.verb.as_ref()).collect();
+        assert_eq!(verbs, [&Verb::KillGroup(vec![Selector::Name("a".into())])]);
+    }
 
     #[test]
     fn a_node_goes_with_what_befalls_it() {

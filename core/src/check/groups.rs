@@ -1,0 +1,193 @@
+//! A run with two formations on one monitor is judged as two: each over its own nodes and clients, and over what befell
+//! them, the monitor, or nobody in particular. What was done to one is no excuse for the other.
+
+use super::orders;
+use super::trace::{Fault, Kind, Terms, Trace};
+use crate::view::words::who;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// The second formation of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    pub formation: String,
+    pub nodes: Vec<String>,
+    /// The number of its first client. Those of the first formation come before it.
+    pub first_client: u32,
+    pub terms: Terms,
+}
+
+impl Trace {
+    /// What each formation has of it, the first one first.
+    pub fn groups(&self) -> Vec<Cow<'_, Trace>> {
+        match &self.beside {
+            None => vec![Cow::Borrowed(self)],
+            Some(beside) => [false, true].map(|second| Cow::Owned(self.part(beside, second))).into(),
+        }
+    }
+
+    /// What the first formation has of it.
+    pub fn of_first(&self) -> Cow<'_, Trace> {
+        self.groups().swap_remove(0)
+    }
+
+    fn part(&self, beside: &Beside, second: bool) -> Trace {
+        let is_own = |name: &String| beside.nodes.contains(name) == second;
+        let share = Share { trace: self, beside, second };
+        let mut part = Trace {
+            nodes: self.nodes.iter().filter(|name| is_own(name)).cloned().collect(),
+            sees: self.sees.clone(),
+            terms: if second { beside.terms.clone() } else { self.terms.clone() },
+            beside: None,
+            events: Vec::new(),
+        };
+        for event in &self.events {
+            if let Some(kind) = share.of(&event.kind) {
+                part.push(event.at, kind);
+            }
+        }
+        part
+    }
+}
+
+struct Share<'a> {
+    trace: &'a Trace,
+    beside: &'a Beside,
+    second: bool,
+}
+
+impl Share<'_> {
+    fn of(&self, kind: &Kind) -> Option<Kind> {
+        match kind {
+            Kind::Fault { fault, nodes } => self.fault(*fault, nodes),
+            Kind::Asked { order } | Kind::Told { order, .. } => {
+                (orders::is_about(order, &self.beside.formation) == self.second).then(|| kind.clone())
+            }
+            Kind::NotAcked { client, .. } => {
+                ((*client >= self.beside.first_client) == self.second).then(|| kind.clone())
+            }
+            Kind::Step { text } if self.is_about_others(text) => None,
+            _ if who(kind).is_some_and(|node| self.is_foreign(node)) => None,
+            _ => Some(kind.clone()),
+        }
+    }
+
+    /// A node of the other formation.
+    fn is_foreign(&self, name: &str) -> bool {
+        let is_second = self.beside.nodes.iter().any(|node| node == name);
+        is_second != self.second && self.trace.nodes.iter().any(|node| node == name)
+    }
+
+    /// A step ends with the names of those it is about.
+    fn is_about_others(&self, text: &str) -> bool {
+        let mut words = text.rsplit(' ');
+        let is_own = |word: &str| self.trace.nodes.iter().any(|node| node == word) && !self.is_foreign(word);
+        words.next().is_some_and(|word| self.is_foreign(word)) && !words.any(is_own)
+    }
+
+    /// What befell the other formation alone is dropped, along with orders that name nobody: those are the first one's.
+    fn fault(&self, fault: Fault, nodes: &[String]) -> Option<Kind> {
+        let own: Vec<String> = nodes.iter().filter(|name| !self.is_foreign(name)).cloned().collect();
+        let is_node = |name: &String| self.trace.nodes.contains(name);
+        let elsewhere = own.len() < nodes.len() && !own.iter().any(is_node);
+        let first_alone = fault == Fault::Order && nodes.is_empty() && self.second;
+        (!elsewhere && !first_alone).then_some(Kind::Fault { fault, nodes: own })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::super::{Answered, Sense, judge};
+    use super::*;
+    use crate::model::NodeState::*;
+    use crate::model::{GroupKey, Moment};
+    use crate::wire::{Command, Request};
+
+    /// Of a and b, and beside them of x and y; the clients from number 3 on are theirs.
+    fn two(events: Vec<(u64, Kind)>) -> Trace {
+        let mut run = trace(events);
+        run.nodes = ["a", "b", "x", "y"].map(String::from).into();
+        run.sees = Sense::ALL.into();
+        let nodes = ["x", "y"].map(String::from).into();
+        run.beside = Some(Beside { formation: "other".into(), nodes, first_client: 3, terms: Terms::default() });
+        run
+    }
+
+    fn failover(formation: &str) -> String {
+        let key = GroupKey { formation: formation.into(), group: 0 };
+        orders::describe(&Request::Command(Command::Failover { key, to: None, from: None, allow_data_loss: true }))
+    }
+
+    #[test]
+    fn each_formation_has_its_own_and_both_have_what_befell_the_monitor() {
+        let step = |text: &str| Kind::Step { text: text.into() };
+        let failed = |client| Kind::NotAcked { client, id: 1, known_failed: true, unpromised: false, sent: Moment(0) };
+        let told = |formation| Kind::Told { order: failover(formation), answer: Answered::Accepted };
+        let of_both = two(vec![
+            (1, opened("a", 1)),
+            (1, opened("x", 1)),
+            (2, failed(2)),
+            (2, failed(3)),
+            (3, told("default")),
+            (3, told("other")),
+            (4, fault(Fault::Machine, &["a", "y"])),
+            (5, fault(Fault::Link, &["x", "monitor"])),
+            (6, fault(Fault::Monitor, &["monitor"])),
+            (7, fault(Fault::Mend, &[])),
+            (8, fault(Fault::Order, &[])),
+            (9, Kind::Healed),
+            (10, step("pause x")),
+            (10, step("kill everything on b y")),
+            (10, step("kill the monitor")),
+        ]);
+        let told = |part: &Trace| part.events.iter().map(|e| format!("{:?}", e.kind)).collect::<Vec<_>>().join("\n");
+        let [first, second] = &of_both.groups()[..] else { panic!("there are two") };
+        assert_eq!((first.nodes.join(" "), second.nodes.join(" ")), ("a b".into(), "x y".into()));
+        assert_eq!((first.events.len(), second.events.len()), (10, 11));
+        for (part, own, foreign) in [
+            (first, ["\"a\"", "client: 2", "default"], ["\"x\"", "pause", "other"]),
+            (second, ["\"y\"", "client: 3", "other"], ["\"a\"", "client: 2", "default"]),
+        ] {
+            let text = told(part);
+            assert!(own.iter().all(|word| text.contains(word)), "{text}");
+            assert!(!foreign.iter().any(|word| text.contains(word)), "{text}");
+        }
+        assert!(told(first).contains("Order") && !told(second).contains("Order"));
+    }
+
+    #[test]
+    fn what_befell_one_formation_is_no_excuse_for_the_other() {
+        let moves = |killed: &str| {
+            two(vec![
+                (0, node("a", Primary, Primary, 1)),
+                (0, node("x", Primary, Primary, 1)),
+                (1000, fault(Fault::Machine, &[killed])),
+                (2000, node("y", StopReplication, WaitPrimary, 2)),
+            ])
+        };
+        let broken = |run: &Trace, name: &str| judge(run).into_iter().find(|v| v.name == name).unwrap().broken;
+        let reason = "the role moves for a reason";
+        assert_eq!(broken(&moves("x"), reason), None);
+        let how = broken(&moves("a"), reason).unwrap();
+        assert!(how.starts_with("in formation other: the role moved from x to y"), "{how}");
+        let out = |killed: &str| {
+            let ack = |at, id, client, node: &str| {
+                (at, Kind::Acked { client, id, node: node.into(), sent: Moment(at * 1000 - 1), warning: false })
+            };
+            let beside = [ack(1000, 1, 3, "x"), ack(6000, 2, 3, "x")];
+            let first = (1..60u64).map(|i| ack(i * 100, 10 + i, 1, "a"));
+            let mut run =
+                two(beside.into_iter().chain(first).chain([(1500, fault(Fault::Machine, &[killed]))]).collect());
+            run.sort();
+            broken(&run, "an outage keeps to its budget")
+        };
+        assert_eq!(out("x"), None);
+        assert!(out("a").unwrap().contains("in formation other: writes were out for 5.000 s"));
+    }
+
+    #[test]
+    fn every_order_says_which_formation_it_is_about() {
+        assert!(orders::is_about(&failover("other"), "other") && !orders::is_about(&failover("others"), "other"));
+    }
+}

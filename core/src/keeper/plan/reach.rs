@@ -1,0 +1,170 @@
+//! The table of states says which goals can be reached. This says that the keeper gets there: for every state and every
+//! goal it may be told, whatever it finds of its server, plan after plan comes to the goal, or waits for the monitor for
+//! a reason that the monitor knows a way out of.
+
+use super::testing::*;
+use super::*;
+use crate::ports::StartAs;
+use NodeState::*;
+
+/// What may be found of a server, and what a keeper makes of it when each of its steps succeeds.
+#[derive(Clone)]
+struct Small {
+    record: KeeperRecord,
+    facts: Facts,
+    memory: Memory,
+}
+
+fn found() -> Vec<(&'static str, Facts)> {
+    let root = || History::root(Timeline(1));
+    let down = |directory| Facts { directory, server: Server::Down };
+    let hangs = |server| Facts { directory: control(ControlState::InProduction, root()), server };
+    vec![
+        ("runs open", open(None)),
+        ("runs as a standby", standby()),
+        ("fell while it was open", down(control(ControlState::InProduction, root()))),
+        ("stopped when it was open", down(control(ControlState::ShutDown, root()))),
+        ("fell as a standby", down(control(ControlState::InRecovery, root()))),
+        ("has no directory", down(Directory::Absent)),
+        ("starts", hangs(Server::Starting)),
+        ("is stuck", hangs(Server::Stuck { reason: "it says nothing".into() })),
+    ]
+}
+
+impl Small {
+    fn history(&self) -> History {
+        self.facts.control().map_or(History::root(Timeline(1)), |control| control.history.clone())
+    }
+
+    fn runs(&mut self, in_recovery: bool, history: History) {
+        let usual = if in_recovery { standby() } else { open(None) };
+        let Server::Up(mut running) = usual.server else { unreachable!("both run") };
+        running.position.tli = history.tli;
+        running.checkpoint_tli = history.tli;
+        running.receiver = None;
+        let state = if in_recovery { ControlState::InRecovery } else { ControlState::InProduction };
+        self.facts = Facts { directory: control(state, history), server: Server::Up(running) };
+    }
+
+    fn lies(&mut self, state: ControlState, history: History) {
+        self.facts = Facts { directory: control(state, history), server: Server::Down };
+    }
+
+    fn act(&mut self, step: Step) {
+        let history = self.history();
+        match step {
+            Step::Remember(contract) => self.record.contract = Some(contract),
+            Step::Mark(rebuild) => self.record.rebuild = Some(rebuild),
+            Step::Clear => self.record.rebuild = None,
+            Step::Create => self.lies(ControlState::ShutDown, history),
+            Step::Start(StartAs::Primary) => self.runs(false, history),
+            Step::Start(StartAs::Standby) => self.runs(true, history),
+            Step::Stop(_) if self.facts.running().is_some_and(|r| r.in_recovery) => {
+                self.lies(ControlState::InRecovery, history);
+            }
+            Step::Stop(_) => self.lies(ControlState::ShutDown, history),
+            Step::Promote(tli) => self.runs(false, history.branch(tli, Lsn(1000))),
+            Step::Rewind(upstream) | Step::Clone(upstream) => self.lies(ControlState::InRecovery, upstream.history),
+            Step::Follow(upstream) => self.memory.following = Some(upstream),
+            Step::Admit(peers) => self.memory.admitted = Some(peers),
+            Step::Inspect(fork) => self.memory.inspected = Some((fork, Some(Lsn(950)))),
+            Step::Seal(epoch) => self.record.seal = Some(Seal { epoch, position: Position::new(1, 1000) }),
+            Step::Unseal => self.record.seal = None,
+            // They wait, or change what no plan goes by.
+            Step::ReplayedPast(_)
+            | Step::Fetch(_)
+            | Step::AdvanceSlots(_)
+            | Step::Enforce(_)
+            | Step::Disown
+            | Step::Prove(_)
+            | Step::AwaitMembers(_)
+            | Step::Checkpoint
+            | Step::KeepAside(..) => {}
+        }
+    }
+
+    /// Whether it comes to its goal; false when it waits to be told another.
+    fn gets_there(mut self, goal: NodeState) -> bool {
+        for _ in 0..2 * NodeState::ALL.len() {
+            if self.record.state == goal {
+                return true;
+            }
+            let Plan { steps, then } = plan(&self.record, &self.facts, &self.memory);
+            if steps.is_empty() && then.is_none() {
+                return false;
+            }
+            steps.into_iter().for_each(|step| self.act(step));
+            if let Some(state) = then {
+                (self.record.state, self.memory.confirmed) = (state, Some(state));
+            }
+        }
+        panic!("it goes in circles at {} on its way to {goal}", self.record.state);
+    }
+}
+
+fn at(state: NodeState, goal: NodeState, contract: Contract, facts: &Facts, rebuild: Option<Rebuild>) -> Small {
+    let mut record = told(record(state, Some(none(4))), goal, Some(contract));
+    record.assignment.as_mut().expect("it was just told").fetch = Some(Lsn(1000));
+    record.rebuild = rebuild;
+    // The monitor has answered to what it was told last.
+    let memory = Memory { confirmed: Some(state), told: true, ..Memory::default() };
+    Small { record, facts: facts.clone(), memory }
+}
+
+/// Why a keeper waits for the monitor to change its mind.
+fn may_wait(state: NodeState, goal: NodeState, facts: &Facts, rebuild: Option<Rebuild>) -> bool {
+    let goes_by_a_vote = goal.is_writable() || goal.is_being_promoted() || goal == ReportLsn;
+    // Only a clone helps, and whoever has nothing has no vote, nor anything to open with.
+    let has_nothing = facts.directory == Directory::Absent || rebuild.is_some();
+    // What it wrote when nobody had told it to is no vote.
+    let was_open = facts.control().is_some_and(|c| c.state != ControlState::InRecovery);
+    let follows =
+        matches!(state, Catchingup | Secondary | WaitMaintenance | PreparePromotion | ReportLsn | FastForward);
+    // It is seen again once that is over.
+    let hangs = matches!(facts.server, Server::Starting | Server::Stuck { .. });
+    let closes = matches!(goal, Draining | DemoteTimeout | Demoted | PrepareMaintenance | Dropped);
+    goes_by_a_vote && (has_nothing || (follows && was_open)) || hangs && !closes
+}
+
+#[test]
+fn every_goal_that_the_table_allows_is_reached_whatever_is_found_or_lawfully_waited_for() {
+    let (mut reached, mut waits) = (0, 0);
+    for &state in NodeState::ALL {
+        for &goal in NodeState::ALL {
+            if state == goal || state == Dropped || matches!(goal, Init | WaitStandby) {
+                continue;
+            }
+            for (what, facts) in found() {
+                for rebuild in [None, Some(Rebuild::Rewind), Some(Rebuild::Clone)] {
+                    for contract in [none(5), any(5)] {
+                        if at(state, goal, contract, &facts, rebuild).gets_there(goal) {
+                            reached += 1;
+                            continue;
+                        }
+                        let lawful = may_wait(state, goal, &facts, rebuild);
+                        assert!(lawful, "{state} to {goal}, its server {what}, {rebuild:?}: it waits for ever");
+                        waits += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(reached > 5000 && waits > 100, "{reached} reached, {waits} waits");
+}
+
+/// Who waits is told to catch up, or to close, and can.
+#[test]
+fn whoever_waits_can_be_told_something_else() {
+    for &state in NodeState::ALL.iter().filter(|state| !matches!(state, Dropped | Catchingup)) {
+        for (what, facts) in found() {
+            let hangs = matches!(facts.server, Server::Starting | Server::Stuck { .. });
+            for rebuild in [None, Some(Rebuild::Rewind), Some(Rebuild::Clone)] {
+                let goals = [(Catchingup, !hangs), (DemoteTimeout, state != DemoteTimeout)];
+                for (goal, _) in goals.into_iter().filter(|(_, can)| *can) {
+                    let there = at(state, goal, none(5), &facts, rebuild).gets_there(goal);
+                    assert!(there, "{state} to {goal}, its server {what}, {rebuild:?}");
+                }
+            }
+        }
+    }
+}
