@@ -127,6 +127,7 @@ impl PgHost {
 
     /// The receiver stays. The startup process looks elsewhere, and then has it ask again from where it was.
     async fn ask_again(&self, end: &End, from: &Conninfo, reason: String) {
+        self.fate.sleep(self.fate.draw_ms(1..5)).await;
         if let Some(server) = self.pg().server.as_mut() {
             server.refusal = Some(Refusal { reason, stranded: Some(Stranded::Forked) });
             server.archive_tried = false;

@@ -72,6 +72,8 @@ fn a_rewind_needs_its_own_wal_back_to_the_last_common_checkpoint() {
     fact(|| async {
         let lab = Lab::forked().await;
         lab.pb.checkpoint().await.unwrap();
+        lab.a.pg().dir.as_mut().unwrap().standby_signal = false;
+        lab.a.recover_single_user().await.unwrap();
         let whole = lab.a.pg().dir.as_ref().unwrap().wal.clone();
         let end = held(&lab.a);
         lab.a.pg().dir.as_mut().unwrap().wal.remove_before(end);
