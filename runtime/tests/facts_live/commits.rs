@@ -81,6 +81,25 @@ fn a_cancelled_wait_is_a_success_with_a_warning() {
 }
 
 #[test]
+fn after_a_restart_in_place_commits_wait_until_the_standby_is_back() {
+    fact(async |lab: &Lab| {
+        let (a, network, b) = lab.distant_pair().await;
+        a.set_names("b").await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        b.until_replayed(&a).await;
+        a.kill_all().await;
+        network.cut();
+        a.start().await;
+        let commit = a.waiting_commit("INSERT INTO t VALUES (2)").await;
+        assert_eq!(b.ask("SELECT string_agg(n::text, ' ') FROM t").await, "1");
+        assert!(commit.waits(&a).await);
+        network.heal();
+        assert_eq!(commit.answer().await, Ok(vec![]));
+        a.until_streams("b").await;
+    });
+}
+
+#[test]
 fn a_terminated_wait_acknowledges_nothing_and_keeps_the_commit() {
     fact(async |lab: &Lab| {
         let a = lab.primary("a").await;
@@ -258,7 +277,13 @@ fn a_name_that_nobody_bears_blocks_all_commits() {
         let commit = a.waiting_commit("INSERT INTO t VALUES (1)").await;
         let other = a.waiting_commit("INSERT INTO t VALUES (2)").await;
         until_flushed_by(&a, "b", &a.end().await).await;
-        assert!(commit.waits(&a).await && other.waits(&a).await);
+        let session = a.session().await;
+        session.run("SET statement_timeout = '20ms'").await;
+        let timed = session.begin("INSERT INTO t VALUES (3)");
+        until("it waits", async || timed.waits(&a).await).await;
+        let since = format!("SELECT clock_timestamp() - query_start FROM pg_stat_activity WHERE pid = {}", timed.pid);
+        a.until(&format!("({since}) > interval '300 ms'")).await;
+        assert!(commit.waits(&a).await && other.waits(&a).await && timed.waits(&a).await);
     });
 }
 

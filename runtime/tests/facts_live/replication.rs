@@ -68,10 +68,7 @@ fn a_slot_keeps_wal_for_an_absent_follower() {
         // The same with a bound instead of a slot.
         a.set_now("wal_keep_size", "64MB").await;
         let c = lab.server("c");
-        let made =
-            ["-D", c.pgdata_text(), "-h", "127.0.0.1", "-p", &a.port.to_string(), "-U", "postgres", "-c", "fast"];
-        std::fs::remove_dir_all(&c.pgdata).unwrap();
-        let cloned = lab.run("pg_basebackup", &made).await;
+        let cloned = lab.clone(&c, a.port, &["-c", "fast"]).await;
         assert!(cloned.success, "{}", cloned.text);
         much_wal(&a).await;
         c.write_settings();
@@ -123,6 +120,27 @@ fn a_slot_on_a_standby_can_be_advanced_but_not_back() {
         let beyond = format!("SELECT pg_replication_slot_advance('c', '{}')", pgbaton_core::model::Lsn(beyond));
         b.run(&beyond).await;
         assert_eq!(b.ask("SELECT restart_lsn > pg_last_wal_replay_lsn() FROM pg_replication_slots").await, "f");
+    });
+}
+
+#[test]
+fn a_slot_on_a_standby_keeps_wal_until_it_is_advanced() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        b.set_now("wal_keep_size", "0").await;
+        b.run("SELECT pg_create_physical_replication_slot('c', true)").await;
+        let first = a.ask("SELECT pg_walfile_name(pg_current_wal_lsn())").await;
+        let first = b.pgdata.join("pg_wal").join(first);
+        let restartpoint = async || {
+            much_wal(&a).await;
+            b.until_replayed(&a).await;
+            b.run("CHECKPOINT").await;
+        };
+        restartpoint().await;
+        assert!(first.exists(), "nobody uses it");
+        b.run("SELECT pg_replication_slot_advance('c', pg_last_wal_replay_lsn())").await;
+        restartpoint().await;
+        assert!(!first.exists());
     });
 }
 

@@ -46,6 +46,43 @@ fn a_fast_stop_ends_sessions_before_its_checkpoint() {
     });
 }
 
+#[test]
+fn a_slow_checkpoint_holds_a_fast_stop_up_and_nobody_writes_meanwhile() {
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        let session = a.session().await;
+        session.run("INSERT INTO t VALUES (1)").await;
+        a.hang_up().await;
+        let slow = a.freeze("checkpointer").await;
+        a.hang_up().await;
+        a.signal(Signal::SIGINT);
+        session.ended().await;
+        until("only the checkpointer is left", async || a.children().len() == 1).await;
+        assert_eq!(a.try_ask("SELECT 1").await.unwrap_err(), "57P03 the database system is shutting down");
+        assert_eq!(a.control(STATE).await, "in production");
+        let pid_file = std::fs::read_to_string(a.pgdata.join("postmaster.pid")).unwrap();
+        assert_eq!(pid_file.lines().nth(7).map(str::trim), Some("stopping"));
+        drop(slow);
+        a.until_ended().await;
+        assert_eq!(a.control(STATE).await, "shut down");
+    });
+}
+
+#[test]
+fn a_fast_stop_ends_a_commit_that_waits_without_an_answer() {
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        a.set_names("nobody").await;
+        let commit = a.waiting_commit("INSERT INTO t VALUES (1)").await;
+        a.stop_fast().await;
+        let refused = commit.answer().await.unwrap_err();
+        assert!(refused.starts_with("no answer"), "{refused}");
+        assert_eq!(a.control(STATE).await, "shut down", "nobody is waited for");
+        a.start().await;
+        assert_eq!(a.count().await, 1);
+    });
+}
+
 /// The kernel keeps a signal for a process that it has stopped.
 fn has_pending(pid: i32, signal: Signal) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

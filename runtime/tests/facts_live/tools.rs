@@ -1,9 +1,10 @@
 //! pg_rewind and pg_basebackup: what they find to do, what they refuse, what they leave.
 
-use super::harness::{Lab, Ported, Proxy, Server, fact, until};
+use super::harness::{Lab, Ported, Proxy, Server, fact, lsn, until};
 use pgbaton_core::model::ControlState::{self, InProduction, InRecovery, ShutDown};
 use pgbaton_core::ports::Postgres;
 use std::fs;
+use std::time::{Duration, Instant};
 
 const CONTROL_TIMELINE: &str = "Latest checkpoint's TimeLineID";
 const CLUSTER_STATE: &str = "Database cluster state";
@@ -24,14 +25,18 @@ async fn forked(lab: &Lab) -> (Server, Server) {
 /// Both are open, and there was no checkpoint on `b` yet.
 async fn promoted_apart(lab: &Lab) -> (Server, Server) {
     let (a, b) = lab.pair().await;
+    promote_apart(&a, &b).await;
+    (a, b)
+}
+
+async fn promote_apart(a: &Server, b: &Server) {
     a.run("INSERT INTO t VALUES (1)").await;
-    b.until_replayed(&a).await;
+    b.until_replayed(a).await;
     b.set_now("primary_conninfo", "").await;
     b.until("NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver')").await;
     b.promote().await;
     a.run("INSERT INTO t VALUES (2)").await;
     b.run("INSERT INTO t VALUES (3)").await;
-    (a, b)
 }
 
 async fn rows(server: &Server) -> String {
@@ -158,6 +163,138 @@ fn a_rewind_needs_the_same_system() {
 }
 
 #[test]
+fn a_rewind_needs_a_target_that_logs_hints_or_has_checksums() {
+    const LOGGED: &str = "wal_log_hints setting";
+    fact(async |lab: &Lab| {
+        for has_checksums in [false, true] {
+            let (a, b) = match has_checksums {
+                false => (lab.server("a"), lab.server("b")),
+                true => (lab.server("a2"), lab.server("b2")),
+            };
+            for server in [&a, &b] {
+                let enabled = ["--enable", "-D", server.pgdata_text()];
+                assert!(!has_checksums || lab.run("pg_checksums", &enabled).await.success);
+            }
+            a.set("wal_log_hints", "off");
+            a.start().await;
+            b.follow(a.port);
+            b.start().await;
+            a.until_streams(&b.name).await;
+            b.until_replayed(&a).await;
+            assert_eq!(b.ask("SHOW wal_log_hints").await, "on");
+            assert_eq!(b.control(LOGGED).await, "off", "on a standby that is its primary's");
+            promote_apart(&a, &b).await;
+            b.run("CHECKPOINT").await;
+            a.stop_fast().await;
+            a.set("wal_log_hints", "on");
+            let rewound = lab.rewind(&a, b.port).await;
+            assert_eq!(rewound.success, has_checksums, "{}", rewound.text);
+            if has_checksums {
+                return;
+            }
+            let why = "target server needs to use either data checksums or \"wal_log_hints = on\"";
+            assert!(rewound.text.contains(why), "{}", rewound.text);
+            // By its next start, which is too late for what has been written until then.
+            a.start().await;
+            assert_eq!(rows(&a).await, "1 2", "as it was");
+            a.stop_fast().await;
+            assert_eq!(a.control(LOGGED).await, "on");
+            let rewound = lab.rewind(&a, b.port).await;
+            assert!(rewound.success, "{}", rewound.text);
+        }
+    });
+}
+
+#[test]
+fn a_rewind_needs_a_source_that_writes_full_pages() {
+    fact(async |lab: &Lab| {
+        let (a, b) = promoted_apart(lab).await;
+        b.set_now("full_page_writes", "off").await;
+        a.set_now("full_page_writes", "off").await;
+        b.run("CHECKPOINT").await;
+        a.stop_fast().await;
+        let refused = lab.rewind(&a, b.port).await;
+        assert!(!refused.success, "{}", refused.text);
+        // Newer ones put the name in quotes.
+        let why = refused.text.replace('"', "");
+        assert!(why.contains("full_page_writes must be enabled in the source server"), "{why}");
+        // A copy needs nothing of the kind: while it is made, its source writes them all the same.
+        let c = lab.server("c");
+        let cloned = lab.clone(&c, b.port, &["-c", "fast"]).await;
+        assert!(cloned.success, "{}", cloned.text);
+        b.set_now("full_page_writes", "on").await;
+        let rewound = lab.rewind(&a, b.port).await;
+        assert!(rewound.success && rewound.text.contains("Done!"), "whatever the target's own is: {}", rewound.text);
+    });
+}
+
+#[test]
+fn a_rewind_recovers_a_crashed_target_first() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        // Single-user mode wants it there.
+        a.hang_up().await;
+        a.run("CREATE DATABASE template1 TEMPLATE postgres STRATEGY file_copy").await;
+        promote_apart(&a, &b).await;
+        b.run("CHECKPOINT").await;
+        a.stop_immediately().await;
+        a.put_signal();
+        let refused = lab.rewind(&a, b.port).await;
+        assert!(!refused.success, "{}", refused.text);
+        assert!(refused.text.contains("standby mode is not supported by single-user servers"), "{}", refused.text);
+        assert_eq!(a.control(CLUSTER_STATE).await, "in production");
+        a.remove_signal();
+        let unreached = lab.rewind(&a, lab.server("nobody").port).await;
+        assert!(!unreached.success && unreached.text.contains("Connection refused"), "{}", unreached.text);
+        assert_eq!(a.control(CLUSTER_STATE).await, "in production", "the source is asked first");
+        // It says nothing of its own source yet, so a source on the same timeline leaves all else as it is.
+        let c = lab.standby("c", &b).await;
+        c.until_replayed(&b).await;
+        c.run("CHECKPOINT").await;
+        let before = c.control("Latest checkpoint location").await;
+        b.run("INSERT INTO t VALUES (4)").await;
+        c.until_replayed(&b).await;
+        c.stop_immediately().await;
+        c.remove_signal();
+        let recovered = lab.rewind(&c, b.port).await;
+        assert!(recovered.success && recovered.text.contains("no rewind required"), "{}", recovered.text);
+        assert_eq!(c.control(CLUSTER_STATE).await, "shut down", "and it is no standby any more");
+        assert!(lsn(&c.control("Latest checkpoint location").await) > lsn(&before), "it has written WAL");
+        let rewound = lab.rewind(&a, b.port).await;
+        assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
+        a.write_settings();
+        a.follow(b.port);
+        a.start().await;
+        b.until_streams("a").await;
+    });
+}
+
+#[test]
+fn a_rewind_needs_its_own_wal_back_to_the_last_common_checkpoint() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        let segment = a.ask("SELECT pg_walfile_name(checkpoint_lsn) FROM pg_control_checkpoint()").await;
+        a.run("SELECT pg_switch_wal()").await;
+        promote_apart(&a, &b).await;
+        b.run("CHECKPOINT").await;
+        a.stop_fast().await;
+        let (file, aside) = (a.pgdata.join("pg_wal").join(&segment), lab.path().join("aside"));
+        fs::rename(&file, &aside).unwrap();
+        let before = a.control("pg_control last modified").await;
+        let refused = lab.rewind(&a, b.port).await;
+        assert!(!refused.success, "{}", refused.text);
+        assert!(refused.text.contains("could not find previous WAL record"), "{}", refused.text);
+        assert_eq!(a.control("pg_control last modified").await, before, "nothing was written");
+        a.start().await;
+        assert_eq!(rows(&a).await, "1 2");
+        a.stop_fast().await;
+        fs::rename(&aside, &file).unwrap();
+        let rewound = lab.rewind(&a, b.port).await;
+        assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
+    });
+}
+
+#[test]
 fn a_source_that_dies_leaves_a_half_rewound_directory() {
     fact(async |lab: &Lab| {
         let (a, b) = forked(lab).await;
@@ -193,19 +330,16 @@ fn a_base_backup_that_loses_its_source_leaves_nothing_usable() {
         a.run("CREATE TABLE bulk AS SELECT repeat('x', 900) FROM generate_series(1, 20000)").await;
         let b = lab.server("b");
         for keep in [false, true] {
-            fs::remove_dir_all(&b.pgdata).unwrap();
             let network = Proxy::to(a.port).await;
             network.let_down(8 << 20);
-            let port = network.port.to_string();
-            let mut arguments =
-                vec!["-D", b.pgdata_text(), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast"];
+            let mut options = vec!["-c", "fast"];
             // As a killed pg_basebackup leaves it.
-            arguments.extend(keep.then_some("--no-clean"));
+            options.extend(keep.then_some("--no-clean"));
             let death = async {
                 until("the backup is in the middle", async || network.is_used_up()).await;
                 network.break_connections();
             };
-            let (cloned, ()) = tokio::join!(lab.run("pg_basebackup", &arguments), death);
+            let (cloned, ()) = tokio::join!(lab.clone(&b, network.port, &options), death);
             assert!(!cloned.success, "{}", cloned.text);
             assert_eq!(b.pgdata.join("PG_VERSION").exists(), keep, "{}", cloned.text);
             assert!(!b.pgdata.join("global/pg_control").exists(), "it comes last");
@@ -219,15 +353,80 @@ fn a_base_backup_that_loses_its_source_leaves_nothing_usable() {
 }
 
 #[test]
+fn a_base_backup_begins_with_a_checkpoint() {
+    const WAITS: &str =
+        "SELECT count(*) FROM pg_stat_progress_basebackup WHERE phase = 'waiting for checkpoint to finish'";
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        // Each page is a tenth of a second to a checkpoint that takes its time.
+        a.run("CREATE TABLE bulk AS SELECT repeat('x', 900) FROM generate_series(1, 10000)").await;
+        let before = a.control("Latest checkpoint location").await;
+        let b = lab.server("b");
+        let hurry = async {
+            until("it waits", async || a.ask(WAITS).await == "1").await;
+            until("a while", async || a.log().contains("checkpoint starting: force wait")).await;
+            assert_eq!(a.ask(WAITS).await, "1");
+            assert!(!b.pgdata.join("PG_VERSION").exists() && a.control("Latest checkpoint location").await == before);
+            // It is the same that the backup waits for, and has no time now.
+            a.run("CHECKPOINT").await;
+        };
+        let (cloned, ()) = tokio::join!(lab.clone(&b, a.port, &["-c", "spread"]), hurry);
+        assert!(cloned.success, "{}", cloned.text);
+        let cloned = lab.clone(&b, a.port, &["-c", "fast"]).await;
+        assert!(cloned.success, "{}", cloned.text);
+        assert!(a.log().contains("checkpoint starting: immediate force wait"), "{}", a.log());
+        let label = fs::read_to_string(b.pgdata.join("backup_label")).unwrap();
+        let begun = label.lines().find_map(|line| line.strip_prefix("CHECKPOINT LOCATION: ")).unwrap();
+        assert_eq!(begun, b.control("Latest checkpoint location").await);
+    });
+}
+
+#[test]
+fn a_base_backup_lasts_as_long_as_its_size_takes() {
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        let b = lab.server("b");
+        let size =
+            async || a.ask("SELECT sum(pg_tablespace_size(oid)) FROM pg_tablespace").await.parse::<u64>().unwrap();
+        let mut last = Duration::ZERO;
+        for more in ["SELECT", "CREATE TABLE bulk AS SELECT repeat('x', 900) FROM generate_series(1, 20000)"] {
+            a.run(more).await;
+            let (bytes, since) = (size().await, Instant::now());
+            let cloned = lab.clone(&b, a.port, &["-c", "fast", "--max-rate", "16M"]).await;
+            assert!(cloned.success, "{}", cloned.text);
+            let (took, least) = (since.elapsed(), Duration::from_secs_f64(bytes as f64 / f64::from(16 << 20)));
+            assert!(took > least.mul_f64(0.8) && took > last, "{bytes} bytes in {took:?}, before it was {last:?}");
+            last = took;
+        }
+    });
+}
+
+#[test]
+fn a_crash_amid_a_base_backup_leaves_the_source_as_any_crash_does() {
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        let session = a.session().await;
+        session.run("SELECT pg_backup_start('copy', true)").await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        assert!(!a.pgdata.join("backup_label").exists(), "it is made at the end, and for the copy only");
+        a.kill_all().await;
+        a.start().await;
+        assert_eq!((rows(&a).await.as_str(), a.ask("SELECT pg_is_in_recovery()").await.as_str()), ("1", "f"));
+        // Nor does a stop wait for it.
+        let session = a.session().await;
+        session.run("SELECT pg_backup_start('copy', true)").await;
+        a.stop_fast().await;
+        assert_eq!(a.control(CLUSTER_STATE).await, "shut down");
+    });
+}
+
+#[test]
 fn a_base_backup_carries_no_slots() {
     fact(async |lab: &Lab| {
         let a = lab.primary("a").await;
         a.run("SELECT pg_create_physical_replication_slot('c', true)").await;
         let b = lab.server("b");
-        fs::remove_dir_all(&b.pgdata).unwrap();
-        let port = a.port.to_string();
-        let arguments = ["-D", b.pgdata_text(), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast"];
-        let cloned = lab.run("pg_basebackup", &arguments).await;
+        let cloned = lab.clone(&b, a.port, &["-c", "fast"]).await;
         assert!(cloned.success, "{}", cloned.text);
         b.write_settings();
         b.follow(a.port);
@@ -256,10 +455,7 @@ fn a_directory_says_whether_its_server_has_been_open() {
         assert_eq!((b.control(CLUSTER_STATE).await, state(&b).await), ("shut down".into(), ShutDown));
 
         let c = lab.server("c");
-        fs::remove_dir_all(&c.pgdata).unwrap();
-        let port = a.port.to_string();
-        let arguments = ["-D", c.pgdata_text(), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-c", "fast"];
-        let cloned = lab.run("pg_basebackup", &arguments).await;
+        let cloned = lab.clone(&c, a.port, &["-c", "fast"]).await;
         assert!(cloned.success, "{}", cloned.text);
         assert_eq!((c.control(CLUSTER_STATE).await, state(&c).await), ("in production".into(), InRecovery));
         let label = c.pgdata.join("backup_label");

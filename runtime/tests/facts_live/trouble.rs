@@ -1,6 +1,6 @@
 //! Disks that fail in their own ways, and clients that don't know what happened to their server.
 
-use super::harness::{Lab, Ported, SmallDisk, StallingDisk, fact, refusal, until};
+use super::harness::{AbortingDisk, Lab, Ported, SmallDisk, StallingDisk, fact, refusal, until};
 use nix::sys::signal::Signal;
 use pgbaton_core::model::Server;
 use pgbaton_core::ports::{Postgres, StartAs};
@@ -47,6 +47,65 @@ fn a_full_disk_on_wal_ends_the_server() {
         until_found(&port, Some("pg_wal takes no writes")).await;
         std::fs::remove_file(&filling).unwrap();
         until_found(&port, None).await;
+    });
+}
+
+#[test]
+fn a_read_only_file_system_ends_a_server_that_writes_and_starts_none() {
+    fact(async |lab: &Lab| {
+        let Some(disk) = AbortingDisk::new(lab) else { return };
+        let a = lab.server("a");
+        a.put_on(disk.path());
+        a.set("fsync", "on");
+        a.start().await;
+        let b = lab.standby("b", &a).await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        let session = a.session().await;
+        assert_eq!(session.ask("SELECT count(*) FROM t").await.unwrap(), "1");
+        disk.abort();
+        assert_eq!(session.ask("SELECT count(*) FROM t").await.unwrap(), "1", "its files are open");
+        let refused = a.try_ask("SELECT 1").await.unwrap_err();
+        assert!(refused.contains("Read-only file system"), "{refused}");
+        let refused = lab.clone(&lab.server("c"), a.port, &["-c", "fast"]).await;
+        assert!(!refused.success && refused.text.contains("could not create temporary file"), "{}", refused.text);
+        // A WAL sender opens no table.
+        b.stop_fast().await;
+        b.start().await;
+        b.until("EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')").await;
+
+        let lost = session.begin("INSERT INTO t VALUES (2)").answer().await.unwrap_err();
+        assert!(lost.contains("Read-only file system"), "{lost}");
+        a.until_ended().await;
+        assert!(a.log().contains("PANIC:  could not"), "{}", a.log());
+        a.launch();
+        a.until_ended().await;
+        assert!(a.log().contains("could not remove old lock file \"postmaster.pid\": Read-only file system"));
+        disk.mend();
+        a.start().await;
+        assert_eq!(a.count().await, 1);
+        a.run("INSERT INTO t VALUES (3)").await;
+        a.until_streams("b").await;
+        a.hang_up().await;
+
+        // A checkpoint as well.
+        let session = a.session().await;
+        disk.abort();
+        assert!(session.begin("CHECKPOINT").answer().await.is_err());
+        a.until_ended().await;
+    });
+    // A standby ends by what it receives.
+    fact(async |lab: &Lab| {
+        let Some(disk) = AbortingDisk::new(lab) else { return };
+        let (a, b) = (lab.primary("a").await, lab.server("b"));
+        b.put_on(disk.path());
+        b.set("fsync", "on");
+        b.follow(a.port);
+        b.start().await;
+        a.until_streams("b").await;
+        disk.abort();
+        a.run("INSERT INTO t VALUES (1)").await;
+        b.until_ended().await;
+        assert!(b.log().contains("PANIC:  could not write to"), "{}", b.log());
     });
 }
 

@@ -121,6 +121,30 @@ fn a_rewind_from_a_source_that_has_removed_its_wal_condemns_the_directory() {
     });
 }
 
+/// pg_rewind refuses such a source, and would for ever: a copy of it needs nothing of the kind.
+#[test]
+fn a_source_whose_full_pages_an_operator_switched_off_is_cloned() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "scram-sha-256").await;
+        b.pg.follow(b.id, None).await.unwrap();
+        b.pg.seal().await.unwrap();
+        a.execute("INSERT INTO t VALUES (1)").await;
+        a.pg.stop(StopMode::Fast).await.unwrap();
+        b.pg.promote(Timeline(2)).await.unwrap();
+        b.pg.admit(&[a.peer()]).await.unwrap();
+        // Included after ours are read, so it wins.
+        b.execute("ALTER SYSTEM SET full_page_writes = off").await;
+        b.execute("SELECT pg_reload_conf()").await;
+        b.pg.checkpoint().await.unwrap();
+        let source = b.upstream().await;
+        let condemned = a.pg.rewind(&source).await.unwrap_err();
+        assert!(matches!(&condemned, PgError::Condemned(why) if why.contains("full_page_writes")), "{condemned:?}");
+        a.pg.clone_from(a.id, &source).await.unwrap();
+        a.pg.start(StartAs::Standby).await.unwrap();
+        b.until("a streams", |r| r.sender(a.id).is_some_and(|s| s.streaming)).await;
+    });
+}
+
 #[test]
 fn a_standby_whose_wal_is_gone_or_that_has_forked_says_so() {
     on_every_version(async |base: &Base| {

@@ -2,6 +2,7 @@
 //! what Postgres servers say to each other and to clients needs no encoding.
 
 use crate::postgres::SyncCommit;
+use crate::postgres::start::Pace;
 use crate::postgres::wal::{Image, Record};
 use pgbaton_core::model::{History, Lsn, Stranded, Timeline};
 use std::collections::BTreeSet;
@@ -49,7 +50,12 @@ pub enum Packet {
         how: Stranded,
         reason: String,
     },
-    /// A WAL receiver opens a replication connection.
+    /// To a WAL receiver that is past where its timeline ends here, within the segment of that: it has been sent all
+    /// there is of it, and may ask again.
+    TimelineEnds {
+        reason: String,
+    },
+    /// A WAL receiver opens a replication connection, or asks again on the one it has.
     Follow(Follow),
     /// The history files that the follower fetches before it asks to stream.
     Histories(Vec<History>),
@@ -64,12 +70,16 @@ pub enum Packet {
         flushed: Lsn,
         applied: Lsn,
     },
-    /// A rewind or a clone reads the source's directory; it takes this long.
+    /// A rewind or a clone asks for the source's directory; a clone brings the slot of its node.
     Copy {
         slot: Option<String>,
-        takes: std::time::Duration,
     },
     Source(SourceInfo),
+    /// The reader wants it all: that takes so long once a clone's checkpoint is done.
+    Fetch {
+        takes: std::time::Duration,
+        pace: Pace,
+    },
     Copied(Box<Image>),
 }
 
@@ -86,13 +96,15 @@ pub struct Follow {
     pub last: u64,
 }
 
-/// What a rewind learns of its source before it copies anything.
+/// What a rewind or a clone learns of its source before it copies anything.
 #[derive(Debug, Clone)]
 pub struct SourceInfo {
     pub system_id: u64,
     pub history: History,
     pub checkpoint_tli: Timeline,
     pub recovery_ended_on: Option<Timeline>,
+    pub full_page_writes: bool,
+    pub bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]

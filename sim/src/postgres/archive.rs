@@ -149,7 +149,8 @@ impl PgHost {
         }
     }
 
-    /// Recovery turns to the archive whenever it has replayed all it has and no receiver runs, before it asks for one.
+    /// Recovery turns to the archive whenever it has replayed all it has and no receiver is at work, before it asks for
+    /// one.
     pub(super) async fn restore(self: Arc<Self>) {
         loop {
             let turn = || self.turns_to_archive().then_some(());
@@ -200,6 +201,6 @@ impl PgHost {
 }
 
 fn may_turn(dir: &DataDir, server: &ServerState) -> bool {
-    let idle = server.receiver.is_none() && server.replayed == dir.wal.len();
+    let idle = server.receiver.as_ref().is_none_or(|receiver| receiver.waiting) && server.replayed == dir.wal.len();
     server.in_recovery && server.phase == Phase::Up && !server.promoting && idle && !server.archive_tried
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 /// Where no timeline ever ended: by this a number that is only taken is told from a real history.
 const RESERVED: Lsn = Lsn(1);
+/// What initdb makes, in bytes.
+pub(super) const NEW_CLUSTER: u64 = 32 << 20;
 
 /// `primary_conninfo` and `primary_slot_name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +18,14 @@ pub struct Conninfo {
     pub slot: Option<String>,
     pub host: String,
     pub port: u16,
+}
+
+/// What the control file says of how pages are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Pages {
+    pub checksums: bool,
+    /// `wal_log_hints`, as the primary had it that wrote the log.
+    pub hints_logged: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -31,6 +41,7 @@ pub struct DataDir {
     /// The history files in `pg_wal`: they decide the number of the next timeline.
     pub histories: BTreeMap<Timeline, History>,
     pub state: ControlState,
+    pub pages: Pages,
     /// Where the latest checkpoint record starts. Its timeline is the one the control file shows: the
     /// old one until the first checkpoint after a promotion.
     pub checkpoint: Position,
@@ -67,6 +78,7 @@ impl DataDir {
             history: History::root(Timeline(1)),
             histories: BTreeMap::new(),
             state: ControlState::ShutDown,
+            pages: Pages { checksums: true, hints_logged: true },
             checkpoint: Position::new(1, 0),
             recovery_ended_on: None,
             begun: None,
@@ -165,6 +177,15 @@ impl DataDir {
         self.recovery_ended_on = Some(self.history.tli);
     }
 
+    /// A server that opens says in the log which settings standbys have to keep to; only where one has changed.
+    pub fn report_parameters(&mut self, uid: u64, now: Moment, hints_logged: bool) {
+        if self.pages.hints_logged != hints_logged {
+            self.write(uid, now, Kind::Parameters { hints_logged });
+            self.flush();
+            self.pages.hints_logged = hints_logged;
+        }
+    }
+
     /// What the files say of the end of the log: segments of a timeline that descends from the latest checkpoint
     /// count, whatever is in them.
     fn newest_history(&self) -> &History {
@@ -188,6 +209,15 @@ impl DataDir {
         }
     }
 
+    /// What a base backup copies: a cluster as initdb makes it, and what was written since.
+    pub fn bytes(&self) -> u64 {
+        let written = self.wal.records().iter().map(|record| match record.kind {
+            Kind::Insert { bytes, .. } => bytes,
+            _ => 0,
+        });
+        NEW_CLUSTER + written.sum::<u64>()
+    }
+
     pub fn image(&self) -> Image {
         let mut wal = self.wal.clone();
         wal.truncate(self.flushed);
@@ -196,6 +226,7 @@ impl DataDir {
             wal,
             history: self.history.clone(),
             histories: self.histories.clone(),
+            pages: self.pages,
             checkpoint: self.checkpoint,
             standby_signal: self.standby_signal,
             recovery_signal: self.recovery_signal,
@@ -215,6 +246,7 @@ impl DataDir {
             history: image.history,
             histories: image.histories,
             state: ControlState::InRecovery,
+            pages: image.pages,
             checkpoint: image.checkpoint,
             recovery_ended_on: None,
             begun: None,

@@ -39,6 +39,8 @@ pub struct Bells {
     pub feedback: Bell,
     /// The server, one of its connections or a knob changed.
     pub state: Bell,
+    /// A checkpoint is asked for at once.
+    pub hurry: Bell,
     /// An asynchronous commit is left to the WAL writer.
     pub walwriter: Bell,
     /// The postmaster exited.
@@ -160,7 +162,7 @@ impl PgHost {
     fn bury(&self) {
         self.handle.kill(self.process);
         self.handle.restart(self.process);
-        let Bells { wal, acks, replay, feedback, walwriter, state, exits: _ } = &self.bells;
+        let Bells { wal, acks, replay, feedback, walwriter, state, hurry: _, exits: _ } = &self.bells;
         for bell in [wal, acks, replay, feedback, walwriter, state] {
             bell.ring();
         }

@@ -2,6 +2,7 @@
 
 use super::host::{PgHost, until_either};
 use super::server::Phase;
+use super::start::Pace;
 use pgbaton_core::check::Kind as Happened;
 use pgbaton_core::model::Timeline;
 use std::sync::Arc;
@@ -49,12 +50,14 @@ impl PgHost {
         {
             let (uid, now) = (self.fate.random(), self.fate.now());
             let mut pg = self.pg();
+            let hints_logged = pg.settings.wal_log_hints;
             let (dir, server) = pg.running().expect("tasks of a dead server don't run");
             if server.phase != Phase::Up {
                 return;
             }
             let fork = dir.end();
             dir.branch(uid, now);
+            dir.report_parameters(!uid, now, hints_logged);
             let (node, tli) = (self.name.clone(), dir.history.tli);
             self.chronicle.note(Happened::Branched { node, tli, parent: fork.tli, fork: fork.lsn });
             server.in_recovery = false;
@@ -68,7 +71,7 @@ impl PgHost {
         self.bells.wal.ring();
         self.bells.state.ring();
         self.fate.sleep(self.fate.draw_ms(1000..5000)).await;
-        if self.write_checkpoint().await.is_err() {
+        if self.write_checkpoint(Pace::Fast).await.is_err() {
             self.kill_server();
         }
     }

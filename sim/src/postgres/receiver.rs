@@ -89,7 +89,7 @@ impl PgHost {
                     if matches!(packet, Packet::Wal { .. }) {
                         self.note_received(from, std::mem::take(&mut first));
                     }
-                    if !self.take(&end, packet).await {
+                    if !self.take(&end, from, packet).await {
                         return;
                     }
                 }
@@ -105,13 +105,15 @@ impl PgHost {
         let now = self.fate.now();
         let mut pg = self.pg();
         let segment = pg.settings.segment_bytes;
+        let here = pg.server.as_ref().and_then(|server| server.receiver.as_ref()).map(|receiver| receiver.pid);
+        let pid = here.unwrap_or_else(|| pg.next_backend());
         let (dir, server) = pg.running().expect("tasks of a dead server don't run");
         let end = dir.wal.end();
         let start = Lsn(end.0 / segment * segment);
         if server.received.is_none_or(|(tli, _)| tli != dir.history.tli) {
             server.received = Some((dir.history.tli, start));
         }
-        server.receiver = Some(ReceiverState { streaming: false, last_message: now });
+        server.receiver = Some(ReceiverState { pid, streaming: false, waiting: false, last_message: now });
         Follow {
             application: from.application.clone(),
             slot: from.slot.clone(),
@@ -121,6 +123,23 @@ impl PgHost {
             end,
             last: dir.wal.uid_of(dir.wal.len()),
         }
+    }
+
+    /// The receiver stays. The startup process looks elsewhere, and then has it ask again from where it was.
+    async fn ask_again(&self, end: &End, from: &Conninfo, reason: String) {
+        self.fate.sleep(self.fate.draw_ms(1..5)).await;
+        if let Some(server) = self.pg().server.as_mut() {
+            server.refusal = Some(Refusal { reason, stranded: Some(Stranded::Forked) });
+            server.archive_tried = false;
+            if let Some(receiver) = server.receiver.as_mut() {
+                (receiver.streaming, receiver.waiting) = (false, true);
+            }
+        }
+        self.bells.state.ring();
+        self.fate.sleep(RETRY).await;
+        let exhausted = || (self.has_replayed_all() && self.has_asked_archive()).then_some(());
+        until_either(&self.bells.state, &self.bells.replay, exhausted).await;
+        end.send(Packet::Follow(self.begin_to_receive(from)));
     }
 
     async fn end_refused(&self, reason: String, stranded: Option<Stranded>) -> bool {
@@ -161,8 +180,12 @@ impl PgHost {
     }
 
     /// False when the receiver ends by it.
-    async fn take(&self, end: &End, packet: Packet) -> bool {
+    async fn take(&self, end: &End, from: &Conninfo, packet: Packet) -> bool {
         match packet {
+            Packet::TimelineEnds { reason } => {
+                self.ask_again(end, from, reason).await;
+                return true;
+            }
             Packet::Histories(histories) => {
                 self.call_streaming();
                 if let Some((dir, _)) = self.pg().running() {

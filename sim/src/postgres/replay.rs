@@ -57,6 +57,11 @@ impl PgHost {
             let Some((dir, server)) = pg.running() else { return };
             let applied = &dir.wal.records()[server.replayed..count];
             let asked = applied.iter().any(|r| matches!(r.kind, Kind::Insert { feedback: true, .. }));
+            let told = applied.iter().rev().find_map(|r| match r.kind {
+                Kind::Parameters { hints_logged } => Some(hints_logged),
+                _ => None,
+            });
+            dir.pages.hints_logged = told.unwrap_or(dir.pages.hints_logged);
             server.replayed = count;
             asked
         };

@@ -2,9 +2,10 @@
 
 use super::directory::DataDir;
 use super::host::PgHost;
+use super::start::Pace;
 use super::tools::retry;
 use super::wal::Kind;
-use crate::net::{Packet, SourceInfo};
+use crate::net::SourceInfo;
 use pgbaton_core::model::{ControlState, Lsn};
 use pgbaton_core::ports::{PgError, Source};
 
@@ -19,18 +20,21 @@ impl PgHost {
         assert!(!again, "{}: a half rewound directory was rewound again", self.name);
         let unclean =
             self.stopped(|dir| !matches!(dir.state, ControlState::ShutDown | ControlState::ShutDownInRecovery))?;
+        let takes = self.fate.draw_ms(200..600);
+        let (end, info) = self.open_source(source, None).await?;
+        if !info.full_page_writes {
+            return Err(PgError::Condemned("full_page_writes must be enabled in the source server".into()));
+        }
         if unclean {
             self.recover_single_user().await?;
         }
-        let takes = self.fate.draw_ms(200..600);
-        let (end, info) = self.open_source(source, Packet::Copy { slot: None, takes }).await?;
         let version = self.pg().settings.version;
         let Some(common) = self.stopped(|dir| common_checkpoint(dir, &info, version))?? else {
             return Ok(());
         };
         self.stopped(|dir| dir.half_rewound = true)?;
         // Whatever goes wrong from here on, the directory is neither the old one nor the new one.
-        let image = self.fetch(end, takes).await.map_err(|e| PgError::Condemned(e.to_string()))?;
+        let image = self.fetch(end, takes, Pace::Fast).await.map_err(|e| PgError::Condemned(e.to_string()))?;
         // postgresql.conf is the source's now.
         self.break_config(false);
         self.stopped(|dir| {
@@ -67,6 +71,10 @@ impl PgHost {
 fn common_checkpoint(dir: &DataDir, info: &SourceInfo, version: u32) -> Result<Option<Lsn>, PgError> {
     if dir.system_id != info.system_id {
         return Err(PgError::Operator("source and target are from different systems".into()));
+    }
+    if !dir.pages.checksums && !dir.pages.hints_logged {
+        let why = "target server needs to use either data checksums or \"wal_log_hints = on\"";
+        return Err(PgError::Condemned(why.into()));
     }
     let (mut here, mut there) = (dir.checkpoint.tli, info.checkpoint_tli);
     if version >= SEES_END_OF_RECOVERY {

@@ -35,16 +35,23 @@ enum Batch {
 }
 
 impl PgHost {
-    pub(super) async fn send_wal(self: Arc<Self>, end: Arc<End>, follow: Follow) {
+    pub(super) async fn send_wal(self: Arc<Self>, end: Arc<End>, mut follow: Follow) {
         // The session is there, whatever is asked of it.
         end.send(Packet::Histories(Vec::new()));
-        match self.histories_for(&follow) {
-            Ok(histories) => end.send(Packet::Histories(histories)),
-            Err(reason) => return end.send(Packet::Refused { reason }),
-        }
-        let connection = match self.admit_follower(&follow) {
-            Ok(connection) => connection,
-            Err(refused) => return end.send(refused),
+        let connection = loop {
+            match self.histories_for(&follow) {
+                Ok(histories) => end.send(Packet::Histories(histories)),
+                Err(reason) => return end.send(Packet::Refused { reason }),
+            }
+            match self.admit_follower(&follow) {
+                Ok(connection) => break connection,
+                Err(ends @ Packet::TimelineEnds { .. }) => end.send(ends),
+                Err(refused) => return end.send(refused),
+            }
+            match end.recv().await {
+                Some(Packet::Follow(again)) => follow = again,
+                _ => return,
+            }
         };
         self.bells.state.ring();
         self.spawn(self.clone().watch_follower(end.clone(), connection));
@@ -114,6 +121,11 @@ impl PgHost {
         }
         let count = dir.wal.count_until(follow.end);
         if dir.wal.end_of(count) != follow.end || dir.wal.uid_of(count) != follow.last {
+            if dir.history.end_of(follow.tli).is_some_and(|end| follow.start <= end && end < follow.end) {
+                let (new, old) = (dir.history.tli, follow.tli);
+                let reason = format!("timeline {new} forked off timeline {old} before the current recovery point");
+                return Err(Packet::TimelineEnds { reason });
+            }
             let reason = "requested starting point is not in this server's history".into();
             return Err(Packet::Stranded { how: Stranded::Forked, reason });
         }

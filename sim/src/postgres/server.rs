@@ -80,7 +80,10 @@ pub struct Refusal {
 
 #[derive(Debug, Clone)]
 pub struct ReceiverState {
+    pub pid: u64,
     pub streaming: bool,
+    /// Its timeline has ended upstream, and it waits to be told where to go on.
+    pub waiting: bool,
     pub last_message: Moment,
 }
 

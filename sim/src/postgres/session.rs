@@ -1,6 +1,7 @@
 //! What the server does for a connection: answer a probe, serve a client, or hand out its directory.
 
 use super::host::PgHost;
+use super::knobs::PgDisk;
 use super::server::{Interrupt, Phase};
 use super::slots::{missing, removed};
 use super::sync::SyncCommit;
@@ -10,6 +11,9 @@ use crate::world::fate::either;
 use futures_util::future::Either;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Of the kernel, which answers for a server that is busy.
+const KEEPALIVE: Duration = Duration::from_secs(1);
 
 /// One backend. Its end, also by the death of its task, takes it off the server's lists.
 pub(super) struct Session<'a> {
@@ -46,13 +50,14 @@ impl PgHost {
             Packet::Interrupt { backend, terminate } => return self.interrupt(backend, terminate),
             _ => {}
         }
-        if let Some(reason) = self.closed_because() {
+        let opens_files = !matches!(first, Packet::Follow(_));
+        if let Some(reason) = self.closed_because().or_else(|| self.unopened_because(opens_files)) {
             return end.send(Packet::Refused { reason });
         }
         match first {
             Packet::Hello => self.serve_client(&end).await,
             Packet::Follow(follow) => self.clone().send_wal(end, follow).await,
-            Packet::Copy { slot, takes } => self.copy_out(&end, slot, takes).await,
+            Packet::Copy { slot } => self.copy_out(&end, slot).await,
             other => panic!("{}: a connection began with {other:?}", self.name),
         }
     }
@@ -65,6 +70,12 @@ impl PgHost {
             Some((Phase::Starting, _)) => Some("the database system is starting up".into()),
             _ => Some("the database system is shutting down".into()),
         }
+    }
+
+    /// A new backend opens its tables for writing, and a base backup a file of its own; a WAL sender does neither.
+    fn unopened_because(&self, opens_files: bool) -> Option<String> {
+        let read_only = self.pg().knobs.disk == PgDisk::ReadOnly;
+        (read_only && opens_files).then(|| "could not open file \"base/5/2601\": Read-only file system".into())
     }
 
     /// A shutdown and the death of the postmaster end sessions that wait for something; one amid a flush goes on as far
@@ -131,9 +142,10 @@ impl PgHost {
     }
 
     /// The source's part in a rewind or a base backup; a base backup brings the slot of its node.
-    async fn copy_out(&self, end: &End, slot: Option<String>, takes: Duration) {
+    async fn copy_out(&self, end: &End, slot: Option<String>) {
         let info = {
             let mut pg = self.pg();
+            let full_page_writes = pg.settings.full_page_writes;
             let Some((dir, _)) = pg.running() else { return };
             if let Some(name) = slot.as_ref().filter(|name| !dir.slots.contains_key(*name)) {
                 let reason = missing(name);
@@ -144,15 +156,15 @@ impl PgHost {
                 history: dir.history.clone(),
                 checkpoint_tli: dir.checkpoint.tli,
                 recovery_ended_on: dir.recovery_ended_on,
+                full_page_writes,
+                bytes: dir.bytes(),
             }
         };
         end.send(Packet::Source(info));
         let copy = async {
             // The reader says whether it wants a copy at all.
-            if !matches!(end.recv().await, Some(Packet::Keepalive)) {
-                return;
-            }
-            if slot.is_some() && self.write_checkpoint().await.is_err() {
+            let Some(Packet::Fetch { takes, pace }) = end.recv().await else { return };
+            if slot.is_some() && self.write_checkpoint(pace).await.is_err() {
                 return self.kill_server();
             }
             let begin = self.pg().dir.as_ref().map(|dir| dir.checkpoint.lsn).unwrap_or_default();
@@ -163,7 +175,14 @@ impl PgHost {
             // Until the reader has it all.
             end.recv().await;
         };
-        if let Either::Right(()) = either(copy, self.until_ended(0)).await {
+        // However long that takes, the reader hears from the machine.
+        let alive = async {
+            loop {
+                self.fate.sleep(KEEPALIVE).await;
+                end.send(Packet::Keepalive);
+            }
+        };
+        if let Either::Right(_) = either(copy, either(self.until_ended(0), alive)).await {
             end.close();
         }
     }

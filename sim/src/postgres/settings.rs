@@ -17,11 +17,14 @@ pub struct Settings {
     pub max_slot_wal_keep_size: Option<u64>,
     pub recovery_min_apply_delay: Duration,
     pub default_transaction_read_only: bool,
+    pub full_page_writes: bool,
+    /// Taken up at a start.
+    pub wal_log_hints: bool,
     pub synchronous_commit: SyncCommit,
     pub checkpoint_timeout: Duration,
     /// What each row, with its commit, adds to the log.
     pub row_bytes: u64,
-    /// How long a base backup of this server takes; drawn when none is set.
+    /// How long a base backup takes once its checkpoint is done, whatever there is to copy; drawn when none is set.
     pub base_backup_takes: Option<Duration>,
 }
 
@@ -52,6 +55,8 @@ impl Default for Settings {
             max_slot_wal_keep_size: Some(8 << 30),
             recovery_min_apply_delay: Duration::ZERO,
             default_transaction_read_only: false,
+            full_page_writes: true,
+            wal_log_hints: true,
             synchronous_commit: SyncCommit::On,
             checkpoint_timeout: Duration::from_secs(300),
             row_bytes: 0xa8,

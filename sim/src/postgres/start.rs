@@ -14,6 +14,18 @@ use std::time::Duration;
 /// What redo of one record takes.
 const REDO: Duration = Duration::from_micros(20);
 
+/// `checkpoint_completion_target`
+const COMPLETION_TARGET: f64 = 0.9;
+
+/// How a checkpoint goes about its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// At once; one that is under way hurries from then on.
+    Fast,
+    /// Over part of the time until the next one is due.
+    Spread,
+}
+
 /// What the newest history in a directory is to what else is there.
 enum Target {
     Kin,
@@ -132,6 +144,7 @@ impl PgHost {
     fn open_up(&self) -> bool {
         let (uid, now) = (self.fate.random(), self.fate.now());
         let mut pg = self.pg();
+        let hints_logged = pg.settings.wal_log_hints;
         let (dir, server) = pg.running().expect("tasks of a dead server don't run");
         if server.in_recovery {
             dir.state = ControlState::InRecovery;
@@ -142,6 +155,7 @@ impl PgHost {
                 dir.write_checkpoint(uid, now, Kind::Checkpoint);
             }
             dir.state = ControlState::InProduction;
+            dir.report_parameters(!uid, now, hints_logged);
             server.replayed = dir.flushed;
         }
         if server.phase == Phase::Starting {
@@ -162,14 +176,23 @@ impl PgHost {
         loop {
             let period = self.pg().settings.checkpoint_timeout;
             self.fate.sleep(period).await;
-            if self.write_checkpoint().await.is_err() {
+            if self.write_checkpoint(Pace::Spread).await.is_err() {
                 return self.kill_server();
             }
         }
     }
 
     /// A checkpoint, or on a standby a restartpoint; then WAL that nothing asks for is removed.
-    pub(super) async fn write_checkpoint(&self) -> Result<(), NoDisk> {
+    pub(super) async fn write_checkpoint(&self, pace: Pace) -> Result<(), NoDisk> {
+        match pace {
+            Pace::Fast => self.bells.hurry.ring(),
+            Pace::Spread => {
+                let rings = self.bells.hurry.rings();
+                let most = self.pg().settings.checkpoint_timeout.mul_f64(COMPLETION_TARGET);
+                let drawn = self.fate.draw(Duration::ZERO..most);
+                either(self.fate.sleep(drawn), self.bells.hurry.past(rings)).await;
+            }
+        }
         let takes = self.pg().knobs.checkpoint_takes;
         if !takes.is_zero() {
             self.fate.sleep(takes).await;
@@ -200,7 +223,7 @@ impl PgHost {
         let exits = self.bells.exits.rings();
         let work = async {
             self.fate.sleep(self.fate.draw_ms(5..20)).await;
-            self.write_checkpoint().await
+            self.write_checkpoint(Pace::Fast).await
         };
         match either(work, self.bells.exits.past(exits)).await {
             Either::Left(Err(NoDisk)) => self.kill_server(),

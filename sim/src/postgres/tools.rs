@@ -1,8 +1,9 @@
 //! initdb and pg_basebackup, and what pg_rewind has in common with them. They run as children of the keeper and
 //! die with it.
 
-use super::directory::{Conninfo, DataDir};
+use super::directory::{Conninfo, DataDir, NEW_CLUSTER};
 use super::host::PgHost;
+use super::start::Pace;
 use super::wal::Image;
 use crate::net::{End, Packet, SourceInfo};
 use pgbaton_core::check::Kind as Happened;
@@ -56,14 +57,18 @@ impl PgHost {
         Ok(format!("kept/{}-{}-{}", fork.tli, fork.lsn, end))
     }
 
-    pub(super) async fn open_source(&self, source: &Source, copy: Packet) -> Result<(End, SourceInfo), PgError> {
+    pub(super) async fn open_source(
+        &self,
+        source: &Source,
+        slot: Option<String>,
+    ) -> Result<(End, SourceInfo), PgError> {
         let connect = self.net.connect(&self.name, &source.host, source.port);
         let end = match self.fate.timeout(PATIENCE, connect).await {
             Some(Ok(end)) => end,
             Some(Err(_)) => return Err(retry(format!("{} refuses connections", source.host))),
             None => return Err(retry(format!("{} doesn't answer", source.host))),
         };
-        end.send(copy);
+        end.send(Packet::Copy { slot });
         match self.fate.timeout(PATIENCE, end.recv()).await {
             Some(Some(Packet::Source(info))) => Ok((end, info)),
             Some(Some(Packet::Refused { reason })) => Err(retry(reason)),
@@ -71,12 +76,15 @@ impl PgHost {
         }
     }
 
-    pub(super) async fn fetch(&self, end: End, takes: Duration) -> Result<Image, PgError> {
-        end.send(Packet::Keepalive);
-        let image = match self.fate.timeout(PATIENCE + takes, end.recv()).await {
-            Some(Some(Packet::Copied(image))) => image,
-            Some(Some(Packet::Refused { reason })) => return Err(retry(reason)),
-            _ => return Err(retry("the source went away")),
+    pub(super) async fn fetch(&self, end: End, takes: Duration, pace: Pace) -> Result<Image, PgError> {
+        end.send(Packet::Fetch { takes, pace });
+        let image = loop {
+            match self.fate.timeout(PATIENCE, end.recv()).await {
+                Some(Some(Packet::Copied(image))) => break image,
+                Some(Some(Packet::Keepalive)) => {}
+                Some(Some(Packet::Refused { reason })) => return Err(retry(reason)),
+                _ => return Err(retry("the source went away")),
+            }
         };
         match self.disk_takes().await {
             Ok(()) => Ok(*image),
@@ -84,22 +92,28 @@ impl PgHost {
         }
     }
 
-    /// Into a staging directory: until it is complete the old directory stays as it is.
+    /// With a checkpoint that hurries, as pgbaton asks for it.
     pub async fn base_backup(&self, me: NodeId, source: &Source) -> Result<(), PgError> {
+        self.base_backup_after(Pace::Fast, me, source).await
+    }
+
+    /// Into a staging directory: until it is complete the old directory stays as it is. What a copy takes depends on
+    /// how much there is; a story may say what it takes in all.
+    pub(super) async fn base_backup_after(&self, pace: Pace, me: NodeId, source: &Source) -> Result<(), PgError> {
         if self.pg().server.is_some() {
             return Err(retry("the server is running"));
         }
         let drawn = self.fate.draw_ms(300..1000);
-        let takes = self.pg().settings.base_backup_takes.unwrap_or(drawn);
         let name = me.standby_name();
-        let ask = Packet::Copy { slot: Some(name.clone()), takes };
-        let (end, info) = self.open_source(source, ask).await?;
+        let (end, info) = self.open_source(source, Some(name.clone())).await?;
+        let of_it_all = drawn.mul_f64(info.bytes as f64 / NEW_CLUSTER as f64);
+        let takes = self.pg().settings.base_backup_takes.unwrap_or(of_it_all);
         if mutant!(StartsHalfClone) {
             let now = self.fate.now();
             let mut pg = self.pg();
             pg.dir.get_or_insert_with(|| DataDir::new(info.system_id, now)).half_rewound = true;
         }
-        let image = self.fetch(end, takes).await?;
+        let image = self.fetch(end, takes, pace).await?;
         let mut dir = DataDir::from_image(image);
         dir.standby_signal = true;
         let (host, port) = (source.host.clone(), source.port);

@@ -1,6 +1,6 @@
 //! The write-ahead log of one directory: its records, oldest first, whatever their timeline.
 
-use super::directory::Conninfo;
+use super::directory::{Conninfo, Pages};
 use pgbaton_core::model::{History, Lsn, Moment, Position, Timeline};
 use std::collections::BTreeMap;
 
@@ -18,6 +18,10 @@ pub enum Kind {
     Shutdown,
     /// The first record of a new timeline.
     EndOfRecovery,
+    /// Settings that a standby's control file takes over.
+    Parameters {
+        hints_logged: bool,
+    },
     /// The rest of the segment stays unused.
     Switch {
         bytes: u64,
@@ -93,6 +97,7 @@ impl Wal {
             Kind::Insert { bytes, .. } | Kind::Switch { bytes } => bytes,
             Kind::Checkpoint | Kind::Shutdown => 0x78,
             Kind::EndOfRecovery => 0x30,
+            Kind::Parameters { .. } => 0x38,
         };
         let end = Lsn(start.0 + size);
         self.records.push(Record { uid, tli, start, end, at, kind });
@@ -158,6 +163,7 @@ pub struct Image {
     pub wal: Wal,
     pub history: History,
     pub histories: BTreeMap<Timeline, History>,
+    pub pages: Pages,
     pub checkpoint: Position,
     pub standby_signal: bool,
     pub recovery_signal: bool,

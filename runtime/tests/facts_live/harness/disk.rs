@@ -1,4 +1,4 @@
-//! Disks that fill up or stall. They are mounts, so they need root.
+//! Disks that fill up, stall or take no writes any more. They are mounts, so they need root.
 
 use super::{Lab, program};
 use std::path::{Path, PathBuf};
@@ -91,6 +91,30 @@ impl StallingDisk {
     pub fn stall(&self) -> Stalled<'_> {
         command("fsfreeze", &["-f", self.outer.0.to_str().unwrap()]);
         Stalled(self)
+    }
+}
+
+/// A file system that the kernel makes read-only as after an error, with files open.
+pub struct AbortingDisk(Mount);
+
+impl AbortingDisk {
+    pub fn new(lab: &Lab) -> Option<AbortingDisk> {
+        can_mount().then(|| AbortingDisk(ext4(lab.path(), "aborting", 96)))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0.0
+    }
+
+    pub fn abort(&self) {
+        command("mount", &["-o", "remount,abort", self.path().to_str().unwrap()]);
+    }
+
+    /// Mounted anew, which recovers its journal. Nobody may have a file on it open.
+    pub fn mend(&self) {
+        let (image, at) = (self.path().with_extension("img"), self.path().to_str().unwrap());
+        command("umount", &[at]);
+        command("mount", &["-o", "loop", image.to_str().unwrap(), at]);
     }
 }
 

@@ -98,6 +98,14 @@ impl Lab {
         self.run("pg_rewind", &["--target-pgdata", target.pgdata_text(), "--source-server", &source]).await
     }
 
+    /// A base backup takes the place of a stopped server's directory. Its settings are the source's then.
+    pub async fn clone(&self, target: &Server, source_port: u16, options: &[&str]) -> Finished {
+        std::fs::remove_dir_all(&target.pgdata).unwrap();
+        let port = source_port.to_string();
+        let usual = ["-D", target.pgdata_text(), "-h", "127.0.0.1", "-p", &port, "-U", "postgres"];
+        self.run("pg_basebackup", &[&usual, options].concat()).await
+    }
+
     /// Records of a stopped server's WAL from here on, one per line.
     pub async fn wal_from(&self, server: &Server, timeline: u32, start: &str) -> String {
         let wal = server.pgdata.join("pg_wal");

@@ -1,5 +1,5 @@
 //! Plain servers for the facts: `version` what is installed, `lab` the place of one story, `server` one server as
-//! processes and files, `session` one client, `proxy` a network between two, `disk` a disk that can fill or stall,
+//! processes and files, `session` one client, `proxy` a network between two, `disk` a disk that can fill, stall or turn read-only,
 //! `program` the tools of Postgres,
 //! `ported` a server in the hands of pgbaton's port.
 
@@ -14,7 +14,7 @@ mod server;
 mod session;
 mod version;
 
-pub use disk::{SmallDisk, Stalled, StallingDisk};
+pub use disk::{AbortingDisk, SmallDisk, Stalled, StallingDisk};
 pub use lab::{Lab, fact};
 pub use ported::Ported;
 pub use program::give_away;

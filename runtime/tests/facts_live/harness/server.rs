@@ -140,10 +140,15 @@ impl Server {
 
     /// The WAL of this stopped server moves to another disk.
     pub fn put_wal_on(&self, disk: &Path) {
-        let (here, there) = (self.pgdata.join("pg_wal"), disk.join("pg_wal"));
-        program::succeeds(super::version::copying(&here, &there));
-        fs::remove_dir_all(&here).unwrap();
-        std::os::unix::fs::symlink(there, here).unwrap();
+        move_to(disk, &self.pgdata.join("pg_wal"));
+    }
+
+    /// All of this stopped server but its log moves to another disk, and is on the medium there.
+    pub fn put_on(&self, disk: &Path) {
+        move_to(disk, &self.pgdata);
+        let mut sync = std::process::Command::new("sync");
+        sync.arg("--file-system").arg(disk);
+        program::succeeds(sync);
     }
 
     // Processes.
@@ -351,6 +356,14 @@ impl Server {
         let value = shown.text.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(':'));
         value.unwrap_or_else(|| panic!("no {label:?} in {}", shown.text)).trim().to_string()
     }
+}
+
+/// Leaves a link behind.
+fn move_to(disk: &Path, dir: &Path) {
+    let there = disk.join(dir.file_name().unwrap());
+    program::succeeds(super::version::copying(dir, &there));
+    fs::remove_dir_all(dir).unwrap();
+    std::os::unix::fs::symlink(there, dir).unwrap();
 }
 
 fn stat_fields(pid: i32) -> Option<Vec<String>> {

@@ -96,6 +96,23 @@ fn a_commit_that_waited_when_the_primary_crashed_is_there_after_its_restart() {
 }
 
 #[test]
+fn after_a_restart_in_place_commits_wait_until_the_standby_is_back() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.set_names("pgbaton_standby_2").await;
+        assert!(lab.client("a").await.commits(1).await);
+        lab.a.kill_server();
+        lab.net.cut("a", "b");
+        lab.pa.start(StartAs::Primary).await.unwrap();
+        let client = lab.waiting(2).await;
+        assert!(lab.still_waits(2).await && !flushed(&lab.b, 2));
+        lab.net.heal_all();
+        assert!(matches!(client.answer().await, Some(Packet::Committed { id: 2, warning: false })));
+        assert!(flushed(&lab.b, 2) && lab.is_served(&lab.b));
+    });
+}
+
+#[test]
 fn synchronous_commit_off_and_local_never_wait() {
     fact(|| async {
         let lab = Lab::pair().await;
@@ -229,6 +246,8 @@ fn a_name_that_nobody_bears_blocks_all_commits() {
         let _one = lab.waiting(1).await;
         let _other = lab.waiting(2).await;
         assert!(lab.still_waits(1).await && waits(&lab.a, 2) && flushed(&lab.b, 2));
+        lab.fate.sleep(LONG * 6).await;
+        assert!(waits(&lab.a, 1) && waits(&lab.a, 2), "time ends no wait");
     });
 }
 

@@ -184,21 +184,61 @@ fn a_follower_behind_the_switch_follows_to_the_new_timeline() {
     });
 }
 
+/// To one that may ask again, and to one that is refused.
+const FORKED: &str = "forked off timeline 1 before the current recovery point";
+const NOT_THERE: &str = "is not in this server's history";
+/// Worth more than a segment.
+const MANY: u64 = 100_000;
+
+impl Lab {
+    /// `a` follows `b`, and is past the switch by so many rows.
+    async fn past_the_switch(rows: u64) -> Lab {
+        let lab = Lab::pair().await;
+        lab.seal_b().await;
+        write_much(&lab.a, rows);
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        lab.pb.admit(&peers(&[A, C])).await.unwrap();
+        lab.pa.stop(StopMode::Immediate).await.unwrap();
+        lab.pa.follow(A, Some(&source("b"))).await.unwrap();
+        lab.pa.start(StartAs::Standby).await.unwrap();
+        lab
+    }
+}
+
 #[test]
 fn a_forked_follower_is_refused_for_ever() {
     fact(|| async {
-        let lab = Lab::forked().await;
-        lab.pa.follow(A, Some(&source("b"))).await.unwrap();
-        lab.pa.start(StartAs::Standby).await.unwrap();
-        let client = lab.client("b").await;
-        assert!(client.commits(3).await && client.commits(4).await);
-        lab.until("it is told", || refusal(&lab.a).contains("is not in this server's history")).await;
-        lab.fate.sleep(LONG).await;
-        let facts = lab.pa.look().await;
-        let running = facts.running().unwrap();
-        assert_eq!(running.stranded, Some(Stranded::Forked));
-        assert!(lab.b.pg().server.as_ref().unwrap().senders.is_empty());
-        assert_eq!((running.in_recovery, lab.a.visible_rows()), (true, [1].into()));
+        for (rows, told) in [(1, FORKED), (MANY, NOT_THERE)] {
+            let lab = Lab::past_the_switch(rows).await;
+            let client = lab.client("b").await;
+            assert!(client.commits(3).await && client.commits(4).await);
+            lab.until("it is told", || refusal(&lab.a).contains(told)).await;
+            let before = held(&lab.a);
+            lab.fate.sleep(LONG).await;
+            let facts = lab.pa.look().await;
+            let running = facts.running().unwrap();
+            assert_eq!((running.in_recovery, running.stranded), (true, Some(Stranded::Forked)));
+            assert!(lab.b.pg().server.as_ref().unwrap().senders.is_empty());
+            assert_eq!((held(&lab.a), timeline(&lab.a)), (before, Timeline(1)));
+        }
+    });
+}
+
+#[test]
+fn a_forked_receiver_stays_within_the_segment_of_the_switch() {
+    fact(|| async {
+        for (rows, told, stays) in [(1, FORKED, true), (MANY, NOT_THERE, false)] {
+            let lab = Lab::past_the_switch(rows).await;
+            lab.until("it is told", || refusal(&lab.a).contains(told)).await;
+            for _ in 0..2 {
+                lab.until("it calls itself streaming", || calls_itself_streaming(&lab.a)).await;
+                let asking = receiver(&lab.a);
+                assert!(asking.is_some() && !lab.is_served(&lab.a));
+                lab.until("it is told again", || !calls_itself_streaming(&lab.a)).await;
+                lab.until("it asks again", || calls_itself_streaming(&lab.a)).await;
+                assert_eq!(receiver(&lab.a) == asking, stays, "{rows} rows past it");
+            }
+        }
     });
 }
 

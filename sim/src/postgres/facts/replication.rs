@@ -145,6 +145,26 @@ fn a_slot_on_a_standby_can_be_advanced_but_not_back() {
 }
 
 #[test]
+fn a_slot_on_a_standby_keeps_wal_until_it_is_advanced() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.pb.admit(&peers(&[C])).await.unwrap();
+        keep_little(&lab);
+        let restartpoint = async || {
+            much_wal(&lab).await;
+            lab.until("b has replayed it", || lab.replayed_by_b() == held(&lab.a)).await;
+            lab.pb.checkpoint().await.unwrap();
+        };
+        let kept = slot(&lab.b, C).restart.unwrap();
+        restartpoint().await;
+        assert!(held_from(&lab.b) <= kept, "nobody uses it");
+        lab.pb.advance_slots(held(&lab.a)).await.unwrap();
+        restartpoint().await;
+        assert!(held_from(&lab.b) > kept);
+    });
+}
+
+#[test]
 fn a_receiver_comes_back_within_the_retry_interval() {
     fact(|| async {
         let lab = Lab::pair().await;

@@ -50,6 +50,38 @@ fn a_fast_stop_ends_sessions_before_its_checkpoint() {
 }
 
 #[test]
+fn a_slow_checkpoint_holds_a_fast_stop_up_and_nobody_writes_meanwhile() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let client = lab.client("a").await;
+        assert!(client.commits(1).await);
+        lab.a.slow_checkpoint(LONG * 2);
+        lab.a.begin_stop();
+        assert!(client.is_ended().await);
+        lab.fate.sleep(LONG).await;
+        assert_eq!(lab.try_client("a").await.err().as_deref(), Some("the database system is shutting down"));
+        assert!(!is_down(&lab.a));
+        assert_eq!(state(&lab.a), ControlState::InProduction);
+        lab.until("it ends", || is_down(&lab.a)).await;
+        assert_eq!(state(&lab.a), ControlState::ShutDown);
+    });
+}
+
+#[test]
+fn a_fast_stop_ends_a_commit_that_waits_without_an_answer() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.set_names("nobody").await;
+        let client = lab.waiting(1).await;
+        lab.pa.stop(StopMode::Fast).await.unwrap();
+        assert!(client.answer().await.is_none());
+        assert_eq!(state(&lab.a), ControlState::ShutDown, "nobody is waited for");
+        lab.pa.start(StartAs::Primary).await.unwrap();
+        assert_eq!(lab.client("a").await.rows().await, [1].into());
+    });
+}
+
+#[test]
 fn a_backend_that_is_told_to_end_takes_no_command_that_waits() {
     fact(|| async {
         let lab = Lab::pair().await;

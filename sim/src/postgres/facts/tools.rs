@@ -1,6 +1,7 @@
 //! pg_rewind and pg_basebackup: what they find to do, what they refuse, what they leave.
 
 use super::*;
+use crate::postgres::start::Pace;
 use futures_util::future::join;
 use pgbaton_core::model::{ControlState, Directory};
 use pgbaton_core::ports::{PgError, StopMode};
@@ -11,6 +12,22 @@ impl Lab {
         self.pa.follow(A, Some(&source("b"))).await.unwrap();
         self.pa.start(StartAs::Standby).await.unwrap();
         self.until_streams(&self.a).await;
+    }
+
+    /// Nothing of a refused rewind was written, and it starts.
+    fn is_as_it_was(&self, target: &PgHost) {
+        let pg = target.pg();
+        let dir = pg.dir.as_ref().unwrap();
+        assert!(!dir.half_rewound && dir.history.tli == Timeline(1));
+        assert!(dir.wal.inserts(dir.flushed).eq([1]), "its own row is there");
+    }
+}
+
+/// What a keeper answers by a clone.
+fn condemned(rewound: Result<(), PgError>) -> String {
+    match rewound {
+        Err(PgError::Condemned(why)) => why,
+        other => panic!("not condemned but {other:?}"),
     }
 }
 
@@ -47,13 +64,113 @@ fn a_rewind_brings_a_diverged_server_back() {
         assert!(lab.client("b").await.commits(3).await);
         lab.until("a has all of b", || lab.a.visible_rows() == [2, 3].into()).await;
         assert_eq!(timeline(&lab.a), Timeline(2));
-        // It needs its own log back to the last checkpoint that both have.
+    });
+}
+
+#[test]
+fn a_rewind_needs_its_own_wal_back_to_the_last_common_checkpoint() {
+    fact(|| async {
         let lab = Lab::forked().await;
         lab.pb.checkpoint().await.unwrap();
+        lab.a.pg().dir.as_mut().unwrap().standby_signal = false;
+        lab.a.recover_single_user().await.unwrap();
+        let whole = lab.a.pg().dir.as_ref().unwrap().wal.clone();
         let end = held(&lab.a);
         lab.a.pg().dir.as_mut().unwrap().wal.remove_before(end);
-        assert!(matches!(lab.pa.rewind(&source("b")).await, Err(PgError::Condemned(_))));
-        assert!(!lab.a.pg().dir.as_ref().unwrap().half_rewound, "nothing was written");
+        let refused = condemned(lab.pa.rewind(&source("b")).await);
+        assert!(refused.contains("could not find previous WAL record"), "{refused}");
+        lab.is_as_it_was(&lab.a);
+        lab.a.pg().dir.as_mut().unwrap().wal = whole;
+        lab.pa.rewind(&source("b")).await.unwrap();
+        lab.rejoin_a().await;
+    });
+}
+
+#[test]
+fn a_rewind_needs_a_target_that_logs_hints_or_has_checksums() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        for host in [&lab.a, &lab.b] {
+            host.pg().dir.as_mut().unwrap().pages.checksums = false;
+        }
+        let logged = |host: &PgHost| host.pg().dir.as_ref().unwrap().pages.hints_logged;
+        lab.a.configure(|settings| settings.wal_log_hints = false);
+        assert!(logged(&lab.a), "by its next start");
+        lab.pa.stop(StopMode::Fast).await.unwrap();
+        lab.pa.start(StartAs::Primary).await.unwrap();
+        lab.until("b has replayed it", || !logged(&lab.b)).await;
+        lab.seal_b().await;
+        assert!(lab.client("a").await.commits(1).await);
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        assert!(logged(&lab.b), "its own now");
+        lab.pb.admit(&peers(&[A, C])).await.unwrap();
+        assert!(lab.client("b").await.commits(2).await);
+        lab.pb.checkpoint().await.unwrap();
+        lab.pa.stop(StopMode::Fast).await.unwrap();
+        lab.a.configure(|settings| settings.wal_log_hints = true);
+        let refused = condemned(lab.pa.rewind(&source("b")).await);
+        assert!(refused.contains("target server needs to use either"), "{refused}");
+        lab.is_as_it_was(&lab.a);
+        // A copy of the source needs neither.
+        lab.pa.clone_from(A, &source("b")).await.unwrap();
+        lab.rejoin_a().await;
+    });
+    // Either is enough.
+    fact(|| async {
+        let lab = Lab::forked().await;
+        lab.pb.checkpoint().await.unwrap();
+        lab.a.pg().dir.as_mut().unwrap().pages.hints_logged = false;
+        lab.pa.rewind(&source("b")).await.unwrap();
+        lab.rejoin_a().await;
+    });
+}
+
+#[test]
+fn a_rewind_needs_a_source_that_writes_full_pages() {
+    fact(|| async {
+        let lab = Lab::forked().await;
+        lab.pb.checkpoint().await.unwrap();
+        for host in [&lab.a, &lab.b] {
+            host.configure(|settings| settings.full_page_writes = false);
+        }
+        let before = held(&lab.a);
+        let refused = condemned(lab.pa.rewind(&source("b")).await);
+        assert!(refused.contains("full_page_writes must be enabled in the source server"), "{refused}");
+        lab.is_as_it_was(&lab.a);
+        assert_eq!(held(&lab.a), before, "not even recovered");
+        lab.pc.clone_from(C, &source("b")).await.unwrap();
+        lab.b.configure(|settings| settings.full_page_writes = true);
+        lab.pa.rewind(&source("b")).await.unwrap();
+        lab.rejoin_a().await;
+    });
+}
+
+#[test]
+fn a_rewind_recovers_a_crashed_target_first() {
+    fact(|| async {
+        let lab = Lab::forked().await;
+        lab.pb.checkpoint().await.unwrap();
+        let state = |host: &PgHost| host.facts().control().unwrap().state;
+        lab.a.pg().dir.as_mut().unwrap().standby_signal = true;
+        let refused = condemned(lab.a.rewind(&source("b")).await);
+        assert!(refused.contains("standby mode is not supported by single-user servers"), "{refused}");
+        assert_eq!(state(&lab.a), ControlState::InProduction);
+        lab.a.pg().dir.as_mut().unwrap().standby_signal = false;
+        let before = held(&lab.a);
+        assert!(matches!(lab.a.rewind(&source("c")).await, Err(PgError::Retry(_))));
+        assert_eq!((held(&lab.a), state(&lab.a)), (before, ControlState::InProduction), "the source is asked first");
+        // On the same timeline that is all.
+        lab.pc.clone_from(C, &source("b")).await.unwrap();
+        lab.pc.start(StartAs::Standby).await.unwrap();
+        lab.until_streams(&lab.c).await;
+        lab.pc.stop(StopMode::Immediate).await.unwrap();
+        lab.c.pg().dir.as_mut().unwrap().standby_signal = false;
+        let before = held(&lab.c);
+        lab.c.rewind(&source("b")).await.unwrap();
+        assert_eq!(state(&lab.c), ControlState::ShutDown, "and it is no standby any more");
+        assert!(held(&lab.c) > before, "it has written WAL");
+        lab.pa.rewind(&source("b")).await.unwrap();
+        lab.rejoin_a().await;
     });
 }
 
@@ -153,6 +270,77 @@ fn a_base_backup_that_loses_its_source_leaves_nothing_usable() {
         assert!(matches!(cloned, Err(PgError::Retry(_))), "{cloned:?}");
         assert_eq!(lab.pc.look().await.directory, Directory::Absent);
         assert!(lab.pc.start(StartAs::Standby).await.is_err());
+    });
+}
+
+#[test]
+fn a_base_backup_begins_with_a_checkpoint() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        write_much(&lab.a, 100);
+        let checkpoint = |host: &PgHost| host.pg().dir.as_ref().unwrap().checkpoint;
+        let before = checkpoint(&lab.a);
+        lab.a.slow_checkpoint(LONG);
+        let since = lab.fate.now();
+        lab.pc.clone_from(C, &source("a")).await.unwrap();
+        assert!(lab.fate.now().since(since) > LONG, "however long it takes");
+        assert!(checkpoint(&lab.a).lsn > before.lsn);
+        assert_eq!(checkpoint(&lab.c), checkpoint(&lab.a));
+        // One that takes its time hurries once another is asked for that has none.
+        lab.a.slow_checkpoint(Duration::ZERO);
+        lab.a.configure(|settings| settings.checkpoint_timeout = Duration::from_secs(100_000));
+        let (before, since) = (checkpoint(&lab.a), lab.fate.now());
+        let from = source("a");
+        let copy = lab.c.base_backup_after(Pace::Spread, C, &from);
+        let hurry = async {
+            lab.fate.sleep(BRIEF * 4).await;
+            assert_eq!(checkpoint(&lab.a), before);
+            lab.pa.checkpoint().await.unwrap();
+        };
+        let (cloned, ()) = join(copy, hurry).await;
+        cloned.unwrap();
+        let took = lab.fate.now().since(since);
+        assert!(took > BRIEF * 4 && took < LONG, "{took:?}");
+    });
+}
+
+#[test]
+fn a_base_backup_lasts_as_long_as_its_size_takes() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let clone = async || {
+            let since = lab.fate.now();
+            lab.pc.clone_from(C, &source("a")).await.unwrap();
+            lab.fate.now().since(since)
+        };
+        let little = clone().await;
+        lab.a.configure(|settings| settings.row_bytes = 1 << 30);
+        assert!(lab.client("a").await.commits(1).await);
+        let much = clone().await;
+        // Each is drawn anew.
+        assert!(much > little * 5 && much > Duration::from_secs(9), "{little:?} {much:?}");
+    });
+}
+
+#[test]
+fn a_crash_amid_a_base_backup_leaves_the_source_as_any_crash_does() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.c.configure(|settings| settings.base_backup_takes = Some(LONG));
+        let amid = async |ends: &dyn Fn()| {
+            lab.fate.sleep(BRIEF).await;
+            ends();
+            lab.until("it is down", || lab.a.pg().server.is_none()).await;
+        };
+        let (cloned, ()) = join(lab.pc.clone_from(C, &source("a")), amid(&|| lab.a.kill_server())).await;
+        assert!(cloned.is_err());
+        lab.pa.start(StartAs::Primary).await.unwrap();
+        assert!(lab.client("a").await.commits(1).await);
+        assert_eq!(timeline(&lab.a), Timeline(1));
+        // Nor does a stop wait for it.
+        let (cloned, ()) = join(lab.pc.clone_from(C, &source("a")), amid(&|| lab.a.begin_stop())).await;
+        assert!(cloned.is_err());
+        assert_eq!(lab.a.facts().control().unwrap().state, ControlState::ShutDown);
     });
 }
 

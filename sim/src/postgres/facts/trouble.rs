@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::postgres::PgDisk;
-use pgbaton_core::ports::StopMode;
+use pgbaton_core::ports::{PgError, StopMode};
 
 #[test]
 fn a_full_disk_on_wal_ends_the_server() {
@@ -19,10 +19,50 @@ fn a_full_disk_on_wal_ends_the_server() {
         lab.a.set_disk(PgDisk::Ok);
         lab.pa.start(StartAs::Primary).await.unwrap();
         assert_eq!(lab.client("a").await.rows().await, [1].into());
-        // A standby ends as well, and so does a server whose file system turned read-only.
+        // A standby ends as well.
         lab.until_streams(&lab.b).await;
-        lab.b.set_disk(PgDisk::ReadOnly);
+        lab.b.set_disk(PgDisk::Full);
         assert!(lab.client("a").await.commits(3).await);
+        lab.until("b ends", || lab.b.pg().server.is_none()).await;
+    });
+}
+
+#[test]
+fn a_read_only_file_system_ends_a_server_that_writes_and_starts_none() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        let client = lab.client("a").await;
+        assert!(client.commits(1).await);
+        lab.a.set_disk(PgDisk::ReadOnly);
+        assert_eq!(client.rows().await, [1].into(), "its files are open");
+        let refused = lab.try_client("a").await.err().unwrap();
+        assert!(refused.contains("Read-only file system"), "{refused}");
+        assert!(matches!(lab.pc.clone_from(C, &source("a")).await, Err(PgError::Retry(_))));
+        // A WAL sender opens no table.
+        lab.pb.stop(StopMode::Fast).await.unwrap();
+        lab.pb.start(StartAs::Standby).await.unwrap();
+        lab.until_streams(&lab.b).await;
+
+        client.begin(2);
+        assert!(client.answer().await.is_none() && lab.a.pg().server.is_none());
+        assert!(lab.pa.start(StartAs::Primary).await.is_err());
+        lab.a.set_disk(PgDisk::Ok);
+        lab.pa.start(StartAs::Primary).await.unwrap();
+        let client = lab.client("a").await;
+        assert_eq!(client.rows().await, [1].into());
+        lab.until_streams(&lab.b).await;
+        assert!(client.commits(3).await);
+
+        // A checkpoint as well.
+        lab.a.set_disk(PgDisk::ReadOnly);
+        assert!(lab.pa.checkpoint().await.is_err());
+        assert!(lab.a.pg().server.is_none());
+    });
+    // A standby ends by what it receives.
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.b.set_disk(PgDisk::ReadOnly);
+        assert!(lab.client("a").await.commits(1).await);
         lab.until("b ends", || lab.b.pg().server.is_none()).await;
     });
 }
