@@ -261,7 +261,11 @@ fn works_in(pid: i32, pgdata: &Path) -> bool {
 fn is_doomed(pid: i32) -> bool {
     const KILL: u64 = 1 << (Signal::SIGKILL as u64 - 1);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let pending = |line: &str| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")).and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    let pending = |line: &str| {
+        line.strip_prefix("SigPnd:")
+            .or(line.strip_prefix("ShdPnd:"))
+            .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+    };
     status.lines().filter_map(pending).any(|signals| signals & KILL != 0)
 }
 

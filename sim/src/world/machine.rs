@@ -310,7 +310,9 @@ impl Keeper {
                 Ok(_) => break,
                 // There may be a node in it.
                 Err(StoreError::Io(why)) => Err(why),
-                Err(_) => ensure_registered(&ports.link, &ports.store, self.ask.clone()).await.map_err(|e| e.to_string()),
+                Err(_) => {
+                    ensure_registered(&ports.link, &ports.store, self.ask.clone()).await.map_err(|e| e.to_string())
+                }
             };
             if let Err(trouble) = registered {
                 self.state.note_trouble(trouble);

@@ -125,11 +125,13 @@ async fn save_before<C: Clock, L: Link, S: Store, P: Postgres>(
         Either::Left((saved, _)) => (saved, Closed(false)),
         Either::Right(((), saving)) => {
             tracing::warn!("this primary has to close, and its record is being stored still: closing");
-            let (stopped, saving) = match select(pin!(acting::stop_surely(ports, pause, fence::dies_at(record, Some(ends)))), saving).await {
-                Either::Left(stopped) => stopped,
-                // The stop is begun; the loop sees it through.
-                Either::Right((saved, _)) => return (saved, Closed(true)),
-            };
+            let (stopped, saving) =
+                match select(pin!(acting::stop_surely(ports, pause, fence::dies_at(record, Some(ends)))), saving).await
+                {
+                    Either::Left(stopped) => stopped,
+                    // The stop is begun; the loop sees it through.
+                    Either::Right((saved, _)) => return (saved, Closed(true)),
+                };
             let closed = Closed(stopped.is_ok());
             if let Err(error) = stopped {
                 tracing::error!("Postgres is not stopped yet: {error}");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::keeper::plan::testing::down;
-use crate::ports::{Names, Source, StartAs};
+use crate::ports::{Names, Source, StartAs, StopMode};
 use crate::shell::commit::testing::Moody;
 use futures_util::FutureExt;
 use std::future::pending;

@@ -1,6 +1,7 @@
 use super::testing::*;
 use super::*;
 use crate::keeper::plan::testing::{any, down, none, open, record, standby};
+use crate::ports::StopMode;
 use crate::shell::commit::testing::Mood;
 use crate::wire::Answer;
 use futures_util::FutureExt;
