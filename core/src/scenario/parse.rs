@@ -37,9 +37,8 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
             return Err(error(at.key("roles"), unknown_node(node, &scenario.cluster.nodes)));
         }
     }
-    match &scenario.beside {
-        Some(beside) => check_beside(beside, &scenario.cluster).map_err(|what| error(at.beside(), what))?,
-        None => {}
+    if let Some(beside) = &scenario.beside {
+        check_beside(beside, &scenario.cluster).map_err(|what| error(at.beside(), what))?;
     }
     Ok(scenario)
 }
