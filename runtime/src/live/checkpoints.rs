@@ -31,10 +31,10 @@ pub fn check(scenario: &Scenario) -> Result<()> {
 }
 
 /// Checkpoints are slow for as long as the watcher lives; when it ends, one that waits goes on at once.
-pub fn slow(cluster: &mut Cluster, name: &str, by: Duration) -> Result<()> {
+pub async fn slow(cluster: &mut Cluster, name: &str, by: Duration) -> Result<()> {
     let dir = cluster.node(name)?.pgdata.join("pg_logical/snapshots");
     let watcher = cluster.slowed(name)?;
-    watcher.abort_all();
+    watcher.shutdown().await;
     if !by.is_zero() {
         let watch = Watch::new()?;
         watch.mark(&dir).with_context(|| format!("{} can't be watched", dir.display()))?;
@@ -124,5 +124,7 @@ mod tests {
         let read = tokio::task::spawn_blocking(move || std::fs::read_dir(path).unwrap().count()).await.unwrap();
         assert_eq!(read, 0);
         assert!(began.elapsed() < Duration::from_secs(60));
+        // Else nobody answers when the directory is removed.
+        watcher.shutdown().await;
     }
 }

@@ -118,7 +118,7 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::UseArchive(_) => hands::use_archive(cluster, name),
         Verb::HangArchiver(_) => tokio::task::block_in_place(|| hands::hang_archiver(cluster, name)),
         Verb::FreeArchiver(_) => hands::free_archiver(cluster, name),
-        Verb::SlowCheckpoint(delay) => checkpoints::slow(cluster, name, delay.by),
+        Verb::SlowCheckpoint(delay) => checkpoints::slow(cluster, name, delay.by).await,
         Verb::FillDisk(_) | Verb::StallDisk(_) | Verb::ReadOnlyDisk(_) | Verb::FreeDisk(_) => {
             let home = cluster.node(name)?.home();
             // What is done to a disk keeps a thread busy.

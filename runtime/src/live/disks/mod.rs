@@ -119,10 +119,13 @@ fn elsewhere(home: &Path, file: &str) -> Result<PathBuf> {
     Ok(dir.join(format!("{}-{file}", name.display())))
 }
 
-/// Not by a link: a keeper that is root follows none.
+/// Not by a link: a keeper that is root follows none. What is shown already stays so.
 fn show_what_lies_elsewhere(home: &Path) -> Result<()> {
     for file in lie_elsewhere(home) {
-        mount(&["--bind".as_ref(), elsewhere(home, file)?.as_os_str()], &state_dir(home).join(file))?;
+        let shown = state_dir(home).join(file);
+        if device(&shown)? == device(home)? {
+            mount(&["--bind".as_ref(), elsewhere(home, file)?.as_os_str()], &shown)?;
+        }
     }
     Ok(())
 }
@@ -193,8 +196,10 @@ pub fn free(home: &Path) -> Result<()> {
         }
         if stalling::is_read_only(home)? {
             let nested: Vec<PathBuf> = lie_elsewhere(home).iter().map(|file| state_dir(home).join(file)).collect();
-            stalling::mount_anew(home, &nested)?;
-            return show_what_lies_elsewhere(home);
+            let done = stalling::mount_anew(home, &nested);
+            // Also when it could not be done.
+            show_what_lies_elsewhere(home)?;
+            return done;
         }
     }
     match std::fs::remove_file(home.join(FILLING)) {
