@@ -1,5 +1,6 @@
 //! The data directory without its server: the control file and the timeline histories.
 
+use super::files::off_the_loop;
 use super::{PostgresConfig, tool};
 use crate::disk;
 use pgbaton_core::model::wal::Switch;
@@ -7,7 +8,7 @@ use pgbaton_core::model::{Control, ControlState, Directory, History, Lsn, Positi
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// It reads one small file; a look must end in any case.
@@ -51,15 +52,26 @@ impl ControlCache {
         Ok(file)
     }
 
-    /// Reads the whole directory's state.
-    pub async fn directory(&self, config: &PostgresConfig) -> Directory {
-        if let Some(special) = without_control(config) {
+    /// Reads the whole directory's state. On a disk that stalls even a file's name may take for ever to be looked up.
+    pub async fn directory(&self, config: &Arc<PostgresConfig>) -> Directory {
+        let read = tokio::time::timeout(PATIENCE, self.read_directory(config));
+        let stuck = || format!("{} doesn't answer within {PATIENCE:?}: is its disk stuck?", config.pgdata.display());
+        read.await.unwrap_or_else(|_| Directory::Unusable { reason: stuck() })
+    }
+
+    async fn read_directory(&self, config: &Arc<PostgresConfig>) -> Directory {
+        let files = config.clone();
+        let special = off_the_loop(move || Ok(without_control(&files))).await;
+        if let Ok(Some(special)) = special {
             return special;
         }
-        match self.read(config).await {
-            Ok(file) => Directory::Present(file.describe(&config.pgdata)),
-            Err(reason) => Directory::Unusable { reason },
-        }
+        let read = async {
+            let file = self.read(config).await?;
+            let files = config.clone();
+            let described = off_the_loop(move || Ok(file.describe(&files.pgdata))).await;
+            described.map_err(|e| e.to_string())
+        };
+        read.await.map_or_else(|reason| Directory::Unusable { reason }, Directory::Present)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Stamp, ControlFile)>> {

@@ -17,7 +17,7 @@ use std::time::Duration;
 const LONGEST_START: Duration = Duration::from_secs(120);
 
 /// A disk that is well does what is asked of it in less.
-const GLANCE: Duration = Duration::from_millis(300);
+const GLANCE: Duration = Duration::from_millis(200);
 
 impl LocalPostgres {
     pub(super) async fn start_server(&self, role: StartAs) -> Result<(), PgError> {
@@ -77,25 +77,37 @@ impl LocalPostgres {
     }
 
     pub(super) async fn stop_server(&self, mode: StopMode) -> Result<(), PgError> {
+        let shut = self.shut().await;
         match mode {
-            StopMode::Immediate if !self.shuts_down().await => {
+            // What can't be read is no reason to wait.
+            StopMode::Immediate if shut.is_err() || !self.shuts_down().await => {
                 kill_server(&self.config.pgdata, self.processes.postmaster(&self.config)).await;
-                self.shut_in_time().await;
                 Ok(())
             }
-            StopMode::Fast | StopMode::Immediate => self.stop_in_order().await,
+            StopMode::Fast | StopMode::Immediate => {
+                if let Some(postmaster) = self.processes.postmaster(&self.config) {
+                    // However long it takes: the shutdown checkpoint is what a lossless handover stands on.
+                    postmaster.signal(Signal::SIGINT);
+                    postmaster.gone().await;
+                }
+                end_orphans(&self.config.pgdata).await?;
+                match shut {
+                    Ok(()) => Ok(()),
+                    Err(_) => self.shut().await,
+                }
+            }
         }
     }
 
-    async fn stop_in_order(&self) -> Result<(), PgError> {
-        // A disk that takes no file must not keep a server open that is to be closed.
-        let shut = files::put_standby_signal(&self.config);
-        if let Some(postmaster) = self.processes.postmaster(&self.config) {
-            // However long it takes: the shutdown checkpoint is what a lossless handover stands on.
-            postmaster.signal(Signal::SIGINT);
-            postmaster.gone().await;
+    /// A disk that takes no file, or stalls, must not keep a server open that is to be closed.
+    async fn shut(&self) -> Result<(), PgError> {
+        let config = self.config.clone();
+        let shut = files::off_the_loop(move || files::put_standby_signal(&config));
+        let late = |_| PgError::Retry("standby.signal could not be put in place in time: is the disk stuck?".into());
+        let shut = tokio::time::timeout(GLANCE, shut).await.map_err(late).flatten();
+        if let Err(e) = &shut {
+            tracing::warn!("a server that somebody starts here now is open: {e}");
         }
-        end_orphans(&self.config.pgdata).await?;
         shut
     }
 
@@ -104,16 +116,6 @@ impl LocalPostgres {
         let runs = self.processes.postmaster(&self.config).is_some();
         let read = tokio::time::timeout(GLANCE, self.control.read(&self.config)).await;
         runs && read.is_ok_and(|control| control.is_ok_and(|control| control.shuts_down))
-    }
-
-    /// The disk may be what the server was killed for.
-    async fn shut_in_time(&self) {
-        let config = self.config.clone();
-        let shut = files::off_the_loop(move || files::put_standby_signal(&config));
-        let shut = tokio::time::timeout(GLANCE, shut).await;
-        if !matches!(shut, Ok(Ok(()))) {
-            tracing::warn!("standby.signal is not in place: a server that somebody starts here now is open");
-        }
     }
 }
 

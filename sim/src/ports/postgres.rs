@@ -1,9 +1,11 @@
 //! The keeper's hand on its local Postgres. It reaches the server without the network.
 
-use crate::postgres::{Conninfo, PgHost, Phase};
+use crate::postgres::{Conninfo, PgDisk, PgHost, Phase};
 use futures_util::FutureExt;
 use pgbaton_core::check::Kind;
-use pgbaton_core::model::{ControlState, Facts, Lsn, Moment, NodeId, Peer, Position, Server, Timeline, Upstream};
+use pgbaton_core::model::{
+    ControlState, Directory, Facts, Lsn, Moment, NodeId, Peer, Position, Server, Timeline, Upstream,
+};
 use pgbaton_core::mutant;
 use pgbaton_core::ports::{Names, PgError, Postgres, Source, StartAs, StopMode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +24,8 @@ pub struct SimPostgres {
 
 /// How long a write may be under way.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a look at a directory that doesn't answer takes.
+const LOOKUP: Duration = Duration::from_secs(5);
 
 struct Start<'a>(&'a AtomicBool);
 
@@ -81,6 +85,11 @@ impl Postgres for SimPostgres {
         let mut facts = self.host.facts();
         if mutant!(FencedWhileBackendLives) && self.host.pg().server.as_ref().is_some_and(|s| s.smart_stop) {
             facts.server = Server::Down;
+        }
+        if facts.server == Server::Down && self.host.pg().knobs.disk == PgDisk::Stalled {
+            // Even a file's name may take for ever to be looked up.
+            self.host.fate.sleep(LOOKUP).await;
+            facts.directory = Directory::Unusable { reason: "the directory doesn't answer: is its disk stuck?".into() };
         }
         if facts.is_open()
             && let Some(reason) = self.disk_complaint()

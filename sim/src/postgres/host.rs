@@ -195,7 +195,10 @@ impl PgHost {
         let host = self.clone();
         self.spawn(async move {
             host.fate.sleep(host.fate.draw_ms(1..20)).await;
-            let gone = || host.pg().server.as_ref().is_none_or(|s| s.sessions == 0).then_some(());
+            // Those that are killed meanwhile go with the disk.
+            let gone = || {
+                host.pg().server.as_ref().is_none_or(|s| s.phase == Phase::Orphaned && s.sessions == 0).then_some(())
+            };
             host.bells.state.until(gone).await;
             host.kill_server();
         });
