@@ -80,9 +80,9 @@ impl Share<'_> {
 
     /// A step ends with the names of those it is about.
     fn is_about_others(&self, text: &str) -> bool {
-        let mut words = text.rsplit(' ');
-        let is_own = |word: &str| self.trace.nodes.iter().any(|node| node == word) && !self.is_foreign(word);
-        words.next().is_some_and(|word| self.is_foreign(word)) && !words.any(is_own)
+        let is_node = |word: &&str| self.trace.nodes.iter().any(|node| node == word);
+        let mut names = text.rsplit(' ').take_while(is_node).peekable();
+        names.peek().is_some() && names.all(|name| self.is_foreign(name))
     }
 
     /// What befell the other formation alone is dropped, along with orders that name nobody: those are the first one's.

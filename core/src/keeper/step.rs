@@ -51,13 +51,17 @@ pub enum Outcome {
 
 impl Step {
     /// May be dropped half-way when the assignment changes: it waits, or what it has begun goes on and is seen, or it
-    /// is done again. Of the others most are over in moments; a stop and a promotion are seen through, and so is a rewind:
-    /// what one that was killed has left is nobody's any more.
+    /// is done again. What is only written, into files, is over in moments, unless their disk stalls. A stop and a
+    /// promotion are seen through, and so is a rewind: what one that was killed has left is nobody's any more.
     pub fn is_abandonable(&self) -> bool {
         matches!(
             self,
             Step::Start(_)
                 | Step::Checkpoint
+                | Step::Follow(_)
+                | Step::Enforce(_)
+                | Step::Disown
+                | Step::AdvanceSlots(_)
                 | Step::Admit(_)
                 | Step::AwaitMembers(_)
                 | Step::ReplayedPast(_)

@@ -139,6 +139,11 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
     if step.verb.is_none() && step.until.is_none() {
         return Err("a step needs something to wait for (until) or something to do (do)".into());
     }
+    if let Some(Condition::Writable { except: Some(Selector::Name(name)), .. }) = &step.until
+        && !s.cluster.nodes.contains(name)
+    {
+        return Err(format!("writable asks the clients of the first formation, and {name:?} is none of its nodes"));
+    }
     let (sim, live) = (s.worlds.contains(&World::Sim), s.worlds.contains(&World::Live));
     if let Some(node) = step.until.as_ref().and_then(Condition::selector) {
         check_selector(s, node, bound)?;

@@ -179,7 +179,7 @@ pub fn use_archive(cluster: &Cluster, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// From its first start that is looked at on: a server archives only once it was started with these settings.
+/// A server archives only once it was started with these settings.
 pub async fn archive_from_now_on(cluster: &mut Cluster, name: &str) -> Result<()> {
     cluster.stop_service(name).await?;
     write_archive_settings(cluster, name)?;
@@ -188,6 +188,7 @@ pub async fn archive_from_now_on(cluster: &mut Cluster, name: &str) -> Result<()
 
 /// Until the lock is dropped, at the latest when this program ends, however that comes.
 pub fn hang_archiver(cluster: &mut Cluster, name: &str) -> Result<()> {
+    ensure!(cluster.archiver(name)?.is_none(), "the archiver of {name} hangs already");
     let path = cluster.node(name)?.home().join(ARCHIVER_LOCK);
     let lock = File::options().write(true).create(true).truncate(false).open(&path)?;
     std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;

@@ -70,7 +70,8 @@ pub async fn run(files: &[PathBuf], manner: &Manner, reaper: &Reaper) -> Result<
 
 /// Stories that are played side by side wait for the same cores: what is out may be out for so many times as long.
 fn give_time(scenario: &mut Scenario, jobs: usize) {
-    if let Some(outage) = &mut scenario.finally.write_outage {
+    let beside = scenario.beside.as_mut().and_then(|beside| beside.finally.write_outage.as_mut());
+    for outage in scenario.finally.write_outage.iter_mut().chain(beside) {
         outage.max *= u32::try_from(jobs).unwrap_or(1);
     }
 }

@@ -3,9 +3,10 @@
 //! `standby` following, sealing, promoting, `numbers` of timelines, `stranded` why nothing arrives, `probe` whether the
 //! disk takes writes, `access` who may connect and what commits
 //! wait for, `slots` whose WAL is kept, `wal` the log of a stopped server, `create` and `rebuild` new data directories,
-//! `conf`, `control`, `files`, `replication`, `tool`, `watch` the means.
+//! `conf`, `control`, `files`, `replication`, `tool`, `watch` the means; `apart` keeps all of it off the keeper's loop.
 
 mod access;
+mod apart;
 mod conf;
 mod control;
 mod create;
@@ -26,6 +27,7 @@ mod tool;
 mod wal;
 mod watch;
 
+pub use apart::Apart;
 pub use conf::{REPLICATION_ROLE, fixed as fixed_settings, names_on_disk, upstream_on_disk};
 pub use control::{control_file, history_file, parse_history};
 pub use install::{InstallError, Installation, find_installation};

@@ -97,9 +97,11 @@ impl Processes {
     }
 
     /// Starts `postgres` on the data directory as a child of this process.
-    pub fn spawn(&self, config: &PostgresConfig) -> Result<Postmaster, PgError> {
+    pub async fn spawn(&self, config: &PostgresConfig) -> Result<Postmaster, PgError> {
         let log = open_log(config).map_err(|e| super::files::failed("open", &config.log_file(), &e))?;
         let log_too = log.try_clone().map_err(|e| super::files::failed("open", &config.log_file(), &e))?;
+        // Whoever has given this start up meanwhile has begun to stop what there was.
+        tokio::task::yield_now().await;
         let mut command = tool::command(config, "postgres");
         // Out of the keeper's process group, so that a Ctrl-C at its terminal isn't a shutdown of Postgres.
         command.arg("-D").arg(&config.pgdata).process_group(0);

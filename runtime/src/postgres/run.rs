@@ -49,7 +49,7 @@ impl LocalPostgres {
 
     async fn start_and_wait(&self) -> Result<(), PgError> {
         let log_from = fs::metadata(self.config.log_file()).map_or(0, |m| m.len());
-        let postmaster = self.processes.spawn(&self.config)?;
+        let postmaster = self.processes.spawn(&self.config).await?;
         self.ready(&postmaster, log_from).await
     }
 

@@ -7,7 +7,7 @@ use super::{Places, pidfile};
 use crate::cli::failure::{Code, Failure};
 use crate::config::{self, NodeConfig};
 use crate::ports::{BootClock, HttpLink, RedbStore};
-use crate::postgres::{LocalPostgres, PostgresConfig};
+use crate::postgres::{Apart, LocalPostgres, PostgresConfig};
 use nix::unistd::User;
 use pgbaton_core::model::{KeeperRecord, NodeState};
 use pgbaton_core::shell::{KeeperExit, KeeperPorts, StopRequest, run_keeper};
@@ -108,7 +108,7 @@ async fn one_life(
         clock: BootClock,
         link: HttpLink::trusting_file(&config.monitor, &config.ssl.ca_file),
         store: store.clone(),
-        postgres,
+        postgres: Apart::new(postgres),
     };
     let (ask, asked) = oneshot::channel();
     let mut keeper = pin!(run_keeper(ports, config.settings.clone(), stop_request(aim, store.clone(), asked)));

@@ -62,6 +62,12 @@ impl SimPostgres {
         (waiting > PATIENCE).then(|| format!("pg_wal has taken no write for {waiting:?}"))
     }
 
+    /// What is to be written into files waits for their disk.
+    async fn files(&self) {
+        let moves = || (self.host.pg().knobs.disk != PgDisk::Stalled).then_some(());
+        self.host.bells.state.until(moves).await;
+    }
+
     fn put_signal_back(&self) {
         if let Some(dir) = &mut self.host.pg().dir {
             dir.standby_signal = true;
@@ -149,6 +155,7 @@ impl Postgres for SimPostgres {
     }
 
     async fn follow(&self, me: NodeId, upstream: Option<&Upstream>) -> Result<(), PgError> {
+        self.files().await;
         let name = me.standby_name();
         let conninfo = upstream.map(|u| Conninfo {
             application: name.clone(),
@@ -165,6 +172,7 @@ impl Postgres for SimPostgres {
     }
 
     async fn seal(&self) -> Result<Position, PgError> {
+        self.files().await;
         self.host.set_apply_delay(Duration::ZERO);
         self.host.own_restore_command();
         self.host.sealed().await.map_err(|e| retry(&e))
@@ -179,6 +187,7 @@ impl Postgres for SimPostgres {
     }
 
     async fn set_names(&self, names: &Names) -> Result<(), PgError> {
+        self.files().await;
         self.with_dir(|dir| dir.names.clone_from(&names.0))?;
         self.host.reload_names();
         Ok(())
@@ -206,6 +215,7 @@ impl Postgres for SimPostgres {
     }
 
     async fn promote(&self, timeline: Timeline) -> Result<(), PgError> {
+        self.files().await;
         self.with_dir(|dir| dir.recovery_signal = !mutant!(PromotionUnguarded))?;
         if !self.host.pg().is_open() && !self.host.begin_promotion(timeline) {
             return Err(retry("there is no standby to promote"));
@@ -227,6 +237,7 @@ impl Postgres for SimPostgres {
     }
 
     async fn admit(&self, peers: &[Peer]) -> Result<(), PgError> {
+        self.files().await;
         let mut wanted: Vec<String> = peers.iter().map(|peer| peer.node.standby_name()).collect();
         if mutant!(SlotsOnlyAdded) {
             wanted.extend(self.with_dir(|dir| dir.slots.keys().cloned().collect::<Vec<_>>())?);

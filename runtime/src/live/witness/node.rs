@@ -34,7 +34,7 @@ struct Server {
 }
 
 /// What a process of a server calls itself that serves no client's commits.
-const NO_SESSIONS: [&str; 10] = [
+const NO_SESSIONS: [&str; 13] = [
     "checkpointer",
     "background writer",
     "walwriter",
@@ -45,6 +45,9 @@ const NO_SESSIONS: [&str; 10] = [
     "logger",
     "autovacuum launcher",
     "logical replication launcher",
+    "slotsync worker",
+    "walsummarizer",
+    "io worker",
 ];
 
 impl Server {
