@@ -140,9 +140,9 @@ fn check_step(s: &Scenario, step: &Step, bound: &mut BTreeSet<String>) -> Result
         return Err("a step needs something to wait for (until) or something to do (do)".into());
     }
     if let Some(Condition::Writable { except: Some(Selector::Name(name)), .. }) = &step.until
-        && !s.cluster.nodes.contains(name)
+        && s.beside.as_ref().is_some_and(|beside| beside.cluster.nodes.contains(name))
     {
-        return Err(format!("writable asks the clients of the first formation, and {name:?} is none of its nodes"));
+        return Err(format!("writable asks the clients of the first formation, and {name:?} is in the second"));
     }
     let (sim, live) = (s.worlds.contains(&World::Sim), s.worlds.contains(&World::Live));
     if let Some(node) = step.until.as_ref().and_then(Condition::selector) {
