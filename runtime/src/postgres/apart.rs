@@ -146,6 +146,6 @@ impl<P: Postgres> Postgres for Apart<P> {
 
     async fn clone_from(&self, me: NodeId, source: &Source) -> Result<(), PgError> {
         let source = source.clone();
-        self.step(move |postgres| async move { postgres.clone_from(me, &source).await }).await
+        self.step(move |postgres| async move { P::clone_from(&postgres, me, &source).await }).await
     }
 }
