@@ -31,6 +31,7 @@ pub use apart::Apart;
 pub use conf::{REPLICATION_ROLE, fixed as fixed_settings, names_on_disk, upstream_on_disk};
 pub use control::{control_file, history_file, parse_history};
 pub use install::{InstallError, Installation, find_installation};
+pub use processes::is_doomed;
 pub use watch::{DirWatch, ProcessWatch, registered};
 
 use nix::unistd::User;

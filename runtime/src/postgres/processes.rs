@@ -260,7 +260,7 @@ fn works_in(pid: i32, pgdata: &Path) -> bool {
 }
 
 /// SIGKILL waits for it: amid I/O it is there until that ends, and then it does nothing more.
-fn is_doomed(pid: i32) -> bool {
+pub fn is_doomed(pid: i32) -> bool {
     const KILL: u64 = 1 << (Signal::SIGKILL as u64 - 1);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let pending = |line: &str| {

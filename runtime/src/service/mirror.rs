@@ -1,6 +1,6 @@
 //! A store that keeps a readable copy of its records beside it. redb locks its file while a keeper runs;
 //! `show file` and `status` read the copy. Nothing is ever decided by it, so a copy that can't be written is only logged,
-//! and no step waits until it is on disk: it is written anew with every start.
+//! nobody waits for one whose disk stalls, and no step until it is on disk: it is written anew with every start.
 
 use crate::disk;
 use pgbaton_core::model::KeeperRecord;
@@ -8,7 +8,8 @@ use pgbaton_core::ports::{Change, Snapshot, Store, StoreError};
 use pgbaton_core::wire;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How each record is logged once it is on disk, for who wants to follow them all: the copy shows only the last.
@@ -20,7 +21,12 @@ struct Inner<S> {
     store: S,
     path: PathBuf,
     copy: watch::Sender<Snapshot>,
+    /// One after the other, each what is there by then.
+    writing: Mutex<()>,
 }
+
+/// In that time a disk that is well takes it, and who reads the copy next finds what was stored.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 impl<S> Clone for MirroredStore<S> {
     fn clone(&self) -> MirroredStore<S> {
@@ -31,8 +37,8 @@ impl<S> Clone for MirroredStore<S> {
 impl<S: Store> MirroredStore<S> {
     pub async fn new(store: S, path: PathBuf) -> Result<MirroredStore<S>, StoreError> {
         let copy = watch::Sender::new(store.load().await?);
-        let mirrored = MirroredStore(Arc::new(Inner { store, path, copy }));
-        mirrored.write(&mirrored.0.copy.borrow());
+        let mirrored = MirroredStore(Arc::new(Inner { store, path, copy, writing: Mutex::default() }));
+        mirrored.write().await;
         Ok(mirrored)
     }
 
@@ -49,10 +55,19 @@ impl<S: Store> MirroredStore<S> {
         keeper_record(&self.0.copy.borrow()).is_some_and(|r| wanted(&r))
     }
 
-    fn write(&self, snapshot: &Snapshot) {
-        let text = serde_json::to_string_pretty(&readable(snapshot)).expect("JSON of JSON");
-        if let Err(e) = disk::replace_for_now(&self.0.path, text.as_bytes(), 0o600) {
-            tracing::warn!("can't write the readable copy of the state, {}: {e}", self.0.path.display());
+    async fn write(&self) {
+        let inner = self.0.clone();
+        let written = tokio::task::spawn_blocking(move || inner.write());
+        let _later_at_worst = tokio::time::timeout(PATIENCE, written).await;
+    }
+}
+
+impl<S> Inner<S> {
+    fn write(&self) {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = serde_json::to_string_pretty(&readable(&self.copy.borrow())).expect("JSON of JSON");
+        if let Err(e) = disk::replace_for_now(&self.path, text.as_bytes(), 0o600) {
+            tracing::warn!("can't write the readable copy of the state, {}: {e}", self.path.display());
         }
     }
 }
@@ -73,7 +88,7 @@ impl<S: Store> Store for MirroredStore<S> {
             }
             copy.version = version;
         });
-        self.write(&self.0.copy.borrow());
+        self.write().await;
         if let Some(record) = keeper_record(&self.0.copy.borrow()) {
             tracing::debug!("{STORED}{}", serde_json::to_string(&record).expect("a record is JSON"));
         }
@@ -100,8 +115,6 @@ pub fn readable(snapshot: &Snapshot) -> Value {
 mod tests {
     use super::*;
     use pgbaton_core::wire::encode;
-    use std::sync::Mutex;
-
     #[derive(Default)]
     struct Memory(Mutex<Snapshot>);
 

@@ -5,7 +5,7 @@ use super::server_log::{Line, Names, Said};
 use super::tail::Tail;
 use super::{Place, keeper_log, server_log};
 use crate::live::procs;
-use crate::postgres::{control_file, find_installation, history_file, names_on_disk, parse_history};
+use crate::postgres::{control_file, find_installation, history_file, is_doomed, names_on_disk, parse_history};
 use jiff::Timestamp;
 use pgbaton_core::model::Timeline;
 use std::path::{Path, PathBuf};
@@ -54,8 +54,18 @@ impl Server {
     /// A process without a title of its own is one that refuses a connection.
     fn has_sessions(&self) -> bool {
         let children = procs::all().into_iter().filter(|p| Some(p.parent) == self.postmaster && !p.zombie);
-        children.map(|p| procs::title(p.pid)).any(|title| is_session(&title))
+        children.filter(|p| !is_killed(p.pid)).map(|p| procs::title(p.pid)).any(|title| is_session(&title))
     }
+
+    /// Nobody acknowledges any more: it ends its sessions and has none left, or all were killed, and some of them hang in
+    /// the kernel.
+    fn is_silent(&self) -> bool {
+        (self.ends_sessions || self.postmaster.is_some_and(is_killed)) && !self.has_sessions()
+    }
+}
+
+fn is_killed(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(is_doomed)
 }
 
 fn is_session(title: &str) -> bool {
@@ -109,7 +119,7 @@ impl Node {
             }
             self.follow(line, seen);
         }
-        if self.server.open && self.server.ends_sessions && !self.server.has_sessions() {
+        if self.server.open && self.server.is_silent() {
             self.server.open = false;
             self.note(seen, milliseconds(Timestamp::now()), What::Closed);
         }
