@@ -187,13 +187,21 @@ pub async fn kill_server(pgdata: &Path, postmaster: Option<Postmaster>) {
     if let Some(postmaster) = &postmaster {
         postmaster.signal(Signal::SIGKILL);
     }
-    for pid in server_processes(pgdata).into_iter().filter(|pid| is_server_process(*pid, pgdata)) {
+    let left = server_processes(pgdata);
+    let watches: Vec<ProcessWatch> = left.iter().filter_map(|pid| ProcessWatch::new(*pid).ok()).collect();
+    for pid in left.iter().filter(|pid| is_server_process(**pid, pgdata)) {
         tracing::warn!("process {pid} of {} is killed", pgdata.display());
-        let _ended_meanwhile = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        let _ended_meanwhile = kill(Pid::from_raw(*pid), Signal::SIGKILL);
     }
-    if let Some(postmaster) = postmaster {
-        let _stuck_at_worst = tokio::time::timeout(DYING, postmaster.gone()).await;
-    }
+    let all = async {
+        for watch in &watches {
+            let _ended = watch.ended().await;
+        }
+        if let Some(postmaster) = postmaster {
+            postmaster.gone().await;
+        }
+    };
+    let _stuck_at_worst = tokio::time::timeout(DYING, all).await;
 }
 
 /// Before a server or a tool that starts one: nobody else is at work on this directory, and nothing says that somebody is.
