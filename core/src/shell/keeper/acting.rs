@@ -85,7 +85,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 return;
             }
             if self.record.state.is_writable() {
-                // Before anything is said or done about it.
+                // Before anything is done about it. A report that it is down may go out meanwhile, which is no proof of closing.
                 self.plan = end_orphans(&self.record, &self.facts, &self.memory).into();
                 if !self.plan.is_empty() {
                     continue;
