@@ -4,7 +4,7 @@
 //! ends. So the vote of a node that has died since still counts, as long as the winner holds all that it held.
 
 use crate::model::*;
-use crate::monitor::health::Life;
+use crate::monitor::health::{Life, Pulse};
 use crate::monitor::view::View;
 use crate::mutant;
 use std::collections::BTreeSet;
@@ -81,6 +81,14 @@ impl<'a> View<'a> {
         let others_prove = || self.voters(transfer.old).any(unasked) && self.election_could_succeed(transfer.old);
         let may_not = transfer.kind == TransferKind::Failover && (transfer.waiver.is_none() || others_prove());
         may_not && candidate.settled_in(NodeState::StopReplication) && unproven() && !has_last_record()
+    }
+
+    /// One that may acknowledge commits although an operator gives them up: the old primary, or a member that hasn't promised
+    /// to stand by it no more. Its Postgres answers, and its keeper, which could close or seal it, says nothing.
+    pub fn stands_by_the_old(&self, transfer: &Transfer) -> Option<&'a NodeRecord> {
+        let members = self.record.in_force.iter().flat_map(|c| c.members.iter().copied());
+        let mut concerned = members.chain([transfer.old]).filter_map(|id| self.record.nodes.get(&id));
+        concerned.find(|n| self.vote(n).is_none() && self.pulse(n.id).is_some_and(Pulse::answers_alone))
     }
 
     /// Whether an election could be won if every voter that is heard gave its vote now.
@@ -179,10 +187,12 @@ impl<'a> View<'a> {
         Some(Winner { node: node.id, fetch: most.map(|(n, p)| (source(n), p.lsn)) })
     }
 
-    /// Without proof, everybody who lives has voted, or had the time to.
+    /// Without proof, everybody who lives has voted, or had the time to. A monitor that has just started doesn't know who
+    /// lives.
     fn is_waived(&self, transfer: &Transfer) -> bool {
         let late = self.transfer_lasts(self.settings.node_considered_unhealthy_timeout);
-        let silent = |n: &NodeRecord| self.vote(n).is_none() && self.is_heard(n.id);
+        let may_live = |n: &NodeRecord| self.is_heard(n.id) || self.life(n.id) == Life::Unknown;
+        let silent = |n: &NodeRecord| self.vote(n).is_none() && may_live(n);
         transfer.waiver.is_some() && (late || !self.voters(transfer.old).any(silent))
     }
 }

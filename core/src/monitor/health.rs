@@ -135,6 +135,11 @@ impl Pulse {
         self.may_reopen &= !says_open(report) && !knows;
     }
 
+    /// Its keeper says nothing that can be read, and its Postgres answered when its port was tried last.
+    pub fn answers_alone(&self) -> bool {
+        self.probed_since(self.hungup.unwrap_or(self.last_sign())) == Some(Probe::Answers)
+    }
+
     fn last_sign(&self) -> Moment {
         self.heard.unwrap_or(self.known_since)
     }

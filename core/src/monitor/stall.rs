@@ -82,10 +82,15 @@ impl View<'_> {
             let old = self.name(transfer.old);
             return Some(format!("waits for nodes: {old} may acknowledge commits until its lease has ended"));
         }
-        if transfer.waiver == Some(Waiver::Policy) && is_unminded(self, transfer.old) {
-            let old = self.name(transfer.old);
+        let unfenced = match transfer.waiver {
+            Some(Waiver::Policy) => is_unminded(self, transfer.old).then_some(transfer.old),
+            Some(Waiver::Operator) => self.stands_by_the_old(transfer).map(|n| n.id),
+            None => None,
+        };
+        if let Some(unfenced) = unfenced.map(|id| self.name(id)) {
             return Some(format!(
-                "waits for nodes: the keeper of {old} is silent while its Postgres answers: stop it, or start its service"
+                "waits for nodes: the keeper of {unfenced} is silent while its Postgres answers: stop it, or start its \
+                 service"
             ));
         }
         let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();

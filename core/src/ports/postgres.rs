@@ -91,7 +91,12 @@ pub trait Postgres: Send + Sync + 'static {
     /// Writes the names and tells a running server to reload.
     fn set_names(&self, names: &Names) -> impl Future<Output = Result<(), PgError>> + Send;
 
-    /// Ends when every process of the running server works under the names written last.
+    /// Ends when new sessions of the running server show the names written last. A reload that found its configuration
+    /// broken is lost: then it never ends.
+    fn names_shown(&self) -> impl Future<Output = Result<(), PgError>> + Send;
+
+    /// Once they are shown: ends when every process works under them. The checkpointer may be amid a checkpoint that takes
+    /// minutes.
     fn names_in_force(&self) -> impl Future<Output = Result<(), PgError>> + Send;
 
     /// Ends recovery and returns when the server is open on its new timeline, whose number is at least `timeline`;

@@ -2,6 +2,7 @@
 
 use super::resolve::Selector;
 use crate::model::NodeState;
+use crate::wire::StateRow;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -118,6 +119,63 @@ impl Condition {
             | Condition::Covered { node } => Some(node),
             Condition::Writable { except, .. } => except.as_ref(),
             Condition::Pending { .. } | Condition::Event { .. } | Condition::Settled => None,
+        }
+    }
+}
+
+/// Every node of a formation is well and has reached its goal; one is primary (or single), the rest are secondary. A keeper
+/// that comes back says what it was until it has seen what its server is: then its row says that it isn't well.
+pub fn is_settled(rows: &[StateRow], formation: &str) -> bool {
+    use NodeState::{Primary, Secondary, Single};
+    let rows = || rows.iter().filter(|row| row.formation == formation);
+    let rests = |row: &StateRow| row.current_group_state == row.assigned_group_state && row.health != 0;
+    rows().filter(|row| matches!(row.assigned_group_state, Primary | Single)).count() == 1
+        && rows().all(|row| matches!(row.assigned_group_state, Primary | Single | Secondary) && rests(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NodeState::*;
+    use crate::model::{Lsn, Timeline};
+
+    fn row(formation: &str, current: NodeState, goal: NodeState, health: i8) -> StateRow {
+        StateRow {
+            formation_kind: "pgsql".into(),
+            formation: formation.into(),
+            nodename: "n".into(),
+            nodehost: "127.0.0.1".into(),
+            nodeport: 5432,
+            group_id: 0,
+            node_id: 1,
+            current_group_state: current,
+            assigned_group_state: goal,
+            candidate_priority: 50,
+            replication_quorum: true,
+            reported_tli: Timeline(1),
+            reported_lsn: Lsn::ZERO,
+            health,
+            report_age_ms: Some(0),
+            pending: None,
+        }
+    }
+
+    #[test]
+    fn settled_are_those_that_have_reached_their_goals_and_are_well() {
+        let primary = row("f", Primary, Primary, 1);
+        let table = [
+            (true, vec![primary.clone(), row("f", Secondary, Secondary, 1)]),
+            (true, vec![row("f", Single, Single, 1), row("other", Primary, Draining, 0)]),
+            (false, vec![row("f", Primary, Primary, 0), row("f", Secondary, Secondary, 1)]),
+            (false, vec![primary.clone(), row("f", Secondary, Secondary, 0)]),
+            (false, vec![primary.clone(), row("f", Catchingup, Secondary, 1)]),
+            (false, vec![primary.clone(), row("f", Catchingup, Catchingup, 1)]),
+            (false, vec![primary.clone(), primary]),
+            (false, vec![row("f", Secondary, Secondary, 1)]),
+            (false, vec![]),
+        ];
+        for (settled, rows) in table {
+            assert_eq!(is_settled(&rows, "f"), settled, "{rows:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::ports::HttpLink;
 use anyhow::{Result, bail};
 use pgbaton_core::model::NodeState;
 use pgbaton_core::ports::{Link, LinkError};
-use pgbaton_core::scenario::condition::{ServerIs, Writable};
+use pgbaton_core::scenario::condition::{ServerIs, Writable, is_settled};
 use pgbaton_core::scenario::{Cast, Condition};
 use pgbaton_core::wire::{self, Answer, EventRow, Request, StateRow};
 use std::net::SocketAddrV4;
@@ -75,13 +75,8 @@ impl Watch {
         self.rows.iter().filter(move |row| row.formation == formation)
     }
 
-    /// Every node has reached its goal; one is primary (or single), the rest are secondary.
     pub fn is_settled(&self, formation: &str) -> bool {
-        use NodeState::{Primary, Secondary, Single};
-        let goals = || self.rows_of(formation).map(|row| row.assigned_group_state);
-        goals().filter(|goal| matches!(goal, Primary | Single)).count() == 1
-            && goals().all(|goal| matches!(goal, Primary | Single | Secondary))
-            && self.rows_of(formation).all(|row| row.current_group_state == row.assigned_group_state)
+        is_settled(&self.rows, formation)
     }
 
     /// Waits for a condition; false when it didn't come about in time. A goal may be reached and gone before it is seen

@@ -1,6 +1,7 @@
 //! Who may replicate from here, and whom commits wait for.
 
 use super::conf::{Place, REPLICATION_ROLE, with_block};
+use super::processes::Postmaster;
 use super::sql::{SqlError, identifier, on_fresh_connection, quoted};
 use super::standby::SUSPICION;
 use super::{LocalPostgres, PostgresConfig, conf, files};
@@ -59,22 +60,9 @@ impl LocalPostgres {
     ///   falls commits may wait in vain, which is slow but loses nothing.
     /// - The WAL senders: they release waiting commits by the names they know. One that has sent a record written
     ///   after the SIGHUP serves that before it hears the next reply, and replies are what it releases by.
-    pub(super) async fn wait_for_names(&self) -> Result<(), PgError> {
-        let postmaster = self.running(NAMES)?;
-        let wanted = conf::read_names(&self.config);
-        let known = self.names_known_for(postmaster.pid);
-        if known.as_ref().is_some_and(|known| known.names.as_ref() == Some(&wanted)) {
-            return Ok(());
-        }
+    pub(super) async fn until_names_are_in_force(&self) -> Result<(), PgError> {
+        let Some((postmaster, wanted, known)) = self.names_to_prove()? else { return Ok(()) };
         let work = async {
-            let mut suspicious = Instant::now() + SUSPICION;
-            while !self.shows_names(&wanted).await? {
-                tokio::time::sleep(POLL).await;
-                if Instant::now() > suspicious {
-                    self.complain_about_configuration(NAMES).await?;
-                    suspicious = Instant::now() + SUSPICION;
-                }
-            }
             let waits = known.is_some_and(|known| known.waits);
             if !waits && !wanted.is_empty() {
                 self.working.run("CHECKPOINT").await.map_err(|e| e.during(NAMES))?;
@@ -87,11 +75,45 @@ impl LocalPostgres {
         Ok(())
     }
 
+    /// The first of the three.
+    pub(super) async fn until_names_are_shown(&self) -> Result<(), PgError> {
+        let Some((postmaster, wanted, _)) = self.names_to_prove()? else { return Ok(()) };
+        let work = async {
+            let mut suspicious = Instant::now() + SUSPICION;
+            while !self.shows_names(&wanted).await? {
+                tokio::time::sleep(POLL).await;
+                if Instant::now() > suspicious {
+                    self.complain_about_configuration(NAMES).await?;
+                    suspicious = Instant::now() + SUSPICION;
+                }
+            }
+            Ok(())
+        };
+        self.while_alive(NAMES, &postmaster, work).await
+    }
+
+    /// Which names the running server is to have, and what is known of those it has; `None` when they are known to be in
+    /// force.
+    fn names_to_prove(&self) -> Result<Option<(Postmaster, String, Option<InForce>)>, PgError> {
+        let postmaster = self.running(NAMES)?;
+        let wanted = conf::read_names(&self.config);
+        let known = self.names_known_for(postmaster.pid);
+        let are_known = known.as_ref().is_some_and(|known| known.names.as_ref() == Some(&wanted));
+        Ok((!are_known).then_some((postmaster, wanted, known)))
+    }
+
     /// A standby has names in force that let no commit through. That its checkpointer has said so is proven here, where
     /// nobody waits for the checkpoint, and not in a promotion, where all do. If it fails, the promotion proves it.
     async fn be_ready_to_wait(&self, pid: i32) {
         let known = self.names_known_for(pid).is_some_and(|known| known.waits);
-        if !known && let Err(e) = self.wait_for_names().await {
+        if known {
+            return;
+        }
+        let proof = async {
+            self.until_names_are_shown().await?;
+            self.until_names_are_in_force().await
+        };
+        if let Err(e) = proof.await {
             tracing::debug!("not ready for a promotion yet: {e}");
         }
     }

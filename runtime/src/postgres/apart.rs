@@ -114,6 +114,10 @@ impl<P: Postgres> Postgres for Apart<P> {
         self.step(move |postgres| async move { postgres.set_names(&names).await }).await
     }
 
+    async fn names_shown(&self) -> Result<(), PgError> {
+        self.step(|postgres| async move { postgres.names_shown().await }).await
+    }
+
     async fn names_in_force(&self) -> Result<(), PgError> {
         self.step(|postgres| async move { postgres.names_in_force().await }).await
     }

@@ -214,8 +214,12 @@ impl Postgres for LocalPostgres {
         self.write_names(names)
     }
 
+    async fn names_shown(&self) -> Result<(), PgError> {
+        self.until_names_are_shown().await
+    }
+
     async fn names_in_force(&self) -> Result<(), PgError> {
-        self.wait_for_names().await
+        self.until_names_are_in_force().await
     }
 
     async fn promote(&self, timeline: Timeline) -> Result<(), PgError> {

@@ -348,12 +348,45 @@ fn new_names_are_in_force_later_than_written() {
         a.run("INSERT INTO t VALUES (1)").await;
         assert_eq!(a.ask(SHOW).await, "nobody", "shown, and yet that commit didn't wait");
         drop(checkpointer);
-        until("commits wait", async || {
-            let commit = a.session().await.begin("INSERT INTO t VALUES (2)");
-            until("it is decided", async || commit.is_answered() || commit.waits(&a).await).await;
-            !commit.is_answered()
-        })
-        .await;
+        until_commits_wait(&a).await;
+    });
+}
+
+async fn until_commits_wait(a: &Server) {
+    until("commits wait", async || {
+        let commit = a.session().await.begin("INSERT INTO t VALUES (2)");
+        until("it is decided", async || commit.is_answered() || commit.waits(a).await).await;
+        !commit.is_answered()
+    })
+    .await;
+}
+
+#[test]
+fn a_checkpoint_under_way_holds_the_first_names_up() {
+    fact(async |lab: &Lab| {
+        let Some(disk) = StallingDisk::new(lab) else { return };
+        let a = lab.server("a");
+        a.set("fsync", "on");
+        a.start().await;
+        let place = disk.path().join("bulk");
+        std::fs::create_dir(&place).unwrap();
+        give_away(&place);
+        a.run(&format!("CREATE TABLESPACE slow LOCATION '{}'", place.display())).await;
+        a.run("CREATE TABLE bulk TABLESPACE slow AS SELECT generate_series(1, 1000)").await;
+        let stalled = disk.stall();
+        let checkpoint = a.session().await.begin("CHECKPOINT");
+        a.until_log("checkpoint starting: immediate force wait").await;
+        a.set("synchronous_standby_names", "nobody");
+        a.signal(Signal::SIGHUP);
+        let shown = "SELECT current_setting('synchronous_standby_names')";
+        until("new sessions see the names", async || a.ask(shown).await == "nobody").await;
+        for n in 0..20 {
+            a.run(&format!("INSERT INTO t VALUES ({n})")).await;
+        }
+        assert!(!checkpoint.is_answered());
+        drop(stalled);
+        checkpoint.answer().await.unwrap();
+        until_commits_wait(&a).await;
     });
 }
 

@@ -1,6 +1,6 @@
 //! The keeper's hand on its local Postgres. It reaches the server without the network.
 
-use crate::postgres::{Conninfo, PgDisk, PgHost, Phase};
+use crate::postgres::{Conninfo, PgDisk, PgHost, Phase, ServerState};
 use futures_util::FutureExt;
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::{
@@ -72,6 +72,15 @@ impl SimPostgres {
         if let Some(dir) = &mut self.host.pg().dir {
             dir.standby_signal = true;
         }
+    }
+
+    async fn until_names(&self, are: impl Fn(&ServerState) -> bool) -> Result<(), PgError> {
+        let done = || match (self.host.config_is_broken(), self.host.pg().server.as_ref()) {
+            (_, None) => Some(Err(retry("the server is down"))),
+            (true, _) => Some(Err(retry("the configuration contains errors"))),
+            (false, Some(server)) => are(server).then_some(Ok(())),
+        };
+        self.host.bells.state.until(done).await
     }
 
     fn with_dir<T>(&self, work: impl FnOnce(&mut crate::postgres::DataDir) -> T) -> Result<T, PgError> {
@@ -189,17 +198,29 @@ impl Postgres for SimPostgres {
     async fn set_names(&self, names: &Names) -> Result<(), PgError> {
         self.files().await;
         self.with_dir(|dir| dir.names.clone_from(&names.0))?;
+        if let Some(server) = self.host.pg().server.as_mut() {
+            server.waits_proven &= !names.0.is_empty();
+        }
         self.host.reload_names();
         Ok(())
     }
 
+    async fn names_shown(&self) -> Result<(), PgError> {
+        self.until_names(|server| server.names_shown == server.names_asked).await
+    }
+
     async fn names_in_force(&self) -> Result<(), PgError> {
-        let done = || match (self.host.config_is_broken(), self.host.pg().server.as_ref()) {
-            (_, None) => Some(Err(retry("the server is down"))),
-            (true, _) => Some(Err(retry("the configuration contains errors"))),
-            (false, Some(s)) => (s.names_done == s.names_asked).then_some(Ok(())),
-        };
-        self.host.bells.state.until(done).await
+        let to_prove = self.host.pg().running().is_some_and(|(dir, s)| !dir.names.is_empty() && !s.waits_proven);
+        // One that is quick adds nothing to what the reload takes.
+        let is_slow = !self.host.pg().knobs.checkpoint_takes.is_zero();
+        if to_prove && is_slow {
+            self.checkpoint().await?;
+        }
+        self.until_names(|server| server.names_done == server.names_asked).await?;
+        if let Some((dir, server)) = self.host.pg().running() {
+            server.waits_proven = !dir.names.is_empty();
+        }
+        Ok(())
     }
 
     async fn holds(&self, lsn: Lsn) -> Result<(), PgError> {

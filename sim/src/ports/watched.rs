@@ -98,6 +98,10 @@ impl Postgres for Watched {
         self.step("set names", self.inner.port.set_names(names)).await
     }
 
+    async fn names_shown(&self) -> Result<(), PgError> {
+        self.inner.port.names_shown().await
+    }
+
     async fn names_in_force(&self) -> Result<(), PgError> {
         self.wait("prove names", self.inner.port.names_in_force()).await
     }

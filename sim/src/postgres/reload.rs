@@ -24,6 +24,11 @@ impl PgHost {
         let host = self.clone();
         self.spawn(async move {
             host.fate.sleep(host.fate.draw_ms(1..50)).await;
+            if let Some((_, server)) = host.pg().running() {
+                server.names_shown = server.names_shown.max(asked).min(server.names_asked);
+            }
+            host.bells.state.ring();
+            host.until_checkpointer_reads_names().await;
             if let Some((dir, server)) = host.pg().running() {
                 // What can't be read is said in the log, and all stays as it is.
                 if let Ok(names) = SyncNames::read(&dir.names) {
@@ -35,6 +40,19 @@ impl PgHost {
             host.bells.acks.ring();
             host.bells.state.ring();
         });
+    }
+
+    /// Between no names and some nothing changes for a commit before the checkpointer says so, and amid a checkpoint that
+    /// doesn't pause it reads nothing.
+    async fn until_checkpointer_reads_names(&self) {
+        let now = self.fate.now();
+        let wait = self.pg().running().and_then(|(dir, server)| {
+            let begins_or_ends = dir.names.is_empty() != server.names.is_empty();
+            (begins_or_ends && server.checkpoints_end > now).then(|| server.checkpoints_end.since(now))
+        });
+        if let Some(wait) = wait {
+            self.fate.sleep(wait).await;
+        }
     }
 
     /// The receiver goes on with its old upstream until the startup process has noticed.

@@ -34,7 +34,12 @@ pub struct ServerState {
     pub names: SyncNames,
     /// Reloads of the names asked for, and done.
     pub names_asked: u64,
+    pub names_shown: u64,
     pub names_done: u64,
+    /// Until then checkpoints are under way that serve no reload.
+    pub checkpoints_end: Moment,
+    /// A checkpoint has proven that commits wait for somebody, and nobody has said since that they need not.
+    pub waits_proven: bool,
     pub read_only_default: bool,
     /// What the receiver works under, and how often that changed.
     pub conninfo: Option<Conninfo>,
@@ -114,7 +119,11 @@ impl ServerState {
             received: None,
             names: SyncNames::read(&dir.names)?,
             names_asked: 0,
+            names_shown: 0,
             names_done: 0,
+            checkpoints_end: Moment::ZERO,
+            // The checkpointer has read them before anybody could commit.
+            waits_proven: !dir.names.is_empty(),
             read_only_default: settings.default_transaction_read_only,
             conninfo: dir.conninfo.clone(),
             conninfo_changes: 0,

@@ -195,7 +195,7 @@ impl PgHost {
         }
         let takes = self.pg().knobs.checkpoint_takes;
         if !takes.is_zero() {
-            self.fate.sleep(takes).await;
+            self.write_slowly(takes).await;
         }
         self.disk_takes().await?;
         let (uid, now) = (self.fate.random(), self.fate.now());
@@ -216,6 +216,19 @@ impl PgHost {
         }
         self.bells.wal.ring();
         Ok(())
+    }
+
+    /// There is one checkpointer: who asks for another checkpoint waits for this one as well.
+    async fn write_slowly(&self, takes: Duration) {
+        let begins = self.fate.now();
+        let ends = match self.pg().server.as_mut() {
+            None => begins + takes,
+            Some(server) => {
+                server.checkpoints_end = server.checkpoints_end.max(begins) + takes;
+                server.checkpoints_end
+            }
+        };
+        self.fate.sleep(ends.since(begins)).await;
     }
 
     /// `CHECKPOINT` by the keeper. False when no server answers.

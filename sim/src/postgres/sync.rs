@@ -26,6 +26,10 @@ impl SyncNames {
         parse(text).map(SyncNames)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// How many must have confirmed a commit, and which members count.
     pub fn parts(&self) -> (usize, BTreeSet<NodeId>) {
         let Some(rule) = &self.0 else { return (0, BTreeSet::new()) };

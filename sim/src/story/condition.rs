@@ -5,7 +5,7 @@ use crate::clients::Clients;
 use crate::postgres::{PgHost, Phase};
 use crate::world::NodeMachine;
 use pgbaton_core::model::{Moment, NodeState};
-use pgbaton_core::scenario::condition::{ServerIs, Writable};
+use pgbaton_core::scenario::condition::{ServerIs, Writable, is_settled};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Unresolved};
 use pgbaton_core::wire::StateRow;
 use std::sync::Arc;
@@ -94,15 +94,8 @@ impl Sight<'_> {
         self.scenario.clusters().all(|cluster| self.is_settled(&cluster.formation))
     }
 
-    /// Every node has reached its goal; one is primary (or single), the rest are secondary.
     pub fn is_settled(&self, formation: &str) -> bool {
-        let rows = self.rows(formation);
-        let holders = rows.iter().filter(|r| matches!(r.assigned_group_state, NodeState::Primary | NodeState::Single));
-        holders.count() == 1
-            && rows.iter().all(|r| {
-                r.current_group_state == r.assigned_group_state
-                    && matches!(r.assigned_group_state, NodeState::Primary | NodeState::Single | NodeState::Secondary)
-            })
+        is_settled(&self.observer.rows(), formation)
     }
 }
 

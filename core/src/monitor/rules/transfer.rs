@@ -137,7 +137,12 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
         return None;
     }
     let waiver = transfer.waiver.filter(|_| !awaits_last_record && lease_is_over(v, transfer.old))?;
-    if waiver == Waiver::Policy && is_unminded(v, transfer.old) {
+    // Whoever consents to lose commits has not asked for two primaries.
+    let unfenced = match waiver {
+        Waiver::Policy => is_unminded(v, transfer.old),
+        Waiver::Operator => v.stands_by_the_old(transfer).is_some(),
+    };
+    if unfenced {
         return None;
     }
     let old = v.record.nodes.get(&transfer.old);
@@ -455,6 +460,43 @@ mod tests {
         assert_eq!([B, C, D].map(|n| p.goal(n)), [ReportLsn; 3]);
         p.votes(D, 1000);
         assert_eq!(p.goal(B), StopReplication, "it is not passed over");
+    }
+
+    #[test]
+    fn consent_to_a_loss_is_none_to_two_primaries() {
+        for alive in [A, B] {
+            let mut p = Pair::of(3, 1);
+            p.hangs_up(B);
+            p.dies(A);
+            p.probed(B, Probe::Refused);
+            p.ordered_failover(None, true);
+            p.votes(C, 1000);
+            assert_eq!(p.goal(C), StopReplication);
+            // Its server has come back, and its keeper hasn't: a goes on with b, or alone.
+            p.probed(alive, Probe::Answers);
+            p.vows(C, StopReplication, 1000);
+            assert_eq!(p.goal(C), StopReplication, "{alive}");
+            let stall = p.stall().unwrap();
+            assert!(stall.contains(&format!("the keeper of {} is silent while", p.view().name(alive))), "{stall}");
+            p.probed(alive, Probe::Silent);
+            assert_eq!(p.goal(C), WaitPrimary, "as far as anybody can see it is gone");
+        }
+    }
+
+    #[test]
+    fn consent_waits_for_those_of_whom_a_new_monitor_knows_nothing_yet() {
+        let mut p = Pair::of(3, 1);
+        p.dies(A);
+        p.monitor_restarts();
+        p.hangs_up(A);
+        p.probed(A, Probe::Refused);
+        p.says(C, Secondary, cut_off_standby());
+        p.ordered_failover(None, true);
+        p.votes(C, 1000);
+        assert_eq!(p.goal(C), ReportLsn, "b has had no time to speak");
+        p.passes(p.monitor.settings.node_considered_unhealthy_timeout);
+        p.votes(C, 1000);
+        assert_eq!(p.goal(C), StopReplication);
     }
 
     #[test]

@@ -115,6 +115,10 @@ impl Postgres for Scribe {
         self.does("set names", ()).await
     }
 
+    async fn names_shown(&self) -> Result<(), PgError> {
+        Ok(())
+    }
+
     async fn names_in_force(&self) -> Result<(), PgError> {
         self.does("prove names", ()).await
     }

@@ -300,6 +300,27 @@ fn new_names_are_in_force_later_than_written() {
 }
 
 #[test]
+fn a_checkpoint_under_way_holds_the_first_names_up() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.a.slow_checkpoint(LONG);
+        let since = lab.fate.now();
+        let names = async {
+            lab.fate.sleep(BRIEF).await;
+            lab.pa.set_names(&Names("nobody".into())).await.unwrap();
+            lab.pa.names_shown().await.unwrap();
+            assert!(lab.client("a").await.commits(1).await, "shown, and yet that commit didn't wait");
+            assert!(lab.fate.now().since(since) < LONG);
+            lab.pa.names_in_force().await.unwrap();
+            assert!(lab.fate.now().since(since) > LONG);
+            let _waiting = lab.waiting(2).await;
+        };
+        let (checkpoint, ()) = join(lab.pa.checkpoint(), names).await;
+        checkpoint.unwrap();
+    });
+}
+
+#[test]
 fn a_cascaded_standby_never_counts() {
     fact(|| async {
         let lab = Lab::chain().await;
