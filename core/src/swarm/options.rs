@@ -75,6 +75,11 @@ impl Swarm {
         if self.hazards.iter().any(|h| h.slot() == Slot::Links) {
             self.hazards.retain(|h| !matches!(h, Hazard::KillKeeper | Hazard::PauseKeeper));
         }
+        if self.plots.contains(&Plot::StallingPrimary) {
+            // Of the others many take keepers away.
+            self.plots.retain(|p| *p == Plot::StallingPrimary);
+            self.hazards.retain(|h| !matches!(h, Hazard::KillKeeper | Hazard::PauseKeeper));
+        }
         if self.hazards.contains(&Hazard::StallDisk) {
             // What its postmaster leaves amid a flush is ended by the keeper, unless that has died as well.
             self.hazards.retain(|h| *h != Hazard::KillPostgres);

@@ -1,7 +1,7 @@
 //! What the primary enforces: entering a contract, changing it, confirming it, and going on without it.
 
 use super::Verdict;
-use super::transfer::can_keep_the_role;
+use super::give_back::can_keep_the_role;
 use crate::model::NodeState::*;
 use crate::model::{Durability, NodeRecord};
 use crate::monitor::durability::Wanted;

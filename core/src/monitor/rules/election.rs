@@ -2,8 +2,9 @@
 //! directly, several seal their votes first.
 
 use super::Verdict;
+use super::give_back::{can_keep_the_role, give_back};
 use super::lease::bounded_loss;
-use super::transfer::{begin, can_keep_the_role, give_back, leave_old};
+use super::transfer::{begin, leave_old};
 use crate::model::NodeState::*;
 use crate::model::{NodeId, Transfer, TransferKind, Waiver};
 use crate::monitor::edit::Edit;

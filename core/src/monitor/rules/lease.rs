@@ -2,7 +2,7 @@
 //! the proof that nobody can give.
 
 use super::Verdict;
-use super::transfer::can_keep_the_role;
+use super::give_back::can_keep_the_role;
 use crate::model::NodeState::*;
 use crate::model::{Directory, Durability, Lsn, NodeId, NodeRecord, Server, TransferKind, Waiver};
 use crate::monitor::edit::Edit;

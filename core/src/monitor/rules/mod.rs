@@ -7,8 +7,10 @@
 mod contracts;
 mod doubt;
 mod election;
+mod give_back;
 mod joining;
 mod lease;
+mod lineage;
 mod standbys;
 #[cfg(test)]
 pub mod testing;
@@ -16,8 +18,9 @@ mod transfer;
 
 pub use doubt::{adopt_open, elect_in_doubt, is_given_time, open_again};
 pub use election::call_votes;
+pub use give_back::{can_keep_the_role, give_back};
 pub use lease::{is_unminded, lease_is_over};
-pub use transfer::{LAST_RECORD, answered_for, begin as begin_transfer, can_keep_the_role, give_back};
+pub use transfer::{LAST_RECORD, answered_for, begin as begin_transfer};
 
 use crate::monitor::edit::Edit;
 use crate::monitor::view::View;
@@ -88,7 +91,7 @@ pub const RULES: &[Rule] = &[
         201,
         "call_off",
         "the candidate can't take over and the old primary can: the role goes back",
-        transfer::call_off,
+        give_back::call_off,
     ),
     rule(
         225,
@@ -138,14 +141,14 @@ pub const RULES: &[Rule] = &[
         217,
         "lineage",
         "the primary is on another timeline than known: it is what all are compared with",
-        transfer::lineage,
+        lineage::lineage,
     ),
     rule(213, "hand_over", "the primary's service is being stopped: it hands over to a standby", transfer::hand_over),
     rule(
         219,
         "followed",
         "the new primary is lost before it has told its timeline, and standbys have followed it there: it is the lineage",
-        transfer::followed,
+        lineage::followed,
     ),
     rule(
         215,

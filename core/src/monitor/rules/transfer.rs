@@ -54,7 +54,7 @@ fn chosen<'a>(v: &View<'a>) -> Option<(&'a Transfer, &'a NodeRecord)> {
 }
 
 /// As `chosen`, with the old primary, if it is known.
-fn parties<'a>(v: &View<'a>) -> Option<(&'a Transfer, &'a NodeRecord, &'a NodeRecord)> {
+pub fn parties<'a>(v: &View<'a>) -> Option<(&'a Transfer, &'a NodeRecord, &'a NodeRecord)> {
     let (transfer, candidate) = chosen(v)?;
     Some((transfer, v.record.nodes.get(&transfer.old)?, candidate))
 }
@@ -172,7 +172,7 @@ pub fn open(v: &View) -> Option<Verdict> {
 }
 
 /// What a node is after its vote was taken.
-fn after_vote(transfer: &Transfer, node: NodeId, counts: bool) -> NodeState {
+pub fn after_vote(transfer: &Transfer, node: NodeId, counts: bool) -> NodeState {
     match counts {
         _ if transfer.put_off.contains(&node) => WaitMaintenance,
         true => Secondary,
@@ -196,92 +196,6 @@ pub fn opened(v: &View) -> Option<Verdict> {
         return None;
     }
     Some((vec![Edit::EndTransfer], format!("{} is open for writes", candidate.name)))
-}
-
-/// The candidate can't take over, or the old primary doesn't come to a stop, and the candidate has not
-/// been told to open: the role goes back to the old primary.
-pub fn call_off(v: &View) -> Option<Verdict> {
-    let (transfer, old, candidate) = parties(v)?;
-    if !candidate.goal().is_being_promoted() || !can_keep_the_role(v, old) {
-        return None;
-    }
-    let incomplete = || {
-        let position = v.vote(candidate)?;
-        let lacks = transfer.kind == TransferKind::Switchover && position.lsn <= transfer.drained?;
-        lacks.then_some("it lacks the last record of the old primary")
-    };
-    // Chosen before the old primary was lost, it turns out to prove too little, and nobody can complete the proof.
-    let unproven = || {
-        let stands_alone = v.awaits_proof(transfer, candidate) && !v.election_could_succeed(old.id);
-        stands_alone.then_some("others may hold more than it does, and can't be asked")
-    };
-    let undrained = transfer.kind == TransferKind::Switchover && transfer.drained.is_none();
-    let late = v.transfer_lasts(v.settings.drain_timeout);
-    let why = match v.life(candidate.id) {
-        Life::Lost(why) => why,
-        // After a failure the candidate is the better hope, and its keeper will try to start it again.
-        Life::Ill(why) if transfer.kind == TransferKind::Switchover || late => why,
-        _ if v.is_mute(candidate.id) => "its keeper says nothing",
-        _ if undrained && late => "the old primary didn't stop in time",
-        _ if late && v.vote(candidate).is_none() && !v.gets_on(candidate.id, v.settings.drain_timeout) => {
-            "it doesn't get on"
-        }
-        _ => incomplete().or_else(unproven)?,
-    };
-    Some((give_back(v, old), format!("{} keeps the role, {} can't take over: {why}", old.name, candidate.name)))
-}
-
-/// Its keeper is heard and its data is there: it holds all it ever acknowledged.
-pub fn can_keep_the_role(v: &View, old: &NodeRecord) -> bool {
-    v.is_heard(old.id) && v.report(old.id).is_some_and(|r| r.facts.control().is_some()) && v.is_kin(old.id)
-}
-
-/// The role stays where it was, under the contract it had; if too few members are left for that, the rules of
-/// contracts see to it.
-pub fn give_back(v: &View, old: &NodeRecord) -> Vec<Edit> {
-    let mut edits = vec![Edit::RaiseEpoch, Edit::EndTransfer, Edit::Reopen(old.id), Edit::Assign(old.id, Primary)];
-    let contract = v.record.contract();
-    let drawn_in = |n: &&NodeRecord| n.goal().is_being_promoted() || n.goal() == ReportLsn;
-    for node in v.voters(old.id).filter(drawn_in) {
-        let is_member = contract.is_some_and(|c| c.members.contains(&node.id));
-        let counts = is_member && v.is_heard(node.id);
-        let after = v.record.transfer.as_ref().map_or(Catchingup, |t| after_vote(t, node.id, counts));
-        edits.push(Edit::Assign(node.id, after));
-    }
-    edits
-}
-
-/// The lineage of the open primary is what every other node is compared with.
-pub fn lineage(v: &View) -> Option<Verdict> {
-    let primary = v.record.primary().filter(|p| p.goal().is_writable() && v.is_heard(p.id) && v.is_open(p.id))?;
-    let report = v.report(primary.id).filter(|r| r.epoch == v.record.epoch && r.state.is_writable())?;
-    let history = &report.facts.control()?.history;
-    if v.record.history.as_ref() == Some(history) {
-        return None;
-    }
-    Some((vec![Edit::Lineage(history.clone())], format!("{} is on timeline {}", primary.name, history.tli)))
-}
-
-/// The new primary is lost before it has told its lineage, or was: an election may be under way. Those that have followed it
-/// know: what they acknowledged is on that timeline.
-pub fn followed(v: &View) -> Option<Verdict> {
-    let transfer = v.record.transfer.as_ref()?;
-    let opens = transfer.candidate.and_then(|c| v.record.nodes.get(&c)).filter(|c| c.goal().is_writable());
-    if opens.is_some() && v.moving().is_some() {
-        return None;
-    }
-    let lost = opens.map_or(transfer.old, |c| c.id);
-    let known = v.record.history.as_ref()?;
-    let follows =
-        |n: &&NodeRecord| n.id != lost && n.id != transfer.old && v.voters(transfer.old).any(|o| o.id == n.id);
-    let theirs = v.record.nodes.values().filter(follows).find_map(|n| {
-        let control = v.report(n.id)?.facts.control()?;
-        // A standby by its control file: what somebody opened by hand writes a timeline of its own.
-        let is_standby = matches!(control.state, ControlState::InRecovery | ControlState::ShutDownInRecovery);
-        let history = Some(&control.history).filter(|_| is_standby)?;
-        (history.tli.0 == v.record.last_timeline && history.tli > known.tli && history.is_kin(known)).then_some(history)
-    })?;
-    Some((vec![Edit::Lineage(theirs.clone())], format!("{} was followed to timeline {}", v.name(lost), theirs.tli)))
 }
 
 #[cfg(test)]
@@ -374,38 +288,6 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_handover_without_a_proof_ends_with_the_old_primary_when_it_is_back() {
-        let mut p = Pair::settled();
-        p.switchover();
-        let id = p.record_mut().new_contract_id();
-        p.record_mut().in_force.add(crate::model::Contract::none(id));
-        p.says(B, PreparePromotion, standby());
-        p.dies(A);
-        p.sealed(1000);
-        assert_eq!(p.goals(), (DemoteTimeout, StopReplication), "nobody knows what else it acknowledged");
-        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
-        assert_eq!(p.goals().0, Primary, "it holds all it ever acknowledged");
-        assert!(!p.goals().1.is_being_promoted());
-    }
-
-    #[test]
-    fn a_candidate_without_the_last_record_gives_the_role_back() {
-        let mut p = Pair::settled();
-        p.switchover();
-        p.says(B, PreparePromotion, standby());
-        p.says(A, Draining, stopped(ControlState::ShutDown));
-        p.sealed(900);
-        assert_eq!(p.goals(), (Primary, Secondary));
-        assert!(p.record().transfer.is_none());
-        p.says(A, DemoteTimeout, stopped(ControlState::ShutDown));
-        assert_eq!(p.goals(), (Primary, Secondary), "it is on its way back, not lost");
-        p.passes(Duration::from_secs(31));
-        p.says(B, Secondary, standby());
-        p.says(A, DemoteTimeout, stopped(ControlState::ShutDown));
-        assert_eq!(p.goals().1, PreparePromotion, "it doesn't come back");
-    }
-
-    #[test]
     fn a_crash_of_the_old_primary_in_a_switchover_becomes_a_failover() {
         let mut p = Pair::settled();
         p.switchover();
@@ -414,23 +296,6 @@ mod tests {
         assert_eq!(p.goals(), (DemoteTimeout, StopReplication));
         p.sealed(1000);
         assert_eq!(p.goals(), (Demoted, WaitPrimary));
-    }
-
-    #[test]
-    fn a_candidate_that_proves_too_little_gives_the_role_back_to_an_old_primary_that_returns() {
-        let mut p = Pair::of(3, 1);
-        p.switchover();
-        p.says(B, PreparePromotion, standby());
-        p.dies(C);
-        p.dies(A);
-        let goals = |p: &Pair| (p.goal(A), p.goal(B));
-        assert_eq!(goals(&p), (DemoteTimeout, StopReplication));
-        p.vows(B, StopReplication, 1000);
-        assert_eq!(goals(&p), (DemoteTimeout, StopReplication), "c may have acknowledged a commit alone");
-        assert!(p.stall().unwrap().starts_with("waits for nodes: "), "{:?}", p.stall());
-        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
-        assert_eq!(goals(&p), (Primary, Secondary));
-        assert!(p.record().transfer.is_none());
     }
 
     #[test]
@@ -499,62 +364,6 @@ mod tests {
         assert_eq!(p.goal(C), StopReplication);
     }
 
-    #[test]
-    fn a_candidate_that_dies_before_it_may_open_gives_the_role_back_and_after_it_doesnt() {
-        let mut p = Pair::settled();
-        p.switchover();
-        p.dies(B);
-        assert_eq!(p.goals(), (WaitPrimary, Catchingup));
-
-        let mut p = Pair::settled();
-        p.switchover();
-        p.says(B, PreparePromotion, standby());
-        p.says(A, Draining, stopped(ControlState::ShutDown));
-        p.sealed(1000);
-        p.dies(B);
-        assert_eq!(p.goals(), (Demoted, WaitPrimary), "it may have acknowledged commits already");
-        let stall = p.stall().unwrap();
-        assert!(stall.starts_with("waits for nodes: b may have acknowledged commits that it alone holds"), "{stall}");
-        p.says(A, Demoted, stopped(ControlState::ShutDown));
-        assert!(matches!(p.ordered_failover(None, true), Answer::Accepted { .. }));
-        assert_eq!(p.goals(), (ReportLsn, Draining));
-        p.votes(A, 1000);
-        assert_eq!(p.goals(), (StopReplication, DemoteTimeout), "given up by consent");
-    }
-
-    #[test]
-    fn one_that_was_told_to_open_and_is_lost_is_replaced_by_who_has_followed_it() {
-        let mut p = Pair::of(4, 1);
-        p.dies(A);
-        for node in [B, C, D] {
-            p.votes(node, 1000);
-        }
-        p.vows(B, StopReplication, 1000);
-        assert_eq!((p.goal(B), p.goal(C)), (WaitPrimary, Secondary));
-        let theirs = History::root(Timeline(1)).branch(Timeline(p.record().last_timeline), Lsn(1000));
-        let followed = || {
-            let mut facts = standby();
-            let Directory::Present(control) = &mut facts.directory else { unreachable!() };
-            control.history = theirs.clone();
-            let Server::Up(running) = &mut facts.server else { unreachable!() };
-            running.position = Position { tli: theirs.tli, lsn: Lsn(1100) };
-            facts
-        };
-        for node in [C, D] {
-            p.says(node, Secondary, followed());
-        }
-        p.dies(B);
-        p.says(C, Secondary, followed());
-        assert_eq!((p.goal(B), p.goal(C), p.goal(D)), (Draining, ReportLsn, ReportLsn));
-        assert_eq!(p.record().history.as_ref(), Some(&theirs));
-        let epoch = p.record().epoch;
-        for (node, lsn) in [(C, 1100), (D, 1050)] {
-            let seal = Some(Seal { epoch, position: Position { tli: theirs.tli, lsn: Lsn(lsn) } });
-            p.tells(node, ReportLsn, followed(), |r| r.seal = seal);
-        }
-        assert_eq!(p.goal(C), StopReplication, "{:?}", p.stall());
-    }
-
     /// What they promised in the election that it has won ends with the order to open.
     #[test]
     fn votes_prove_nothing_any_more_once_the_winner_was_told_to_open() {
@@ -596,33 +405,6 @@ mod tests {
         assert_eq!(p.goal(C), StopReplication, "{:?}", p.stall());
     }
 
-    /// Its configuration is broken, say: it lives, and can't start without its upstream.
-    #[test]
-    fn a_candidate_that_cannot_seal_gives_the_role_back() {
-        for (failure, gets_on) in [(false, false), (true, false), (false, true)] {
-            let mut p = Pair::settled();
-            match failure {
-                true => drop(p.says(A, DemoteTimeout, stopped(ControlState::InProduction))),
-                false => drop(p.switchover()),
-            }
-            let mut waited = Duration::ZERO;
-            while !p.goal(A).is_writable() && waited < Duration::from_secs(90) {
-                let state = p.goal(B).min(StopReplication);
-                let replayed = Lsn(if gets_on { waited.as_secs() } else { 0 });
-                let facts = with(standby(), |r| r.replayed = replayed);
-                p.says(B, if state == StopReplication { PreparePromotion } else { state }, facts);
-                p.says(A, p.goal(A), stopped(ControlState::ShutDown));
-                p.passes(Duration::from_secs(1));
-                waited += Duration::from_secs(1);
-            }
-            let time = p.monitor.settings.drain_timeout;
-            match gets_on {
-                true => assert_eq!(waited, Duration::from_secs(90), "it replays what it holds"),
-                false => assert!(time <= waited && waited < time * 3 / 2, "failure: {failure}, {waited:?}"),
-            }
-        }
-    }
-
     #[test]
     fn one_that_was_told_to_open_and_does_not_is_replaced_unless_it_gets_on() {
         for gets_on in [false, true] {
@@ -649,51 +431,6 @@ mod tests {
         }
     }
 
-    /// The primary before it is back as well, and could be elected.
-    #[test]
-    fn one_that_was_told_to_open_and_does_not_isnt_given_the_role_back() {
-        let mut p = Pair::of(3, 1);
-        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
-        for node in [B, C] {
-            p.votes(node, 1000);
-        }
-        p.vows(B, StopReplication, 1000);
-        let mut waited = Duration::ZERO;
-        while [A, C].iter().all(|n| p.goal(*n) != WaitPrimary) && waited < Duration::from_secs(120) {
-            let stuck = with(cut_off_standby(), |r| r.replayed = Lsn(0));
-            p.says(B, StopReplication, stuck);
-            p.says(C, p.goal(C), cut_off_standby());
-            if matches!(p.goal(C), ReportLsn | StopReplication) {
-                p.vows(C, p.goal(C), 1000);
-            }
-            match p.goal(A) {
-                goal @ (ReportLsn | StopReplication) => p.vows(A, goal, 1000),
-                goal => drop(p.says(A, goal, stopped(ControlState::InProduction))),
-            }
-            p.passes(Duration::from_secs(1));
-            waited += Duration::from_secs(1);
-        }
-        assert!(waited < Duration::from_secs(60) && !p.goal(B).is_writable(), "{waited:?} {:?}", p.stall());
-    }
-
-    /// Its service was told to stop while it was being promoted.
-    #[test]
-    fn one_that_hands_over_as_soon_as_it_is_open_has_told_its_timeline_first() {
-        let mut p = Pair::settled();
-        let theirs = History::root(Timeline(1)).branch(Timeline(2), Lsn(900));
-        let on_theirs = |mut facts: Facts| {
-            let Directory::Present(control) = &mut facts.directory else { unreachable!() };
-            control.history = theirs.clone();
-            let Server::Up(running) = &mut facts.server else { unreachable!() };
-            running.position.tli = theirs.tli;
-            facts
-        };
-        p.says(B, Secondary, on_theirs(standby()));
-        p.tells(A, Primary, on_theirs(primary_with(Some(B))), |r| r.leaving = true);
-        assert_eq!(p.goals(), (Draining, PreparePromotion));
-        assert_eq!(p.record().history, Some(theirs), "no vote of those that follow it could be read");
-    }
-
     #[test]
     fn a_server_that_is_just_being_started_has_not_stopped_in_order() {
         let mut p = Pair::settled();
@@ -711,34 +448,6 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_whose_keeper_is_gone_isnt_chosen_and_doesnt_keep_the_role() {
-        let mut p = Pair::settled();
-        p.hangs_up(B);
-        p.probed(B, Probe::Answers);
-        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
-        assert_eq!(p.goals(), (Primary, Secondary), "nobody listens there");
-
-        let mut p = Pair::settled();
-        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
-        assert_eq!(p.goals(), (DemoteTimeout, PreparePromotion));
-        p.hangs_up(B);
-        for _ in 0..6 {
-            p.passes(Duration::from_secs(1));
-            p.probed(B, Probe::Answers);
-            p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
-        }
-        assert_eq!(p.goals(), (WaitPrimary, Catchingup));
-    }
-
-    #[test]
-    fn a_candidate_that_stumbles_after_a_failure_stays_the_candidate() {
-        let mut p = Pair::settled();
-        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
-        p.says(B, PreparePromotion, stopped(ControlState::InRecovery));
-        assert_eq!(p.goals(), (DemoteTimeout, StopReplication));
-    }
-
-    #[test]
     fn an_old_primary_that_dies_after_its_orderly_stop_holds_nothing_up() {
         let mut p = Pair::settled();
         p.switchover();
@@ -747,18 +456,6 @@ mod tests {
         p.dies(A);
         p.sealed(900);
         assert_eq!(p.goals(), (Demoted, WaitPrimary), "what it lacks is the shutdown record alone");
-    }
-
-    #[test]
-    fn an_old_primary_that_doesnt_stop_keeps_the_role() {
-        let mut p = Pair::settled();
-        p.switchover();
-        for _ in 0..31 {
-            p.passes(Duration::from_secs(1));
-            p.says(A, Primary, primary_with(Some(B)));
-            p.says(B, PreparePromotion, standby());
-        }
-        assert_eq!(p.goals(), (Primary, Secondary), "under the contract it had");
     }
 
     #[test]

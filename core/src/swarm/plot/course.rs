@@ -394,6 +394,23 @@ impl Stage<'_, '_> {
         self.act(Verb::StartService(left));
     }
 
+    pub fn stalling_primary(&mut self) {
+        let (refused, may_be_refused) = (None, true);
+        let on = |node| OnDisk { node: Some(node), whose: Whose::Postgres };
+        let hit = self.hit(Verb::StallDisk(on(Selector::Primary)));
+        self.wait(0.01, 1.0);
+        match self.dice.below(6) {
+            0..3 => self.act(Verb::Isolate(hit.clone())),
+            3 => self.act(Verb::KillPostgres(hit.clone())),
+            4 => self.act(Verb::Switchover(Ask { refused, may_be_refused })),
+            _ => {}
+        }
+        self.wait(3.0, 60.0);
+        self.act(Verb::FreeDisk(on(hit)));
+        self.wait(0.5, 5.0);
+        self.act(Verb::Heal(Nothing {}));
+    }
+
     pub fn upgrade(&mut self) {
         let speak =
             |node: &String, version| Verb::SpeakVersion(SpeakVersion { node: Selector::Name(node.clone()), version });

@@ -38,10 +38,12 @@ pub enum Plot {
     VotesCalledOff,
     /// All programs are replaced in turn, the monitor first: for a while it can't read what the others say.
     Upgrade,
+    /// The disk of the primary stalls amid its commits, and it is cut off, dies or is to hand over.
+    StallingPrimary,
 }
 
 impl Plot {
-    pub const ALL: [Plot; 14] = [
+    pub const ALL: [Plot; 15] = [
         Plot::LonelyPrimary,
         Plot::HitWhileItMoves,
         Plot::LaggardIsLeft,
@@ -56,6 +58,7 @@ impl Plot {
         Plot::NodeLeaves,
         Plot::VotesCalledOff,
         Plot::Upgrade,
+        Plot::StallingPrimary,
     ];
 
     /// How many nodes a group must have for it to mean anything.
@@ -71,7 +74,7 @@ impl Plot {
         match self {
             Plot::LonelyPrimary => &[Slot::Links, Slot::Monitor],
             Plot::HitWhileItMoves => &[Slot::Links, Slot::Monitor],
-            Plot::LaggardIsLeft | Plot::MembersInFlux | Plot::TwoHistories => &[Slot::Links],
+            Plot::LaggardIsLeft | Plot::MembersInFlux | Plot::TwoHistories | Plot::StallingPrimary => &[Slot::Links],
             Plot::CopyIsCutShort => &[Slot::Data],
             Plot::NodeLeaves => &[Slot::Data, Slot::Links],
             Plot::AllGoDown | Plot::ForgetfulMonitor | Plot::Upgrade => &[Slot::Monitor],
@@ -109,6 +112,7 @@ impl Plot {
             Plot::NodeLeaves => stage.node_leaves(),
             Plot::VotesCalledOff => stage.votes_called_off(),
             Plot::Upgrade => stage.upgrade(),
+            Plot::StallingPrimary => stage.stalling_primary(),
         }
         stage.acts
     }

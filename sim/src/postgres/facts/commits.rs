@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::postgres::PgDisk;
+use futures_util::future::join;
 
 #[test]
 fn a_commit_waits_for_its_standby_and_is_in_the_log_meanwhile() {
