@@ -15,6 +15,7 @@ pub mod mutants;
 pub mod ports;
 pub mod scenario;
 pub mod shell;
+pub mod stored;
 pub mod swarm;
 pub mod view;
 pub mod wire;

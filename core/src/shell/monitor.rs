@@ -8,6 +8,7 @@ use crate::monitor::state::{Effects, Input, Monitor, MonitorRecord};
 use crate::monitor::{Group, rows};
 use crate::mutant;
 use crate::ports::{CallId, Change, Clock, Door, DoorEvent, Probe, Snapshot, Store, StoreError};
+use crate::stored;
 use crate::wire::{self, Answer, EventRow, Request};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -99,17 +100,17 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         settings: MonitorSettings,
         snapshot: Snapshot,
     ) -> Result<Self, StoreError> {
-        let damaged = |key: &str, e: wire::WireError| StoreError::Damaged(format!("record {key}: {e}"));
+        let damaged = |key: &str, e: stored::UnreadableRecord| StoreError::Damaged(format!("record {key}: {e}"));
         let (mut record, mut groups, mut events) = (None, BTreeMap::new(), VecDeque::new());
         let now = clock.now();
         for (key, bytes) in &snapshot.records {
             if key == MONITOR {
-                record = Some(wire::decode::<MonitorRecord>(bytes).map_err(|e| damaged(key, e))?);
+                record = Some(stored::decode::<MonitorRecord>(bytes).map_err(|e| damaged(key, e))?);
             } else if key.starts_with("group/") {
-                let group: GroupRecord = wire::decode(bytes).map_err(|e| damaged(key, e))?;
+                let group: GroupRecord = stored::decode(bytes).map_err(|e| damaged(key, e))?;
                 groups.insert(group.key.clone(), Group::new(group, now));
             } else if key.starts_with("event/") {
-                events.push_back(wire::decode::<EventRow>(bytes).map_err(|e| damaged(key, e))?);
+                events.push_back(stored::decode::<EventRow>(bytes).map_err(|e| damaged(key, e))?);
             }
         }
         let fresh = || MonitorRecord {
@@ -340,13 +341,13 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         }
         let mut changes = Vec::new();
         if let Some(record) = &effects.record {
-            changes.push(Change::Put(MONITOR.into(), wire::encode(record)));
+            changes.push(Change::Put(MONITOR.into(), stored::encode(record)));
         }
         for group in &effects.groups {
-            changes.push(Change::Put(format!("group/{}", group.key), wire::encode(group)));
+            changes.push(Change::Put(format!("group/{}", group.key), stored::encode(group)));
         }
         for event in &effects.events {
-            changes.push(Change::Put(event_key(event.eventid), wire::encode(event)));
+            changes.push(Change::Put(event_key(event.eventid), stored::encode(event)));
         }
         let kept = self.monitor.settings.events_kept;
         let last = self.monitor.next_event + effects.events.len() as u64;

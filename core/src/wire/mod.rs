@@ -162,7 +162,7 @@ pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
     serde_json::to_vec(&Out { version: VERSION, body }).expect("messages are plain data")
 }
 
-/// Also the format of stored records. One of another version is named as such, whatever its body is.
+/// One of another version is named as such, whatever its body is.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     let malformed = |e: serde_json::Error| WireError::Malformed(e.to_string());
     let read = serde_json::from_slice::<In<T>>(bytes);

@@ -43,7 +43,7 @@ pub fn prepare(config: &PostgresConfig) -> Result<(), PgError> {
     // That nobody else can enter it is what keeps `local ... trust` private.
     files::private_dir(config, &config.socket_dir())?;
     let own = files::read(&config.pgdata.join("postgresql.conf")).unwrap_or_default();
-    files::update(&dir.join("pgbaton.conf"), &(fixed(config) + wal_level(&own)))?;
+    files::update(&dir.join("pgbaton.conf"), &(fixed(config) + wal_level(&own) + &wal_sizes(&own)))?;
     take_the_last_word(config)
 }
 
@@ -87,10 +87,6 @@ pub fn fixed(config: &PostgresConfig) -> String {
         ("unix_socket_directories", config.socket_dir().to_string_lossy().into_owned()),
         ("max_wal_senders", "20".into()),
         ("max_replication_slots", "20".into()),
-        // A forgotten slot may cost a standby a new clone, but never the primary its disk.
-        ("max_slot_wal_keep_size", "8GB".into()),
-        // For a node whose slot was just made here: it may need more than what came since.
-        ("wal_keep_size", "512MB".into()),
         // pg_rewind needs both.
         ("wal_log_hints", "on".into()),
         ("full_page_writes", "on".into()),
@@ -118,6 +114,18 @@ pub fn fixed(config: &PostgresConfig) -> String {
         let _infallible = writeln!(text, "{name} = {}", value(&setting));
     }
     text
+}
+
+/// How much of the disk WAL may take, unless the operator has said so.
+fn wal_sizes(own: &str) -> String {
+    let settings = [
+        // A forgotten slot may cost a standby a new clone, but never the primary its disk.
+        ("max_slot_wal_keep_size", "8GB"),
+        // For a node whose slot was just made here: it may need more than what came since.
+        ("wal_keep_size", "512MB"),
+    ];
+    let usual = settings.iter().filter(|(name, _)| !sets(own, name));
+    usual.map(|(name, setting)| format!("{name} = {}\n", value(setting))).collect()
 }
 
 /// At least what replication needs. `logical` is more than that, and kept.
@@ -303,6 +311,14 @@ mod tests {
         for other in ["", "#wal_level = logical", "wal_level = minimal", "wal_level = logical\nwal_level = replica"] {
             assert_eq!(wal_level(other), "wal_level = 'replica'\n", "{other}");
         }
+    }
+
+    #[test]
+    fn how_much_wal_is_kept_is_for_the_operator_to_say() {
+        let usual = "max_slot_wal_keep_size = '8GB'\nwal_keep_size = '512MB'\n";
+        assert_eq!(wal_sizes("#wal_keep_size = 0\n"), usual);
+        assert_eq!(wal_sizes("Wal_Keep_Size = 1GB\n"), "max_slot_wal_keep_size = '8GB'\n");
+        assert_eq!(wal_sizes("max_slot_wal_keep_size 64GB\nwal_keep_size=0"), "");
     }
 
     #[test]

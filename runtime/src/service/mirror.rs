@@ -5,7 +5,7 @@
 use crate::disk;
 use pgbaton_core::model::KeeperRecord;
 use pgbaton_core::ports::{Change, Snapshot, Store, StoreError};
-use pgbaton_core::wire;
+use pgbaton_core::stored;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,7 +98,7 @@ impl<S: Store> Store for MirroredStore<S> {
 
 /// What a keeper knows of itself; `None` before it is registered.
 pub fn keeper_record(snapshot: &Snapshot) -> Option<KeeperRecord> {
-    wire::decode(snapshot.records.get("keeper")?).ok()
+    stored::decode(snapshot.records.get("keeper")?).ok()
 }
 
 /// Records as JSON: `{"version": 3, "records": {"keeper": {...}}}`.
@@ -114,7 +114,7 @@ pub fn readable(snapshot: &Snapshot) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgbaton_core::wire::encode;
+    use pgbaton_core::stored::encode;
     #[derive(Default)]
     struct Memory(Mutex<Snapshot>);
 

@@ -8,7 +8,7 @@ use pgbaton_core::check::Kind;
 use pgbaton_core::model::{Epoch, KeeperRecord, NodeState, Seal};
 use pgbaton_core::ports::{Change, Snapshot, Store, StoreError};
 use pgbaton_core::shell::keeper::KEEPER;
-use pgbaton_core::wire;
+use pgbaton_core::stored;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -41,7 +41,7 @@ impl Witness {
     fn look(&self, changes: &[Change]) {
         for change in changes {
             let Change::Put(key, bytes) = change else { continue };
-            let Ok(record) = wire::decode::<KeeperRecord>(bytes) else { continue };
+            let Ok(record) = stored::decode::<KeeperRecord>(bytes) else { continue };
             let gist = (record.epoch, record.state, record.goal(), record.seal, record.system_id);
             if key != KEEPER || self.told.lock().unwrap().replace(gist) == Some(gist) {
                 continue;

@@ -16,7 +16,7 @@ use crate::keeper::{Memory, Outcome, Step, fence};
 use crate::model::*;
 use crate::mutant;
 use crate::ports::{Change, Clock, Link, LinkError, PgError, Postgres, Store, StoreError};
-use crate::wire;
+use crate::stored;
 use futures_util::future::{Either, select};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -149,12 +149,12 @@ pub async fn load<S: Store>(store: &S) -> Result<(Ledger, KeeperRecord), StoreEr
     let snapshot = store.load().await?;
     let bytes = snapshot.records.get(KEEPER);
     let bytes = bytes.ok_or_else(|| StoreError::Damaged("it holds no node; create one first".into()))?;
-    let record = wire::decode(bytes).map_err(|e| StoreError::Damaged(format!("record {KEEPER}: {e}")))?;
+    let record = stored::decode(bytes).map_err(|e| StoreError::Damaged(format!("record {KEEPER}: {e}")))?;
     Ok((Ledger::at(snapshot.version), record))
 }
 
 pub async fn save<S: Store>(store: &S, ledger: &mut Ledger, record: &KeeperRecord) -> Result<(), StoreError> {
-    ledger.commit(store, vec![Change::Put(KEEPER.into(), wire::encode(record))]).await
+    ledger.commit(store, vec![Change::Put(KEEPER.into(), stored::encode(record))]).await
 }
 
 enum Woke {

@@ -3,7 +3,8 @@ use super::*;
 use crate::keeper::plan::testing::{any, down, none, open, record, standby};
 use crate::ports::StopMode;
 use crate::shell::commit::testing::Mood;
-use crate::wire::Answer;
+use crate::stored;
+use crate::wire::{self, Answer};
 use futures_util::FutureExt;
 
 const LEASE: Duration = Duration::from_secs(10);
@@ -145,7 +146,7 @@ fn a_lease_that_has_ended_waits_for_no_disk_before_its_stop_either() {
 #[test]
 fn the_next_keeper_closes_what_it_can_not_speak_for_in_time() {
     let ports = ports(open(None), "");
-    ports.store.held.lock().unwrap().records.insert(KEEPER.into(), wire::encode(&leased()));
+    ports.store.held.lock().unwrap().records.insert(KEEPER.into(), stored::encode(&leased()));
     ports.store.moods.lock().unwrap().push(Mood::Hangs);
     let mut begins = pin!(begin_session(&ports, PAUSE, ports.clock.now()));
     assert!(begins.as_mut().now_or_never().is_none() && !ports.postgres.has("stop"));
@@ -278,7 +279,7 @@ fn whoever_is_told_to_close_gives_up_a_long_step_for_it() {
 fn a_primary_under_a_lease_closes_when_its_next_keeper_can_store_nothing() {
     let stops = |record: &KeeperRecord| {
         let ports = ports(open(None), "");
-        ports.store.held.lock().unwrap().records.insert(KEEPER.into(), wire::encode(record));
+        ports.store.held.lock().unwrap().records.insert(KEEPER.into(), stored::encode(record));
         ports.store.moods.lock().unwrap().push(Mood::Fails);
         ports
     };
