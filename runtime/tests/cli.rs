@@ -260,7 +260,7 @@ fn values_out_of_range_and_options_that_contradict_are_refused_before_anybody_is
 fn formations_are_created_changed_and_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let monitor = Monitor::start(dir.path());
-    let create = ["create", "formation", "--formation", "f", "--number-sync-standbys", "1"];
+    let create = ["create", "formation", "--formation", "f", "--number-sync-standbys", "1", "--dbname", "app"];
     monitor.says(&create, "");
     monitor.says(&create, "");
     monitor.refuses(&["create", "formation", "--formation", "f"], 6, &["other settings", "set formation"]);
@@ -273,8 +273,12 @@ fn formations_are_created_changed_and_dropped() {
         &["set", "formation", "number-sync-standbys", "0", "-f", "f", "--json"],
         "{\n  \"number-sync-standbys\": 0\n}",
     );
+    monitor.says(&["get", "formation", "dbname", "-f", "f"], "app");
+    monitor.says(&["get", "formation", "dbname", "-f", "f", "--json"], "{\n  \"dbname\": \"app\"\n}");
     monitor.says(&["disable", "secondary", "-f", "f"], "");
+    monitor.says(&["get", "formation", "secondary", "-f", "f"], "false");
     monitor.says(&["enable", "secondary", "-f", "f"], "");
+    monitor.says(&["get", "formation", "secondary", "-f", "f", "--json"], "{\n  \"secondary\": true\n}");
     let settings = monitor.run(&["get", "formation", "settings", "-f", "f"]).stdout;
     assert_eq!(settings, monitor.run(&["show", "settings", "-f", "f"]).stdout);
     monitor.says(&["drop", "formation", "-f", "f"], "");
