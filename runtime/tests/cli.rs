@@ -285,6 +285,13 @@ fn formations_are_created_changed_and_dropped() {
     monitor.says(&["drop", "formation", "-f", "f"], "");
     monitor.refuses(&["set", "formation", "durability", "strict", "-f", "f"], 6, &["no formation f"]);
     monitor.refuses(&["get", "formation", "durability", "-f", "f"], 6, &["no formation f"]);
+    let events = String::from_utf8(monitor.run(&["show", "events", "-f", "f"]).stdout).unwrap();
+    let comments: Vec<&str> =
+        events.lines().filter_map(|line| line.rsplit_once(" |    - | ")).map(|(_, c)| c).collect();
+    assert_eq!(comments.len(), 7, "{events}");
+    assert_eq!(comments[0], "formation f is created: number_sync_standbys 1, strict, secondary true, dbname app");
+    let last = ["is set to secondary false", "is set to secondary true", "is dropped"];
+    assert_eq!(comments[4..], last.map(|what| format!("formation f {what}")));
 }
 
 #[test]

@@ -346,7 +346,10 @@ impl<'a> Play<'a> {
         };
         let mut dated = witness::events(seen, gone);
         match self.watch.all_events().await {
-            Ok(rows) => dated.extend(rows.into_iter().map(|row| (row.eventtime, narrated(row)))),
+            Ok(rows) => {
+                let of_nodes = rows.into_iter().filter(EventRow::is_of_a_node);
+                dated.extend(of_nodes.map(|row| (row.eventtime, narrated(row))));
+            }
             Err(e) => self.unmet.push(format!("the monitor's events can't be read: {e:#}")),
         }
         // Also those before the clients began, which all come to be at zero.

@@ -156,7 +156,7 @@ impl Observer {
     /// The event log as the trace wants it, in simulated time, and after it what was shown.
     pub fn event_log(&self) -> Vec<(Moment, Kind)> {
         let seen = self.seen.lock().unwrap();
-        let log = seen.events.iter().map(|(at, row)| (*at, kind(row)));
+        let log = seen.events.iter().filter(|(_, row)| row.is_of_a_node()).map(|(at, row)| (*at, kind(row)));
         log.chain(seen.shown.iter().cloned()).collect()
     }
 }
