@@ -333,6 +333,23 @@ fn what_is_asked_of_a_node_is_done_or_refused_with_its_code() {
 }
 
 #[test]
+fn who_takes_the_last_candidate_away_is_told_so_and_the_log_tells_it_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let monitor = Monitor::start(dir.path());
+    monitor.register("a", 1);
+    monitor.register("b", 2);
+    for (priority, told) in
+        [("0", "automatic failover of group default/0 is off"), ("50", "failover of group default/0 is on")]
+    {
+        let output = monitor.run(&["set", "node", "candidate-priority", priority, "--name", "b"]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), priority);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let log = String::from_utf8(monitor.run(&["show", "events"]).stdout).unwrap();
+        assert!(said.contains(told) && log.contains(told), "{told}: {said} {log}");
+    }
+}
+
+#[test]
 fn the_configuration_is_read_changed_and_checked() {
     let dir = tempfile::tempdir().unwrap();
     let datadir = path(dir.path(), "monitor");
