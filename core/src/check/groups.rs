@@ -26,13 +26,18 @@ impl Trace {
         }
     }
 
+    /// Whether a node is one of the second formation.
+    pub fn is_beside(&self, node: &str) -> bool {
+        self.beside.as_ref().is_some_and(|beside| beside.nodes.iter().any(|name| name == node))
+    }
+
     /// What the first formation has of it.
     pub fn of_first(&self) -> Cow<'_, Trace> {
         self.groups().swap_remove(0)
     }
 
     fn part(&self, beside: &Beside, second: bool) -> Trace {
-        let is_own = |name: &String| beside.nodes.contains(name) == second;
+        let is_own = |name: &String| self.is_beside(name) == second;
         let share = Share { trace: self, beside, second };
         let mut part = Trace {
             nodes: self.nodes.iter().filter(|name| is_own(name)).cloned().collect(),
@@ -74,8 +79,7 @@ impl Share<'_> {
 
     /// A node of the other formation.
     fn is_foreign(&self, name: &str) -> bool {
-        let is_second = self.beside.nodes.iter().any(|node| node == name);
-        is_second != self.second && self.trace.nodes.iter().any(|node| node == name)
+        self.trace.is_beside(name) != self.second && self.trace.nodes.iter().any(|node| node == name)
     }
 
     /// A step ends with the names of those it is about.
