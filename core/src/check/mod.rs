@@ -68,6 +68,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// With that on the other formation of the run: each says which it is about.
+    fn beside(self, other: Verdict, formation: &str) -> Verdict {
+        let first = self.broken.map(|how| format!("in the first formation: {how}"));
+        let second = other.broken.map(|how| format!("in formation {formation}: {how}"));
+        let broken = first.into_iter().chain(second).reduce(|first, second| format!("{first}; {second}"));
+        Verdict { name: self.name, broken, not_judged: self.not_judged.or(other.not_judged) }
+    }
+
     /// In words, for a report.
     pub fn word(&self) -> String {
         match (&self.broken, &self.not_judged) {
@@ -141,12 +149,8 @@ pub fn judge(trace: &Trace) -> Vec<Verdict> {
     let judged = |checker: &Checker| {
         let verdict = checker.judge(first);
         match beside {
-            Some((part, Beside { formation, .. })) if verdict.broken.is_none() => {
-                let other = checker.judge(part);
-                let broken = other.broken.map(|how| format!("in formation {formation}: {how}"));
-                Verdict { broken, ..other }
-            }
-            _ => verdict,
+            Some((part, Beside { formation, .. })) => verdict.beside(checker.judge(part), formation),
+            None => verdict,
         }
     };
     CHECKERS.iter().map(judged).collect()
