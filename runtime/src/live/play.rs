@@ -92,6 +92,7 @@ impl<'a> Play<'a> {
         if self.cluster.harmed_a_stranger() {
             self.unmet.push("a program was ended that has nothing to do with the group".to_string());
         }
+        self.unmet.extend(self.cluster.not_slowed());
         let ends = self.ends(&all.iter().flat_map(|targets| targets.iter().cloned()).collect::<Vec<_>>()).await;
         let trace = self.trace(&witness.finish()?, ends).await;
         self.unmet.extend(expect::unmet(self.scenario, &trace));
