@@ -35,6 +35,7 @@ mod quorums_meet;
 mod reach;
 mod rogues;
 pub mod roles;
+mod screen;
 mod sealed_votes;
 mod side_by_side;
 pub mod stall;
@@ -52,6 +53,7 @@ use serde::Serialize;
 pub use convergence::are_settled;
 pub use groups::Beside;
 pub use outage::{Gap, gaps_by_step, longest_gap};
+pub use screen::Screen;
 pub use trace::{Answered, Event, Fault, Kind, Sense, Terms, Trace};
 
 /// What an order says that gives up commits on purpose.
