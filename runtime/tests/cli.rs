@@ -260,7 +260,7 @@ fn values_out_of_range_and_options_that_contradict_are_refused_before_anybody_is
 fn formations_are_created_changed_and_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let monitor = Monitor::start(dir.path());
-    let create = ["create", "formation", "--formation", "f", "--number-sync-standbys", "1"];
+    let create = ["create", "formation", "--formation", "f", "--number-sync-standbys", "1", "--dbname", "app"];
     monitor.says(&create, "");
     monitor.says(&create, "");
     monitor.refuses(&["create", "formation", "--formation", "f"], 6, &["other settings", "set formation"]);
@@ -273,14 +273,25 @@ fn formations_are_created_changed_and_dropped() {
         &["set", "formation", "number-sync-standbys", "0", "-f", "f", "--json"],
         "{\n  \"number-sync-standbys\": 0\n}",
     );
+    monitor.says(&["get", "formation", "dbname", "-f", "f"], "app");
+    monitor.says(&["get", "formation", "dbname", "-f", "f", "--json"], "{\n  \"dbname\": \"app\"\n}");
     monitor.says(&["disable", "secondary", "-f", "f"], "");
+    monitor.says(&["get", "formation", "secondary", "-f", "f"], "false");
     monitor.says(&["enable", "secondary", "-f", "f"], "");
+    monitor.says(&["get", "formation", "secondary", "-f", "f", "--json"], "{\n  \"secondary\": true\n}");
     let settings = monitor.run(&["get", "formation", "settings", "-f", "f"]).stdout;
     assert_eq!(settings, monitor.run(&["show", "settings", "-f", "f"]).stdout);
     monitor.says(&["drop", "formation", "-f", "f"], "");
     monitor.says(&["drop", "formation", "-f", "f"], "");
     monitor.refuses(&["set", "formation", "durability", "strict", "-f", "f"], 6, &["no formation f"]);
     monitor.refuses(&["get", "formation", "durability", "-f", "f"], 6, &["no formation f"]);
+    let events = String::from_utf8(monitor.run(&["show", "events", "-f", "f"]).stdout).unwrap();
+    let comments: Vec<&str> =
+        events.lines().filter_map(|line| line.rsplit_once(" |    - | ")).map(|(_, c)| c).collect();
+    assert_eq!(comments.len(), 7, "{events}");
+    assert_eq!(comments[0], "formation f is created: number_sync_standbys 1, strict, secondary true, dbname app");
+    let last = ["is set to secondary false", "is set to secondary true", "is dropped"];
+    assert_eq!(comments[4..], last.map(|what| format!("formation f {what}")));
 }
 
 #[test]
@@ -319,6 +330,23 @@ fn what_is_asked_of_a_node_is_done_or_refused_with_its_code() {
     monitor.refuses(&drop, 12, &["within 1 seconds", "--force"]);
     assert!(monitor.run(&[&drop[..], &["--force"]].concat()).status.success());
     monitor.says(&["show", "state", "--json"], "[]");
+}
+
+#[test]
+fn who_takes_the_last_candidate_away_is_told_so_and_the_log_tells_it_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let monitor = Monitor::start(dir.path());
+    monitor.register("a", 1);
+    monitor.register("b", 2);
+    for (priority, told) in
+        [("0", "automatic failover of group default/0 is off"), ("50", "failover of group default/0 is on")]
+    {
+        let output = monitor.run(&["set", "node", "candidate-priority", priority, "--name", "b"]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), priority);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let log = String::from_utf8(monitor.run(&["show", "events"]).stdout).unwrap();
+        assert!(said.contains(told) && log.contains(told), "{told}: {said} {log}");
+    }
 }
 
 #[test]

@@ -97,13 +97,16 @@ impl Group {
         }
     }
 
-    /// Each node with what it is, where that is what it is to be.
+    /// Each node with what it is, and what it is to be where that is something else: whoever is on its way counts too.
     fn states(&self) -> Vec<(String, String)> {
         let shown = self.run(&["show", "state", "--json"]).stdout;
         let rows: Vec<Value> = serde_json::from_slice(&shown).unwrap_or_default();
         let word = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_string();
-        let settled = rows.iter().filter(|row| row["current_group_state"] == row["assigned_group_state"]);
-        settled.map(|row| (word(row, "nodename"), word(row, "current_group_state"))).collect()
+        let state = |row: &Value| match (word(row, "current_group_state"), word(row, "assigned_group_state")) {
+            (is, to_be) if is == to_be => is,
+            (is, to_be) => format!("{is}, to be {to_be}"),
+        };
+        rows.iter().map(|row| (word(row, "nodename"), state(row))).collect()
     }
 
     #[track_caller]

@@ -26,13 +26,18 @@ impl Trace {
         }
     }
 
+    /// Whether a node is one of the second formation.
+    pub fn is_beside(&self, node: &str) -> bool {
+        self.beside.as_ref().is_some_and(|beside| beside.nodes.iter().any(|name| name == node))
+    }
+
     /// What the first formation has of it.
     pub fn of_first(&self) -> Cow<'_, Trace> {
         self.groups().swap_remove(0)
     }
 
     fn part(&self, beside: &Beside, second: bool) -> Trace {
-        let is_own = |name: &String| beside.nodes.contains(name) == second;
+        let is_own = |name: &String| self.is_beside(name) == second;
         let share = Share { trace: self, beside, second };
         let mut part = Trace {
             nodes: self.nodes.iter().filter(|name| is_own(name)).cloned().collect(),
@@ -74,8 +79,7 @@ impl Share<'_> {
 
     /// A node of the other formation.
     fn is_foreign(&self, name: &str) -> bool {
-        let is_second = self.beside.nodes.iter().any(|node| node == name);
-        is_second != self.second && self.trace.nodes.iter().any(|node| node == name)
+        self.trace.is_beside(name) != self.second && self.trace.nodes.iter().any(|node| node == name)
     }
 
     /// A step ends with the names of those it is about.
@@ -101,8 +105,8 @@ mod tests {
     use super::super::{Answered, Sense, judge};
     use super::*;
     use crate::model::NodeState::*;
-    use crate::model::{GroupKey, Moment};
-    use crate::wire::{Command, Request};
+    use crate::model::{FormationSettings, GroupKey, Moment, NodeId, Timeline};
+    use crate::wire::{Command, FormationChange, NodeChange, Request};
 
     /// Of a and b, and beside them of x and y; the clients from number 3 on are theirs.
     fn two(events: Vec<(u64, Kind)>) -> Trace {
@@ -187,7 +191,51 @@ mod tests {
     }
 
     #[test]
+    fn what_breaks_in_both_formations_is_told_of_both() {
+        let epochs_fall = |name: &str| [(0, node(name, Primary, Primary, 2)), (1, node(name, Primary, Primary, 1))];
+        let broken = |runs: &[&str]| {
+            let mut run = two(runs.iter().flat_map(|name| epochs_fall(name)).collect());
+            run.sort();
+            judge(&run).into_iter().find(|v| v.name == "epochs only rise").unwrap().broken
+        };
+        let (first, second) = (broken(&["a"]).unwrap(), broken(&["x"]).unwrap());
+        assert!(first.starts_with("in the first formation: ") && second.starts_with("in formation other: "));
+        assert_eq!(broken(&["a", "x"]), Some(format!("{first}; {second}")));
+        assert_eq!(broken(&[]), None);
+    }
+
+    /// Whatever an operator can order.
+    fn orders_to(formation: &str) -> Vec<Command> {
+        let (formation, name) = (formation.to_string(), "a".to_string());
+        let key = || GroupKey { formation: formation.clone(), group: 0 };
+        let (from, to, allow_data_loss) = (Some(NodeId(1)), Some(name.clone()), false);
+        // One without its order here doesn't compile: it goes in below as well.
+        let _all = |command: &Command| match command {
+            Command::Failover { .. } | Command::Promote { .. } | Command::Maintenance { .. } | Command::Drop { .. } => {
+            }
+            Command::SetNode { .. } | Command::SetFormation { .. } | Command::AcceptTimeline { .. } => {}
+            Command::CreateFormation { .. } | Command::DropFormation { .. } => {}
+        };
+        vec![
+            Command::Failover { key: key(), to: None, from: None, allow_data_loss },
+            Command::Failover { key: key(), to, from, allow_data_loss: true },
+            Command::Promote { formation: formation.clone(), name: name.clone(), allow_data_loss },
+            Command::Maintenance { formation: formation.clone(), name: name.clone(), on: true, allow_failover: true },
+            Command::Drop { formation: formation.clone(), name: name.clone(), node: None, force: false },
+            Command::SetNode { formation: formation.clone(), name: name.clone(), change: NodeChange::default() },
+            Command::SetFormation { formation: formation.clone(), change: FormationChange::default() },
+            Command::CreateFormation { formation: formation.clone(), settings: FormationSettings::default() },
+            Command::DropFormation { formation: formation.clone() },
+            Command::AcceptTimeline { key: key(), tli: Timeline(2), reason: "formation: \"default\"".into() },
+        ]
+    }
+
+    #[test]
     fn every_order_says_which_formation_it_is_about() {
-        assert!(orders::is_about(&failover("other"), "other") && !orders::is_about(&failover("others"), "other"));
+        for (to_it, to_another) in orders_to("other").into_iter().zip(orders_to("others")) {
+            let [to_it, to_another] = [to_it, to_another].map(|command| orders::describe(&Request::Command(command)));
+            assert!(orders::is_about(&to_it, "other") && !orders::is_about(&to_it, "default"), "{to_it}");
+            assert!(!orders::is_about(&to_another, "other"), "{to_another}");
+        }
     }
 }

@@ -35,6 +35,7 @@ mod quorums_meet;
 mod reach;
 mod rogues;
 pub mod roles;
+mod screen;
 mod sealed_votes;
 mod side_by_side;
 pub mod stall;
@@ -52,6 +53,7 @@ use serde::Serialize;
 pub use convergence::are_settled;
 pub use groups::Beside;
 pub use outage::{Gap, gaps_by_step, longest_gap};
+pub use screen::Screen;
 pub use trace::{Answered, Event, Fault, Kind, Sense, Terms, Trace};
 
 /// What an order says that gives up commits on purpose.
@@ -68,6 +70,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// With that on the other formation of the run: each says which it is about.
+    fn beside(self, other: Verdict, formation: &str) -> Verdict {
+        let first = self.broken.map(|how| format!("in the first formation: {how}"));
+        let second = other.broken.map(|how| format!("in formation {formation}: {how}"));
+        let broken = first.into_iter().chain(second).reduce(|first, second| format!("{first}; {second}"));
+        Verdict { name: self.name, broken, not_judged: self.not_judged.or(other.not_judged) }
+    }
+
     /// In words, for a report.
     pub fn word(&self) -> String {
         match (&self.broken, &self.not_judged) {
@@ -141,12 +151,8 @@ pub fn judge(trace: &Trace) -> Vec<Verdict> {
     let judged = |checker: &Checker| {
         let verdict = checker.judge(first);
         match beside {
-            Some((part, Beside { formation, .. })) if verdict.broken.is_none() => {
-                let other = checker.judge(part);
-                let broken = other.broken.map(|how| format!("in formation {formation}: {how}"));
-                Verdict { broken, ..other }
-            }
-            _ => verdict,
+            Some((part, Beside { formation, .. })) => verdict.beside(checker.judge(part), formation),
+            None => verdict,
         }
     };
     CHECKERS.iter().map(judged).collect()

@@ -273,7 +273,7 @@ pub enum Kind {
         /// Whether its keeper runs.
         runs: bool,
     },
-    /// What the monitor shows of a node beside its states, where it changed: for a reader, no checker counts on it.
+    /// What the monitor shows of a node beside its states, where it changed.
     Shown {
         node: String,
         position: Position,

@@ -1,4 +1,4 @@
-//! The event log: a row for every change of a node's reported or assigned state.
+//! The event log: a row for every change of a node's reported or assigned state, and for what operators change.
 
 use crate::model::*;
 use crate::monitor::health::Pulse;
@@ -46,6 +46,34 @@ impl Log {
             let row = self.row(after, node, group, rule, text);
             self.rows.push(row);
         }
+    }
+
+    /// A row for a formation that has no nodes.
+    pub fn formation(&mut self, name: &str, text: &str) {
+        let nobody = NodeState::Init;
+        let row = EventRow {
+            eventid: self.next,
+            eventtime: self.wall_ms,
+            formationid: name.to_string(),
+            groupid: 0,
+            nodeid: 0,
+            nodename: String::new(),
+            nodehost: String::new(),
+            nodeport: 0,
+            reportedstate: nobody,
+            goalstate: nobody,
+            reportedtli: Timeline(0),
+            reportedlsn: Lsn::ZERO,
+            candidatepriority: 0,
+            replicationquorum: false,
+            epoch: 0,
+            in_force: String::new(),
+            description: text.to_string(),
+            rule_pos: None,
+            rule_section: None,
+        };
+        self.next += 1;
+        self.rows.push(row);
     }
 
     fn row(

@@ -87,7 +87,7 @@ impl Group {
 }
 
 pub fn settings(m: &Monitor, formation: &str) -> Vec<SettingRow> {
-    let number = m.record.formations.get(formation).cloned().unwrap_or_default().number_sync_standbys;
+    let of_formation = m.record.formations.get(formation).cloned().unwrap_or_default();
     let row = |context: &str, group: Option<u32>, node: Option<&NodeRecord>, setting: &str, value: String| SettingRow {
         context: context.into(),
         group_id: group,
@@ -97,7 +97,14 @@ pub fn settings(m: &Monitor, formation: &str) -> Vec<SettingRow> {
         value,
     };
     let groups: Vec<&Group> = chosen(m, Some(formation), None).collect();
-    let mut rows = vec![row("formation", None, None, "number_sync_standbys", number.to_string())];
+    let mut rows: Vec<SettingRow> = [
+        ("number_sync_standbys", of_formation.number_sync_standbys.to_string()),
+        ("durability", of_formation.durability().name().to_string()),
+        ("secondary", of_formation.secondary.to_string()),
+        ("dbname", of_formation.dbname),
+    ]
+    .map(|(setting, value)| row("formation", None, None, setting, value))
+    .into();
     for g in &groups {
         let value = format!("'{}'", standby_names(g));
         rows.push(row("primary", Some(g.record.key.group), g.record.primary(), "synchronous_standby_names", value));
@@ -166,4 +173,29 @@ pub fn timelines(m: &Monitor, key: &GroupKey) -> Answer {
         }
     };
     Answer::Timelines(Timelines { reference: reference.clone(), nodes: group.record.nodes.values().map(of).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::rules::testing::*;
+    use crate::monitor::state::Input;
+    use crate::wire::Command;
+
+    #[test]
+    fn whatever_can_be_set_of_a_formation_is_shown() {
+        let mut p = Pair::settled();
+        let settings = FormationSettings {
+            number_sync_standbys: 2,
+            durability: Some(Durability::Async),
+            secondary: false,
+            dbname: "app".into(),
+        };
+        p.feed(Input::Command(Command::CreateFormation { formation: "f".into(), settings }));
+        let shown: Vec<(String, String)> =
+            super::settings(&p.monitor, "f").into_iter().map(|row| (row.setting, row.value)).collect();
+        let expected =
+            [("number_sync_standbys", "2"), ("durability", "async"), ("secondary", "false"), ("dbname", "app")];
+        assert_eq!(shown, expected.map(|(setting, value)| (setting.to_string(), value.to_string())));
+    }
 }

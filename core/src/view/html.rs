@@ -142,7 +142,7 @@ fn figures(run: &Run, data: &Data) -> String {
     let warned = count(|k| matches!(k, Kind::Acked { warning: true, .. }));
     let not = count(|k| matches!(k, Kind::NotAcked { .. }));
     let longest = data.outages.iter().map(|o| o.to.since(o.from)).max();
-    let promotions = crate::check::roles::promotions(run.trace).len();
+    let promotions: usize = run.trace.groups().iter().map(|group| crate::check::roles::promotions(group).len()).sum();
     let mut figures = vec![
         ("nodes", data.lanes.len().to_string()),
         ("length", format!("{:.1} s", data.end.seconds())),

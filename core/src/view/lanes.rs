@@ -1,4 +1,4 @@
-//! What held from when to when: a node's states, whether its server was open, where its WAL was; the group's epochs
+//! What held from when to when: a node's states, whether its server was open, where its WAL was; a group's epochs
 //! and contracts.
 
 use super::words::Words;
@@ -19,6 +19,8 @@ pub struct Stretch<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lane {
     pub name: String,
+    /// Its place among the groups.
+    pub group: usize,
     pub states: Vec<Stretch<States>>,
     pub open: Vec<Stretch<Open>>,
     pub stored: Vec<Stretch<Stored>>,
@@ -116,24 +118,37 @@ fn lane(trace: &Trace, name: &str) -> Lane {
         }
         _ => None,
     });
-    Lane { name: name.into(), states, open, stored, shown }
+    Lane { name: name.into(), group: usize::from(trace.is_beside(name)), states, open, stored, shown }
 }
 
-pub fn epochs(trace: &Trace) -> Vec<Stretch<Numbered>> {
-    stretches(trace, |e| match &e.kind {
-        Kind::Node { epoch, .. } => Some(Some(Numbered { epoch: *epoch })),
+/// What holds of a group as a whole. Each formation of a run has one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// The second one's, where there are two.
+    pub formation: Option<String>,
+    pub epochs: Vec<Stretch<Numbered>>,
+    /// Those that may be in force, with names in place of numbers.
+    pub contracts: Vec<Stretch<InForce>>,
+}
+
+pub fn groups(trace: &Trace, words: &Words) -> Vec<Group> {
+    let beside = trace.beside.as_ref().map(|beside| Some(beside.formation.clone()));
+    std::iter::once(None).chain(beside).map(|formation| group(trace, words, formation)).collect()
+}
+
+fn group(trace: &Trace, words: &Words, formation: Option<String>) -> Group {
+    let is_own = |node: &str| trace.is_beside(node) == formation.is_some();
+    let epochs = stretches(trace, |e| match &e.kind {
+        Kind::Node { node, epoch, .. } if is_own(node) => Some(Some(Numbered { epoch: *epoch })),
         _ => None,
-    })
-}
-
-/// Those that may be in force, with names in place of numbers.
-pub fn contracts(trace: &Trace, words: &Words) -> Vec<Stretch<InForce>> {
-    stretches(trace, |e| match &e.kind {
-        Kind::Node { in_force, .. } if !in_force.is_empty() => {
+    });
+    let contracts = stretches(trace, |e| match &e.kind {
+        Kind::Node { node, in_force, .. } if is_own(node) && !in_force.is_empty() => {
             Some(Some(InForce { contract: words.contract(in_force) }))
         }
         _ => None,
-    })
+    });
+    Group { formation, epochs, contracts }
 }
 
 #[cfg(test)]
@@ -160,7 +175,9 @@ mod tests {
         let open: Vec<_> = lanes[0].open.iter().map(|s| (ms(s.from, s.to), s.what.tli)).collect();
         assert_eq!(open, [((3, 7), 1), ((8, 9), 2)]);
         assert_eq!(lanes[1].states.len(), 1);
-        let epochs: Vec<_> = epochs(&run).iter().map(|s| (ms(s.from, s.to), s.what.epoch.0)).collect();
+        let groups = groups(&run, &Words::of(&run));
+        assert_eq!(groups.len(), 1);
+        let epochs: Vec<_> = groups[0].epochs.iter().map(|s| (ms(s.from, s.to), s.what.epoch.0)).collect();
         assert_eq!(epochs, [((1, 5), 1), ((5, 9), 2)]);
     }
 }

@@ -85,15 +85,19 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'))
 }
 
-/// Acknowledgements without a warning of writes that a node which is open at the end hasn't: lost, or given up.
+/// Acknowledgements without a warning of writes that a node of the same formation which is open at the end hasn't: lost,
+/// or given up.
 pub fn lost(trace: &Trace) -> Vec<usize> {
     let found = trace.events.iter().filter_map(|e| match &e.kind {
-        Kind::Found { ids, .. } => Some(ids),
+        Kind::Found { node, ids } => Some((trace.is_beside(node), ids)),
         _ => None,
     });
     let found: Vec<_> = found.collect();
     let is_lost = |kind: &Kind| match kind {
-        Kind::Acked { id, warning: false, .. } => found.iter().any(|ids| !ids.contains(id)),
+        Kind::Acked { id, node, warning: false, .. } => {
+            let beside = trace.is_beside(node);
+            found.iter().any(|(is_beside, ids)| *is_beside == beside && !ids.contains(id))
+        }
         _ => false,
     };
     (0..trace.events.len()).filter(|i| is_lost(&trace.events[*i].kind)).collect()

@@ -52,8 +52,7 @@ struct Data {
     stopped: Option<Moment>,
     states: Vec<StateKey>,
     lanes: Vec<lanes::Lane>,
-    epochs: Vec<lanes::Stretch<lanes::Numbered>>,
-    contracts: Vec<lanes::Stretch<lanes::InForce>>,
+    groups: Vec<lanes::Group>,
     trouble: Vec<trouble::Trouble>,
     outages: Vec<Outage>,
     judged: Vec<marks::Judged>,
@@ -80,6 +79,8 @@ struct StateKey {
 
 #[derive(Debug, Serialize)]
 struct Outage {
+    /// Of the second formation's clients.
+    beside: bool,
     from: Moment,
     to: Moment,
     step: Option<String>,
@@ -102,8 +103,7 @@ fn data(run: &Run, words: &Words) -> Data {
         stopped: first(|k| matches!(k, Kind::ClientsStopped)),
         states: NodeState::ALL.iter().map(|s| key(*s)).collect(),
         lanes: lanes::of(trace),
-        epochs: lanes::epochs(trace),
-        contracts: lanes::contracts(trace, words),
+        groups: lanes::groups(trace, words),
         trouble: trouble::of(trace),
         outages: outages(trace),
         judged: marks::judged(trace, run.verdicts, run.unmet),
@@ -126,13 +126,19 @@ fn key(state: NodeState) -> StateKey {
     StateKey { name: state.name(), meaning: state.meaning(), colour: colour.hex(), dark_text: colour.dark_text }
 }
 
-/// Clients that write seldom leave gaps that are none: what counts is much longer than nine of ten.
+/// A formation's clients know nothing of another's: while those write, these may be out.
 fn outages(trace: &Trace) -> Vec<Outage> {
+    let of_each = trace.groups().into_iter().zip([false, true]);
+    of_each.flat_map(|(group, beside)| outages_of(&group, beside)).collect()
+}
+
+/// Clients that write seldom leave gaps that are none: what counts is much longer than nine of ten.
+fn outages_of(trace: &Trace, beside: bool) -> Vec<Outage> {
     let mut lengths: Vec<Duration> = outage::gaps(trace, Duration::ZERO).iter().map(outage::Gap::length).collect();
     lengths.sort();
     let usual = lengths.get(lengths.len() * 9 / 10).copied().unwrap_or_default();
     let gaps = outage::gaps(trace, LEAST_OUTAGE.max(usual * 3));
-    gaps.into_iter().map(|g| Outage { from: g.from, to: g.to, step: g.step.map(|(_, text)| text) }).collect()
+    gaps.into_iter().map(|g| Outage { beside, from: g.from, to: g.to, step: g.step.map(|(_, text)| text) }).collect()
 }
 
 macro_rules! kinds {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::check::testing::{self, acked, branched, closed, fault, found, names, node, opened, stored, waiting};
-use crate::check::{Answered, Fault, judge};
+use crate::check::{Answered, Beside, Fault, judge};
 use crate::model::NodeState::*;
 use crate::model::{NodeId, Position};
 
@@ -156,4 +156,41 @@ fn writes_that_are_rare_make_no_outage_of_every_pause() {
         outages(&testing::trace(acks)).len()
     };
     assert_eq!((every(500, 0), every(500, 4000), every(20, 300), every(20, 30)), (0, 1, 1, 0));
+}
+
+/// Nothing is lost, each role moves once; only the second formation's writes are out.
+#[test]
+fn two_formations_are_looked_at_each_by_itself() {
+    let of = |node: &str, ids: &[u64]| Kind::Found { node: node.into(), ids: ids.iter().copied().collect() };
+    let primary = |name: &str, epoch| node(name, Primary, Primary, epoch);
+    let mut events = vec![
+        (0, primary("a", 1)),
+        (1, primary("x", 7)),
+        (2, Kind::ClientsBegan),
+        (4500, primary("b", 2)),
+        (5000, primary("y", 8)),
+        (5900, acked(1020, "y", 5900)),
+        (6000, Kind::ClientsStopped),
+        (6001, of("b", &(1..59).collect::<Vec<u64>>())),
+        (6001, of("y", &(1000..1021).collect::<Vec<u64>>())),
+    ];
+    events.extend((1..59).map(|i| (i * 100, acked(i, if i < 45 { "a" } else { "b" }, i * 100))));
+    events.extend((0..20).map(|i| (i * 100 + 3, acked(1000 + i, "x", i * 100 + 3))));
+    events.sort_by_key(|(at, _)| *at);
+    let mut trace = testing::trace(events);
+    trace.nodes = ["a", "b", "x", "y"].map(String::from).into();
+    let nodes = ["x", "y"].map(String::from).into();
+    trace.beside = Some(Beside { formation: "other".into(), nodes, first_client: 3, ..Beside::default() });
+    let page = page(&run(&trace, &[]));
+    let data = data_of(&page);
+    assert_eq!(data["lost"], serde_json::json!([]));
+    assert!(page.contains("<dt>role moved</dt><dd>2×</dd>"), "{page}");
+    let outages = data["outages"].as_array().unwrap();
+    assert_eq!((outages.len(), &outages[0]["beside"]), (1, &true.into()), "{outages:?}");
+    let epochs = |group: usize| {
+        let all = data["groups"][group]["epochs"].as_array().unwrap();
+        all.iter().map(|stretch| stretch["epoch"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((epochs(0), epochs(1)), (vec![1, 2], vec![7, 8]));
+    assert_eq!((&data["groups"][1]["formation"], &data["lanes"][3]["group"]), (&"other".into(), &1.into()));
 }

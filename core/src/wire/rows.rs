@@ -27,7 +27,8 @@ pub struct StateRow {
     pub pending: Option<String>,
 }
 
-/// A row of `show events`; also one notification.
+/// A row of `show events`; also one notification. That of a formation without nodes has 0 as its node, and states that
+/// say nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRow {
     pub eventid: u64,
@@ -56,6 +57,11 @@ pub struct EventRow {
 }
 
 impl EventRow {
+    /// Of a node, with what that is at the moment.
+    pub fn is_of_a_node(&self) -> bool {
+        self.nodeid > 0
+    }
+
     /// By every contract that may be in force after this event a commit waits for a standby.
     pub fn waits_for_standbys(&self) -> bool {
         !self.in_force.is_empty() && self.in_force.split("; ").all(|contract| contract != "none")

@@ -12,6 +12,7 @@ struct Sights<'a> {
     stored: BTreeSet<&'a str>,
     received: BTreeSet<&'a str>,
     configured: BTreeSet<&'a str>,
+    shown: BTreeSet<&'a str>,
 }
 
 /// What should have been seen and was not.
@@ -25,6 +26,7 @@ pub fn spots(trace: &Trace) -> Vec<String> {
             Kind::Stored { node, .. } => _ = saw.stored.insert(node),
             Kind::Received { node, .. } => _ = saw.received.insert(node),
             Kind::Configured { node, .. } => _ = saw.configured.insert(node),
+            Kind::Shown { node, .. } => _ = saw.shown.insert(node),
             Kind::Ended { node, reported, .. } => ended.push((node.as_str(), *reported)),
             _ => {}
         }
@@ -39,6 +41,7 @@ impl Sights<'_> {
             (open && !self.opened.contains(node), "to open"),
             (open && !self.under_names.contains(node), "to work under any names"),
             (!self.stored.contains(node), "to store a record"),
+            (!self.shown.contains(node), "on any screen"),
             (follows && !self.received.contains(node), "to receive WAL"),
             ((open || follows) && !self.configured.contains(node), "to be configured at all"),
         ];
@@ -49,7 +52,7 @@ impl Sights<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgbaton_core::model::{Epoch, Moment, Timeline};
+    use pgbaton_core::model::{Epoch, Moment, Position, Timeline};
 
     #[test]
     fn what_a_node_must_have_done_to_end_like_this_is_missed() {
@@ -69,13 +72,16 @@ mod tests {
             seal: None,
             system_id: None,
         };
-        for kind in [stored("a"), ended("a", NodeState::Primary), ended("b", NodeState::Maintenance)] {
+        let shown =
+            |node: &str| Kind::Shown { node: node.into(), position: Position::new(1, 100), health: 1, pending: None };
+        for kind in [stored("a"), shown("a"), ended("a", NodeState::Primary), ended("b", NodeState::Maintenance)] {
             trace.push(Moment::ZERO, kind);
         }
         let all = spots(&trace);
         assert!(all.contains(&"a was never seen to open".to_string()), "{all:?}");
-        assert!(all.contains(&"b was never seen to store a record".to_string()) && all.len() == 4, "{all:?}");
+        assert!(all.contains(&"b was never seen to store a record".to_string()) && all.len() == 5, "{all:?}");
+        assert!(all.contains(&"b was never seen on any screen".to_string()), "{all:?}");
         trace.push(Moment::ZERO, Kind::Opened { node: "a".into(), tli: Timeline(1) });
-        assert_eq!(spots(&trace).len(), 3);
+        assert_eq!(spots(&trace).len(), 4);
     }
 }

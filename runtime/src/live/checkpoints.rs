@@ -22,6 +22,9 @@ use tokio::task::JoinSet;
 /// A clone brings another directory; no checkpoint of its server begins as soon as this.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// What makes the checkpoints of a node slow, if anything does.
+pub type Watcher = JoinSet<io::Error>;
+
 /// Whether the story can be played here; else the error says why not.
 pub fn check(scenario: &Scenario) -> Result<()> {
     if scenario.does(|verb| matches!(verb, Verb::SlowCheckpoint(_))) {
@@ -34,6 +37,7 @@ pub fn check(scenario: &Scenario) -> Result<()> {
 pub async fn slow(cluster: &mut Cluster, name: &str, by: Duration) -> Result<()> {
     let dir = cluster.node(name)?.pgdata.join("pg_logical/snapshots");
     let watcher = cluster.slowed(name)?;
+    failed(watcher).map_or(Ok(()), Err)?;
     watcher.shutdown().await;
     if !by.is_zero() {
         let watch = Watch::new()?;
@@ -43,18 +47,27 @@ pub async fn slow(cluster: &mut Cluster, name: &str, by: Duration) -> Result<()>
     Ok(())
 }
 
-async fn delay(watch: AsyncFd<Watch>, dir: PathBuf, by: Duration) {
+/// Why checkpoints are no longer slow, if they should be.
+pub fn failed(watcher: &mut Watcher) -> Option<anyhow::Error> {
+    let ended = watcher.try_join_next()?;
+    Some(anyhow::Error::from(ended.unwrap_or_else(io::Error::from)).context("checkpoints can't be slowed any more"))
+}
+
+/// Ends when it is told nothing more, and says why.
+async fn delay(watch: AsyncFd<Watch>, dir: PathBuf, by: Duration) -> io::Error {
     let watch = Arc::new(watch);
     let mut delayed = JoinSet::new();
     loop {
-        let Ok(ready) = tokio::time::timeout(LOOK_AGAIN, watch.readable()).await else {
-            // There may be none just now.
-            let _gone = watch.get_ref().mark(&dir);
-            continue;
+        let events = match tokio::time::timeout(LOOK_AGAIN, taken(&watch, Watch::events)).await {
+            Ok(Ok(events)) => events,
+            Ok(Err(error)) => return error,
+            Err(_) => {
+                // There may be none just now.
+                let _gone = watch.get_ref().mark(&dir);
+                continue;
+            }
         };
-        let Ok(mut ready) = ready else { return };
-        let Ok(events) = ready.try_io(|watch| watch.get_ref().events()) else { continue };
-        for event in events.into_iter().flatten() {
+        for event in events {
             let wait = if is_checkpointer(event.pid()) { by } else { Duration::ZERO };
             let watch = Arc::clone(&watch);
             delayed.spawn(async move {
@@ -63,6 +76,16 @@ async fn delay(watch: AsyncFd<Watch>, dir: PathBuf, by: Duration) {
             });
         }
         while delayed.try_join_next().is_some() {}
+    }
+}
+
+/// What there is to be read, once there is any. What can't be read now can't be read later: nothing has been taken away.
+async fn taken<W: AsRawFd, E>(watch: &AsyncFd<W>, read: impl Fn(&W) -> io::Result<Vec<E>>) -> io::Result<Vec<E>> {
+    loop {
+        let mut ready = watch.readable().await?;
+        if let Ok(read) = ready.try_io(|watch| read(watch.get_ref())) {
+            return read;
+        }
     }
 }
 
@@ -108,6 +131,29 @@ impl AsRawFd for Watch {
 mod tests {
     use super::*;
     use std::time::Instant;
+
+    /// As often as it is asked: whoever goes on asking does nothing else any more.
+    #[tokio::test]
+    async fn what_can_not_be_read_is_told() {
+        let (watched, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
+        watched.set_nonblocking(true).unwrap();
+        std::io::Write::write_all(&mut other, b"x").unwrap();
+        let watched = registered(watched).unwrap();
+        let limit = Duration::from_secs(60);
+        let error = || io::Error::from(io::ErrorKind::InvalidInput);
+        let read = tokio::time::timeout(limit, taken::<_, ()>(&watched, |_| Err(error()))).await.unwrap();
+        assert_eq!(read.unwrap_err().kind(), error().kind());
+        let mut watcher = Watcher::new();
+        watcher.spawn(async move { error() });
+        watcher.spawn(std::future::pending());
+        while watcher.len() == 2 {
+            tokio::task::yield_now().await;
+            if let Some(why) = failed(&mut watcher) {
+                assert!(format!("{why:#}").contains("slowed any more: invalid input"), "{why:#}");
+            }
+        }
+        assert!(failed(&mut watcher).is_none(), "the other one watches");
+    }
 
     /// Whoever is no checkpointer is answered at once.
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! A monitor and its nodes as real processes of the `pgbaton` binary, on loopback, in a directory of their own.
 
 use super::authority::Authority;
+use super::checkpoints::{self, Watcher};
 use super::procs;
 use super::proxy::{Addresses, MONITOR, Network};
 use super::reaper::Reaper;
@@ -20,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
-use tokio::task::JoinSet;
 
 /// Longer than a hand-over may take.
 const STOP_PATIENCE: Duration = Duration::from_secs(120);
@@ -58,7 +58,7 @@ pub struct Node {
     /// Backends that were stopped.
     frozen: Vec<u32>,
     /// What makes its checkpoints slow.
-    slowed: JoinSet<()>,
+    slowed: Watcher,
     /// The lock that its archiver waits for.
     archiver: Option<File>,
 }
@@ -94,7 +94,7 @@ impl Cluster {
                 created: false,
                 keeper: None,
                 frozen: Vec::new(),
-                slowed: JoinSet::new(),
+                slowed: Watcher::new(),
                 archiver: None,
             });
         }
@@ -288,9 +288,14 @@ impl Cluster {
         Ok(&mut self.nodes[index].frozen)
     }
 
-    pub fn slowed(&mut self, name: &str) -> Result<&mut JoinSet<()>> {
+    pub fn slowed(&mut self, name: &str) -> Result<&mut Watcher> {
         let index = self.index(name)?;
         Ok(&mut self.nodes[index].slowed)
+    }
+
+    /// What was to be slow and is not, if anything.
+    pub fn not_slowed(&mut self) -> impl Iterator<Item = String> {
+        self.nodes.iter_mut().filter_map(|n| Some(format!("{}: {:#}", n.name, checkpoints::failed(&mut n.slowed)?)))
     }
 
     pub fn archiver(&mut self, name: &str) -> Result<&mut Option<File>> {

@@ -20,6 +20,7 @@ mod procs;
 mod proxy;
 mod reader;
 mod reaper;
+mod screen;
 mod suite;
 mod tally;
 mod verbs;

@@ -6,9 +6,11 @@ use super::cluster::{Cluster, Node};
 use super::ledger::Ledger;
 use super::narrate::Narrator;
 use super::outcome::Outcome;
+use super::screen::Screen;
 use super::watch::Watch;
 use super::witness::{self, Seen, Witness};
 use super::{blind, configured, hands, verbs};
+use crate::ports::HttpLink;
 use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Event, Kind, Sense, Terms, Trace, are_settled, is_unsettled};
 use pgbaton_core::model::{Epoch, FormationSettings, Moment, NodeId};
@@ -50,12 +52,10 @@ pub struct Play<'a> {
 
 impl<'a> Play<'a> {
     pub fn new(scenario: &'a Scenario, cluster: Cluster, narrator: Narrator) -> Result<Play<'a>> {
-        let servers = || cluster.nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), cluster.addresses.server(i)));
-        let formations = || scenario.clusters().map(|cluster| cluster.formation.clone()).collect();
         let ledger = Ledger::begin();
         Ok(Play {
-            operator: Watch::new(cluster.operators_link(), servers().collect(), formations()),
-            watch: Watch::new(cluster.observers_link()?, servers().collect(), formations()),
+            operator: watch(scenario, &cluster, cluster.operators_link()),
+            watch: watch(scenario, &cluster, cluster.observers_link()?),
             scenario,
             cluster,
             narrator,
@@ -79,6 +79,8 @@ impl<'a> Play<'a> {
         }
         self.narrator.settled(&self.cluster, &self.watch).await?;
         let clients = self.start_clients(&all);
+        let eyes = watch(self.scenario, &self.cluster, self.cluster.observers_link()?);
+        let screen = Screen::watched(eyes, Arc::clone(&self.ledger));
         self.carry_out().await?;
         // Only the network is mended: what the story left down stays down.
         self.cluster.network.links.heal();
@@ -92,6 +94,8 @@ impl<'a> Play<'a> {
         if self.cluster.harmed_a_stranger() {
             self.unmet.push("a program was ended that has nothing to do with the group".to_string());
         }
+        self.unmet.extend(self.cluster.not_slowed());
+        self.notes.extend(screen.shown());
         let ends = self.ends(&all.iter().flat_map(|targets| targets.iter().cloned()).collect::<Vec<_>>()).await;
         let trace = self.trace(&witness.finish()?, ends).await;
         self.unmet.extend(expect::unmet(self.scenario, &trace));
@@ -332,8 +336,7 @@ impl<'a> Play<'a> {
             // Real servers and keepers log all that the checkers want to know. Two things are seen less finely than in
             // a simulation: `Names` is what the postmaster has read, a moment before its backends have; and of a rebuilt
             // directory only those writes are known that its own node had acknowledged.
-            // Nobody looks at the monitor's rows all the time.
-            sees: Sense::ALL.into_iter().filter(|sense| *sense != Sense::Screen).collect(),
+            sees: Sense::ALL.into(),
             terms: expect::terms(self.scenario),
             events: std::mem::take(&mut self.notes).into_iter().map(|(at, kind)| Event { at, kind }).collect(),
         };
@@ -346,7 +349,10 @@ impl<'a> Play<'a> {
         };
         let mut dated = witness::events(seen, gone);
         match self.watch.all_events().await {
-            Ok(rows) => dated.extend(rows.into_iter().map(|row| (row.eventtime, narrated(row)))),
+            Ok(rows) => {
+                let of_nodes = rows.into_iter().filter(EventRow::is_of_a_node);
+                dated.extend(of_nodes.map(|row| (row.eventtime, narrated(row))));
+            }
             Err(e) => self.unmet.push(format!("the monitor's events can't be read: {e:#}")),
         }
         // Also those before the clients began, which all come to be at zero.
@@ -384,6 +390,11 @@ impl<'a> Play<'a> {
         }
         ends
     }
+}
+
+fn watch(scenario: &Scenario, cluster: &Cluster, link: HttpLink) -> Watch {
+    let servers = cluster.nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), cluster.addresses.server(i)));
+    Watch::new(link, servers.collect(), scenario.clusters().map(|cluster| cluster.formation.clone()).collect())
 }
 
 fn narrated(row: EventRow) -> Kind {

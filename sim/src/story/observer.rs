@@ -3,18 +3,16 @@
 
 use crate::ports::{SimClock, SimLink};
 use crate::world::{Bell, Fate, MONITOR, OBSERVER, World};
-use pgbaton_core::check::Kind;
-use pgbaton_core::model::{Epoch, Moment, NodeId, NodeState, Position};
+use pgbaton_core::check::{Kind, Screen};
+use pgbaton_core::model::{Epoch, Moment, NodeId, NodeState};
 use pgbaton_core::ports::{Link, LinkError};
 use pgbaton_core::wire::{Answer, EventRow, Request, StateRow, decode, encode};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Longest time between two looks, should nothing happen.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
-/// How often it is noted where the WAL of a node is that is written to and otherwise stays as it was.
-const NOTE_PERIOD: Duration = Duration::from_secs(5);
 /// Pause after a look that brought nothing: the monitor is down, or holds no calls.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -31,27 +29,14 @@ struct Seen {
     /// Numbers and times of these, as they were told.
     told: BTreeSet<(u64, u64)>,
     shown: Vec<(Moment, Kind)>,
-    noted: BTreeMap<String, (Moment, StateRow)>,
+    screen: Screen,
 }
 
 impl Seen {
-    /// A row is noted when more of it has changed than the place of its WAL.
     fn note(&mut self, at: Moment, rows: Vec<StateRow>) {
-        for row in &rows {
-            let noted = self.noted.get(&row.nodename);
-            if noted.is_none_or(|(since, before)| is_news(before, row, at.since(*since))) {
-                self.shown.push((at, shown(row)));
-                self.noted.insert(row.nodename.clone(), (at, row.clone()));
-            }
-        }
+        self.shown.extend(self.screen.note(at, &rows).into_iter().map(|kind| (at, kind)));
         self.rows = rows;
     }
-}
-
-fn is_news(before: &StateRow, row: &StateRow, age: Duration) -> bool {
-    let beside =
-        |r: &StateRow| (r.current_group_state, r.assigned_group_state, r.reported_tli, r.health, r.pending.clone());
-    beside(before) != beside(row) || (before.reported_lsn != row.reported_lsn && age >= NOTE_PERIOD)
 }
 
 /// Asks the monitor and decodes what it says.
@@ -156,17 +141,8 @@ impl Observer {
     /// The event log as the trace wants it, in simulated time, and after it what was shown.
     pub fn event_log(&self) -> Vec<(Moment, Kind)> {
         let seen = self.seen.lock().unwrap();
-        let log = seen.events.iter().map(|(at, row)| (*at, kind(row)));
+        let log = seen.events.iter().filter(|(_, row)| row.is_of_a_node()).map(|(at, row)| (*at, kind(row)));
         log.chain(seen.shown.iter().cloned()).collect()
-    }
-}
-
-fn shown(row: &StateRow) -> Kind {
-    Kind::Shown {
-        node: row.nodename.clone(),
-        position: Position { tli: row.reported_tli, lsn: row.reported_lsn },
-        health: row.health,
-        pending: row.pending.clone(),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::testing::*;
 use super::*;
-use crate::ports::StartAs;
+use crate::ports::{StartAs, StopMode};
 use NodeState::*;
 
 /// What may be found of a server, and what a keeper makes of it when each of its steps succeeds.
@@ -18,7 +18,8 @@ struct Small {
 fn found() -> Vec<(&'static str, Facts)> {
     let root = || History::root(Timeline(1));
     let down = |directory| Facts { directory, server: Server::Down };
-    let hangs = |server| Facts { directory: control(ControlState::InProduction, root()), server };
+    let hangs = |state, server| Facts { directory: control(state, root()), server };
+    let stuck = || Server::Stuck { reason: "it says nothing".into() };
     vec![
         ("runs open", open(None)),
         ("runs as a standby", standby()),
@@ -26,8 +27,10 @@ fn found() -> Vec<(&'static str, Facts)> {
         ("stopped when it was open", down(control(ControlState::ShutDown, root()))),
         ("fell as a standby", down(control(ControlState::InRecovery, root()))),
         ("has no directory", down(Directory::Absent)),
-        ("starts", hangs(Server::Starting)),
-        ("is stuck", hangs(Server::Stuck { reason: "it says nothing".into() })),
+        ("starts", hangs(ControlState::InProduction, Server::Starting)),
+        ("starts as a standby", hangs(ControlState::InRecovery, Server::Starting)),
+        ("is stuck", hangs(ControlState::InProduction, stuck())),
+        ("is stuck as a standby", hangs(ControlState::InRecovery, stuck())),
     ]
 }
 
@@ -50,8 +53,30 @@ impl Small {
         self.facts = Facts { directory: control(state, history), server: Server::Down };
     }
 
+    /// The server fell while the node could acknowledge, and nobody has ended what may be left of it.
+    fn has_orphans(&self) -> bool {
+        let could = self.record.state.belongs_to_primary() || self.record.state.is_being_promoted();
+        could && self.facts.server == Server::Down && !self.memory.ended
+    }
+
+    /// What is there to be stopped is gone afterwards, and what its postmaster left behind with it.
+    fn stop(&mut self, mode: StopMode) {
+        let state = self.facts.control().map(|control| control.state);
+        if let Some(state) = state.filter(|_| self.facts.server != Server::Down) {
+            let in_order = state == ControlState::InProduction && mode == StopMode::Fast;
+            self.lies(if in_order { ControlState::ShutDown } else { state }, self.history());
+        }
+        self.memory.ended = true;
+    }
+
     fn act(&mut self, step: Step) {
+        let is_stop = matches!(step, Step::Stop(_));
+        assert!(
+            is_stop || !self.record.state.is_writable() || !self.has_orphans(),
+            "{step:?} comes before the orphans' end"
+        );
         let history = self.history();
+        self.unlearn(&step);
         match step {
             Step::Remember(contract) => self.record.contract = Some(contract),
             Step::Mark(rebuild) => self.record.rebuild = Some(rebuild),
@@ -59,10 +84,7 @@ impl Small {
             Step::Create => self.lies(ControlState::ShutDown, history),
             Step::Start(StartAs::Primary) => self.runs(false, history),
             Step::Start(StartAs::Standby) => self.runs(true, history),
-            Step::Stop(_) if self.facts.running().is_some_and(|r| r.in_recovery) => {
-                self.lies(ControlState::InRecovery, history);
-            }
-            Step::Stop(_) => self.lies(ControlState::ShutDown, history),
+            Step::Stop(mode) => self.stop(mode),
             Step::Promote(tli) => self.runs(false, history.branch(tli, Lsn(1000))),
             Step::Rewind(upstream) | Step::Clone(upstream) => self.lies(ControlState::InRecovery, upstream.history),
             Step::Follow(upstream) => self.memory.following = Some(upstream),
@@ -83,20 +105,39 @@ impl Small {
         }
     }
 
+    /// As the keeper does.
+    fn unlearn(&mut self, step: &Step) {
+        match step {
+            Step::Start(_) => (self.memory.inspected, self.memory.ended) = (None, false),
+            Step::Rewind(_) | Step::Clone(_) => (self.memory.inspected, self.memory.following) = (None, None),
+            Step::Promote(_) => self.memory.following = None,
+            _ => {}
+        }
+    }
+
+    /// Nobody says that he is closed while something of his server may acknowledge.
+    fn enter(&mut self, state: NodeState) {
+        let closed = matches!(state, Draining | DemoteTimeout | Demoted | PrepareMaintenance | Dropped);
+        assert!(!closed || !self.has_orphans(), "{} to {state}: its orphans live on", self.record.state);
+        (self.record.state, self.memory.confirmed) = (state, Some(state));
+    }
+
     /// Whether it comes to its goal; false when it waits to be told another.
     fn gets_there(mut self, goal: NodeState) -> bool {
         for _ in 0..2 * NodeState::ALL.len() {
             if self.record.state == goal {
                 return true;
             }
+            self.memory.ended &= self.facts.server == Server::Down;
+            if self.record.state.is_writable() {
+                end_orphans(&self.record, &self.facts, &self.memory).into_iter().for_each(|step| self.act(step));
+            }
             let Plan { steps, then } = plan(&self.record, &self.facts, &self.memory);
             if steps.is_empty() && then.is_none() {
                 return false;
             }
             steps.into_iter().for_each(|step| self.act(step));
-            if let Some(state) = then {
-                (self.record.state, self.memory.confirmed) = (state, Some(state));
-            }
+            then.into_iter().for_each(|state| self.enter(state));
         }
         panic!("it goes in circles at {} on its way to {goal}", self.record.state);
     }
@@ -120,10 +161,12 @@ fn may_wait(state: NodeState, goal: NodeState, facts: &Facts, rebuild: Option<Re
     let was_open = facts.control().is_some_and(|c| c.state != ControlState::InRecovery);
     let follows =
         matches!(state, Catchingup | Secondary | WaitMaintenance | PreparePromotion | ReportLsn | FastForward);
-    // It is seen again once that is over.
-    let hangs = matches!(facts.server, Server::Starting | Server::Stuck { .. });
+    // One that starts is seen again once that is over. One that is stuck may stay so for ever, and then the role goes to
+    // another: whoever isn't asked for it stops the server, and goes on.
+    let starts = facts.server == Server::Starting;
+    let is_stuck = matches!(facts.server, Server::Stuck { .. });
     let closes = matches!(goal, Draining | DemoteTimeout | Demoted | PrepareMaintenance | Dropped);
-    goes_by_a_vote && (has_nothing || (follows && was_open)) || hangs && !closes
+    goes_by_a_vote && (has_nothing || is_stuck || (follows && was_open)) || starts && !closes
 }
 
 #[test]
@@ -157,9 +200,9 @@ fn every_goal_that_the_table_allows_is_reached_whatever_is_found_or_lawfully_wai
 fn whoever_waits_can_be_told_something_else() {
     for &state in NodeState::ALL.iter().filter(|state| !matches!(state, Dropped | Catchingup)) {
         for (what, facts) in found() {
-            let hangs = matches!(facts.server, Server::Starting | Server::Stuck { .. });
+            let starts = facts.server == Server::Starting;
             for rebuild in [None, Some(Rebuild::Rewind), Some(Rebuild::Clone)] {
-                let goals = [(Catchingup, !hangs), (DemoteTimeout, state != DemoteTimeout)];
+                let goals = [(Catchingup, !starts), (DemoteTimeout, state != DemoteTimeout)];
                 for (goal, _) in goals.into_iter().filter(|(_, can)| *can) {
                     let there = at(state, goal, none(5), &facts, rebuild).gets_there(goal);
                     assert!(there, "{state} to {goal}, its server {what}, {rebuild:?}");

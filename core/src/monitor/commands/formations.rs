@@ -27,11 +27,14 @@ impl Order<'_> {
         if settings == *known {
             return Ok(self.nothing(format!("formation {name} is set so already")));
         }
-        let text = format!(
-            "formation {name} is set to number_sync_standbys {}, {}",
-            settings.number_sync_standbys,
-            settings.durability().name()
-        );
+        let mut said = Vec::new();
+        if (settings.number_sync_standbys, settings.durability) != (known.number_sync_standbys, known.durability) {
+            said.push(commits(&settings));
+        }
+        if settings.secondary != known.secondary {
+            said.push(secondary(&settings));
+        }
+        let text = format!("formation {name} is set to {}", said.join(", "));
         let mut record = self.m.record.clone();
         record.formations.insert(name.to_string(), settings);
         Ok(self.with_record(name, record, &text))
@@ -52,6 +55,9 @@ impl Order<'_> {
                 groups.extend(effects.groups);
                 log = Log::continuing(self.m, self.wall_ms, effects.events);
             }
+        }
+        if log.rows.is_empty() {
+            log.formation(formation, text);
         }
         Effects { record: Some(record), groups, events: log.rows, answer: Some(self.accepted(None)) }
     }
@@ -95,7 +101,9 @@ impl Order<'_> {
         }
         let mut record = self.m.record.clone();
         record.formations.insert(name.to_string(), settings.clone());
-        Ok(self.with_record(name, record, ""))
+        let (commits, secondary) = (commits(settings), secondary(settings));
+        let text = format!("formation {name} is created: {commits}, {secondary}, dbname {}", settings.dbname);
+        Ok(self.with_record(name, record, &text))
     }
 
     pub fn drop_formation(&self, name: &str) -> Result<Effects, Refusal> {
@@ -109,8 +117,16 @@ impl Order<'_> {
         }
         let mut record = self.m.record.clone();
         record.formations.remove(name);
-        Ok(Effects { record: Some(record), answer: Some(self.accepted(None)), ..Effects::default() })
+        Ok(self.with_record(name, record, &format!("formation {name} is dropped")))
     }
+}
+
+fn commits(settings: &FormationSettings) -> String {
+    format!("number_sync_standbys {}, {}", settings.number_sync_standbys, settings.durability().name())
+}
+
+fn secondary(settings: &FormationSettings) -> String {
+    format!("secondary {}", settings.secondary)
 }
 
 /// A group that was asynchronous and is to wait from now on goes on alone until a standby has caught up: that is told.
@@ -118,4 +134,59 @@ fn left_async(view: &View, before: Durability) -> Vec<Edit> {
     let alone = view.record.contract().is_some_and(Contract::is_none) && view.record.nodes.len() > 1;
     let leaves = before == Durability::Async && view.durability() != Durability::Async;
     if alone && leaves { vec![Edit::Degrade] } else { vec![] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::rules::testing::*;
+    use crate::monitor::state::Input;
+    use crate::wire::Command;
+
+    fn told(p: &mut Pair, command: Command) -> Vec<(String, String, u32)> {
+        let before = p.monitor.next_event;
+        let effects = p.feed(Input::Command(command));
+        let ids: Vec<u64> = effects.events.iter().map(|e| e.eventid).collect();
+        assert_eq!(ids, (before..p.monitor.next_event).collect::<Vec<_>>());
+        effects.events.into_iter().map(|e| (e.formationid, e.description, e.nodeid)).collect()
+    }
+
+    fn set(formation: &str, change: FormationChange) -> Command {
+        Command::SetFormation { formation: formation.into(), change }
+    }
+
+    #[test]
+    fn a_formation_that_comes_is_changed_or_goes_is_told_of_though_it_has_no_node() {
+        let mut p = Pair::settled();
+        let settings = FormationSettings { dbname: "app".into(), ..FormationSettings::default() };
+        let secondary = FormationChange { secondary: Some(false), ..FormationChange::default() };
+        let create = Command::CreateFormation { formation: "f".into(), settings };
+        let drop = Command::DropFormation { formation: "f".into() };
+        for (command, text) in [
+            (create, "formation f is created: number_sync_standbys 0, degrade, secondary true, dbname app"),
+            (set("f", secondary), "formation f is set to secondary false"),
+            (drop, "formation f is dropped"),
+        ] {
+            assert_eq!(told(&mut p, command.clone()), [("f".to_string(), text.to_string(), 0)]);
+            assert_eq!(told(&mut p, command), [], "nothing is left to do");
+        }
+    }
+
+    #[test]
+    fn what_is_changed_of_a_formation_is_named_at_its_primary() {
+        let mut p = Pair::of(3, 0);
+        p.monitor.record.formations.get_mut("default").unwrap().secondary = false;
+        let durability = Some(Durability::Strict);
+        for (change, text) in [
+            (FormationChange { secondary: Some(true), ..FormationChange::default() }, "secondary true"),
+            (FormationChange { durability, ..FormationChange::default() }, "number_sync_standbys 0, strict"),
+            (
+                FormationChange { number_sync_standbys: Some(1), ..FormationChange::default() },
+                "number_sync_standbys 1, strict",
+            ),
+        ] {
+            let text = format!("formation default is set to {text}");
+            assert_eq!(told(&mut p, set("default", change))[0], ("default".to_string(), text, A.0));
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod doubt;
 mod formations;
 mod handover;
+mod heirs;
 mod lineage;
 mod nodes;
 mod register;
@@ -97,12 +98,15 @@ impl<'a> Order<'a> {
         Effects { answer: Some(self.accepted(Some(note.into()))), ..Effects::default() }
     }
 
-    /// Carries the edits out and lets the rules go on from there.
+    /// Carries the edits out and lets the rules go on from there. What that means for failover is told beside it.
     fn carry_out(&self, group: &Group, edits: &[Edit], text: &str, note: Option<String>) -> Effects {
         let mut after = group.record.clone();
         apply(&mut after, edits, &self.m.view(group, self.now));
+        let heirs = heirs::told(&group.record, &after);
+        let text = heirs.iter().fold(text.to_string(), |text, heirs| format!("{text}; {heirs}"));
+        let note = note.into_iter().chain(heirs).reduce(|note, heirs| format!("{note}; {heirs}"));
         let mut log = Log::new(self.m, self.wall_ms);
-        log.changes(&group.record, &after, group, None, text);
+        log.changes(&group.record, &after, group, None, &text);
         let answer = Some(self.accepted(note));
         Effects { answer, ..self.m.run_rules(self.now, group, after, log) }
     }

@@ -1,5 +1,6 @@
 //! A node joins, or asks again after its first answer was lost.
 
+use super::heirs;
 use crate::model::*;
 use crate::monitor::doubt;
 use crate::monitor::edit::apply;
@@ -39,7 +40,8 @@ pub fn register(m: &Monitor, now: Moment, wall_ms: u64, ask: &Register) -> Effec
     let raised = raise_number(formation, &after, others);
     apply(&mut after, &[], &m.view(group, now));
     let mut log = Log::new(m, wall_ms);
-    let text = format!("{} registers as node {id} at {}:{}{raised}", after.nodes[&id].name, ask.host, ask.port);
+    let heirs = heirs::told(&group.record, &after).map(|told| format!("; {told}")).unwrap_or_default();
+    let text = format!("{} registers as node {id} at {}:{}{raised}{heirs}", after.nodes[&id].name, ask.host, ask.port);
     log.changes(&group.record, &after, group, None, &text);
     let answer = Some(registered(m, &key, &after.nodes[&id]));
     Effects { record: Some(record), groups: vec![after], events: log.rows, answer }

@@ -75,6 +75,9 @@ function drawSteps(packs) {
   return out;
 }
 
+/** Whose writes an outage is about. */
+const writes = (o) => (o.beside ? `writes to formation ${run.groups[1].formation}` : "writes");
+
 function drawWrites() {
   const [y, h] = [layout.writes, WRITES];
   const base = y + h - 8;
@@ -83,7 +86,7 @@ function drawWrites() {
     const span = visible(o.from, o.to);
     if (!span) continue;
     const e = acks[above(ackTimes, o.to) - 1] ?? acks[0] ?? 0;
-    const say = `writes out for ${seconds(o.to - o.from)}, from ${seconds(o.from)} to ${seconds(o.to)}${o.step ? ", after: " + o.step : ""}`;
+    const say = `${writes(o)} out for ${seconds(o.to - o.from)}, from ${seconds(o.from)} to ${seconds(o.to)}${o.step ? ", after: " + o.step : ""}`;
     out += rect(span[0], y + 3, Math.max(span[1], 1), h - 6, `class="out" data-outage="1" ${tells(e, say)}`);
     const words = `out ${seconds(o.to - o.from)}`;
     if (span[1] > wide(words) + 4) out += text(span[0] + span[1] / 2, y + 26, words, "out-text", 'text-anchor="middle"');
@@ -118,20 +121,25 @@ function drawRates(y, base, h) {
 
 function drawMonitor() {
   const y = layout.monitor;
+  return run.groups.map(drawGroup).join("") + drawTrouble("monitor", y + 3, 35) + nameTrouble("monitor", y + 3, 35);
+}
+
+function drawGroup(group, row) {
+  const y = layout.monitor + row * MONITOR;
   let out = "";
-  run.epochs.forEach((s, i) => {
+  group.epochs.forEach((s, i) => {
     const span = visible(s.from, s.to);
     if (!span) return;
     out += rect(span[0], y + 4, span[1], 15, `class="epoch${i % 2} band" ${tells(s.event, "epoch " + s.epoch)}`);
     out += text(span[0] + 4, y + 15, fitting("epoch " + s.epoch, span[1] - 6) || fitting("e" + s.epoch, span[1] + 6));
   });
-  for (const s of run.contracts) {
+  for (const s of group.contracts) {
     const span = visible(s.from, s.to);
     if (!span) continue;
     out += rect(span[0], y + 22, span[1], 15, `class="contract band" ${tells(s.event, "may be in force: " + s.contract)}`);
     out += text(span[0] + 4, y + 33, fitting(s.contract, span[1] - 8));
   }
-  return out + drawTrouble("monitor", y + 3, 35) + nameTrouble("monitor", y + 3, 35);
+  return out;
 }
 
 function drawTrouble(name, y, h) {
@@ -230,6 +238,9 @@ function drawLabels() {
   };
   let out = text(10, 14, scale.stretched ? "time, stretched" : "time", "soft") + text(10, layout.steps + 14, "Steps", "name");
   out += label(layout.writes, "Writes", "of clients") + label(layout.monitor, "Monitor", "epoch, contract");
+  run.groups.forEach((group, row) => {
+    if (group.formation) out += label(layout.monitor + row * MONITOR, "", "of " + group.formation);
+  });
   run.lanes.forEach((lane, i) => {
     const y = layout.nodes + i * NODE;
     const at = held(lane.states, here.at);
@@ -291,7 +302,7 @@ function draw() {
   const packs = packed();
   layout.writes = layout.steps + packs.rows * STEP_ROW + 6;
   layout.monitor = layout.writes + WRITES;
-  layout.nodes = layout.monitor + MONITOR;
+  layout.nodes = layout.monitor + run.groups.length * MONITOR;
   layout.height = layout.nodes + run.lanes.length * NODE + 14;
   chart.setAttribute("height", layout.height);
   chart.style.height = layout.height + "px";

@@ -9,7 +9,7 @@ function moments() {
   for (const s of steps) found.push({ at: s.at, to: s.at, e: s.e, words: s.words });
   for (const o of run.outages) {
     const e = Math.max(0, above(run.at, o.from) - 1);
-    found.push({ at: o.from, to: o.to, e, words: `writes out for ${seconds(o.to - o.from)}` });
+    found.push({ at: o.from, to: o.to, e, words: `${writes(o)} out for ${seconds(o.to - o.from)}` });
   }
   for (const e of ofKind("opened", "branched")) {
     const name = run.who[e] >= 0 ? run.lanes[run.who[e]].name : "";

@@ -53,11 +53,12 @@ fn render(rows: &[EventRow]) -> String {
         Column::text("Comment"),
     ]);
     for row in rows {
+        let of_node = |cell: String| if row.is_of_a_node() { cell } else { "-".to_string() };
         table.push(vec![
             event_time(row.eventtime),
-            format!("{}/{}", row.groupid, row.nodeid),
-            row.reportedstate.to_string(),
-            row.goalstate.to_string(),
+            of_node(format!("{}/{}", row.groupid, row.nodeid)),
+            of_node(row.reportedstate.to_string()),
+            of_node(row.goalstate.to_string()),
             row.rule_pos.map_or_else(|| "-".to_string(), |rule| rule.to_string()),
             row.description.clone(),
         ]);

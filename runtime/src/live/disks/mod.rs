@@ -197,9 +197,9 @@ pub fn free(home: &Path) -> Result<()> {
         if stalling::is_read_only(home)? {
             let nested: Vec<PathBuf> = lie_elsewhere(home).iter().map(|file| state_dir(home).join(file)).collect();
             let done = stalling::mount_anew(home, &nested);
-            // Also when it could not be done.
-            show_what_lies_elsewhere(home)?;
-            return done;
+            // Also when somebody still uses it; one that can't be mended is not there.
+            let shown = if is_its_own(home).is_ok() { show_what_lies_elsewhere(home) } else { Ok(()) };
+            return done.and(shown);
         }
     }
     match std::fs::remove_file(home.join(FILLING)) {
@@ -324,5 +324,20 @@ mod tests {
         std::fs::write(home.join("open"), "x").unwrap();
         let stored = std::fs::read_to_string(home.join("pgdata.pgbaton/keeper.redb")).unwrap();
         assert_eq!(stored, "the store lies elsewhere");
+    }
+
+    #[test]
+    fn who_can_not_mend_a_disk_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(disks) = disks(dir.path(), "read_only_disk") else { return };
+        let home = dir.path().join("a");
+        make_read_only(&home).unwrap();
+        let image = File::options().write(true).open(disks.outer[0].join("inner.img")).unwrap();
+        let length = image.metadata().unwrap().len();
+        // Nothing is left of it.
+        image.set_len(0).unwrap();
+        image.set_len(length).unwrap();
+        let why = format!("{:#}", free(&home).unwrap_err());
+        assert!(why.contains("e2fsck can't mend") && why.contains("Bad magic number"), "{why}");
     }
 }

@@ -13,6 +13,8 @@ use std::process::{Command, Output};
 /// Room for a data directory, a second one while it is cloned, and the WAL of a short story; sparse, so none is taken.
 const INNER: u64 = 768 << 20;
 const OUTER: u64 = 896 << 20;
+/// What the kernel says to whoever thaws a disk that isn't frozen, and says for nothing else.
+const NOT_FROZEN: &str = "unfreeze failed: Invalid argument";
 /// Errors that `e2fsck` has mended.
 const MENDED: i32 = 2;
 
@@ -55,7 +57,13 @@ pub fn stall(home: &Path) -> Result<()> {
 
 /// False for one that wasn't stalled.
 pub fn thaw(outer: &Path) -> Result<bool> {
-    Ok(run("fsfreeze", &["-u".as_ref(), outer.as_os_str()])?.status.success())
+    let output = run("fsfreeze", &["-u".as_ref(), outer.as_os_str()])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.success() {
+        true => Ok(true),
+        false if said.contains(NOT_FROZEN) => Ok(false),
+        false => bail!("fsfreeze failed: {}", said.trim()),
+    }
 }
 
 /// What the kernel does after an error; files that are open for writing don't prevent it.
@@ -84,13 +92,14 @@ pub fn mount_anew(home: &Path, nested: &[PathBuf]) -> Result<()> {
     let image = image(home)?;
     let checked = run("e2fsck", &["-f".as_ref(), "-y".as_ref(), image.as_os_str()])?;
     if checked.status.code().is_none_or(|code| code > MENDED) {
-        bail!("e2fsck can't mend {}: {}", image.display(), String::from_utf8_lossy(&checked.stdout).trim());
+        let said = [checked.stderr, checked.stdout].concat();
+        bail!("e2fsck can't mend {}: {}", image.display(), String::from_utf8_lossy(&said).trim());
     }
     mount_image(&image, home)
 }
 
 fn run(program: &str, arguments: &[&OsStr]) -> Result<Output> {
-    let done = Command::new(program).args(arguments).output();
+    let done = Command::new(program).args(arguments).env("LC_ALL", "C").output();
     done.with_context(|| format!("{program} can't be run, and disks that stall or go read-only need it"))
 }
 
@@ -100,4 +109,16 @@ fn succeeds(program: &str, arguments: &[&OsStr]) -> Result<()> {
         bail!("{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thaw_that_fails_is_not_taken_for_a_disk_that_was_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let why = thaw(&dir.path().join("gone")).unwrap_err().to_string();
+        assert!(why.contains("No such file"), "{why}");
+    }
 }
