@@ -74,6 +74,12 @@ impl KeeperRecord {
         }
     }
 
+    /// It has reached its goal, and no copy is half made. One that is cut short must start over, so what can wait, as the
+    /// reading of another configuration, waits for this.
+    pub fn is_at_rest(&self) -> bool {
+        self.rebuild.is_none() && self.goal().is_none_or(|goal| goal == self.state)
+    }
+
     pub fn goal(&self) -> Option<NodeState> {
         self.assignment.as_ref().map(|a| a.goal)
     }

@@ -121,6 +121,11 @@ impl NodeState {
         self.is_writable() || matches!(self, Draining | DemoteTimeout | PrepareMaintenance)
     }
 
+    /// Held the role and has closed: should it be given the role again, it says so until it is open.
+    pub fn has_closed(self) -> bool {
+        matches!(self, Draining | DemoteTimeout | Demoted | PrepareMaintenance)
+    }
+
     /// Chosen, not yet writable.
     pub fn is_being_promoted(self) -> bool {
         matches!(self, FastForward | PreparePromotion | StopReplication)

@@ -135,9 +135,7 @@ impl<'a> View<'a> {
     pub fn followable_primary(&self) -> Option<&'a NodeRecord> {
         use NodeState::*;
         let primary = self.record.primary()?;
-        // One that was draining when the role was given back to it says so until it is open.
-        let said = matches!(primary.reported, DemoteTimeout | Draining);
-        let closed = primary.goal().is_writable() && said && self.is_heard(primary.id);
+        let closed = primary.goal().is_writable() && primary.reported.has_closed() && self.is_heard(primary.id);
         let runs = closed && self.running(primary.id).is_some();
         self.open_primary(&[WaitPrimary, Primary]).or(runs.then_some(primary))
     }

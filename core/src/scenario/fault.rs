@@ -11,7 +11,7 @@ pub fn event(verb: &Verb, names: &[String]) -> Kind {
         // To who comes anew the monitor is as one that is down.
         Verb::ExpireCertificate(_) | Verb::RenewCertificate(_) => Fault::Monitor,
         Verb::RestoreMonitor(_) | Verb::ReplaceMonitor(_) => Fault::MonitorStore,
-        Verb::KillKeeper(_) | Verb::PauseKeeper(_) => Fault::Keeper,
+        Verb::KillKeeper(_) | Verb::PauseKeeper(_) | Verb::ReloadKeeper(_) => Fault::Keeper,
         Verb::KillPostgres(_)
         | Verb::CrashBackend(_)
         | Verb::RestartPostgresByHand(_)

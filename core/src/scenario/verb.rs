@@ -22,6 +22,8 @@ pub enum Verb {
     KillKeeper(Selector),
     /// SIGSTOP to the keeper alone: it is silent, and the kernel keeps its connections.
     PauseKeeper(Selector),
+    /// SIGHUP to the keeper: it reads its configuration again, once it is at rest.
+    ReloadKeeper(Selector),
     /// SIGKILL to the postmaster; the keeper goes on.
     KillPostgres(Selector),
     /// SIGKILL to everything on the node.
@@ -387,6 +389,7 @@ impl Verb {
             | Verb::StartService(n)
             | Verb::KillKeeper(n)
             | Verb::PauseKeeper(n)
+            | Verb::ReloadKeeper(n)
             | Verb::KillPostgres(n)
             | Verb::KillNode(n)
             | Verb::PowerOff(n)
@@ -476,6 +479,7 @@ impl Verb {
             Verb::StartService(_) => "start the service of",
             Verb::KillKeeper(_) => "kill the keeper of",
             Verb::PauseKeeper(_) => words::PAUSE_KEEPER,
+            Verb::ReloadKeeper(_) => "reload the keeper of",
             Verb::KillPostgres(_) => words::KILL_POSTGRES,
             Verb::KillNode(_) | Verb::KillGroup(_) => "kill everything on",
             Verb::PowerOff(_) => words::CUT_POWER,

@@ -347,10 +347,11 @@ impl Cluster {
         Ok(())
     }
 
-    pub fn pause_keeper(&self, name: &str) -> Result<()> {
+    /// To the keeper alone.
+    pub fn signal_keeper(&self, name: &str, signal: Signal) -> Result<()> {
         let keeper = self.nodes[self.index(name)?].keeper.as_ref().and_then(Child::id);
         let pid = keeper.with_context(|| format!("the keeper of {name} isn't running"))?;
-        procs::signal_all(&[pid], Signal::SIGSTOP);
+        procs::signal_all(&[pid], signal);
         Ok(())
     }
 

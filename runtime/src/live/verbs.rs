@@ -3,6 +3,7 @@
 use super::play::Play;
 use super::{checkpoints, disks, hands};
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 use pgbaton_core::check::{Kind, orders};
 use pgbaton_core::scenario::verb::DropNode;
 use pgbaton_core::scenario::{Order, Verb, order};
@@ -95,7 +96,8 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::StopService(_) => cluster.stop_service(name).await,
         Verb::StartService(_) => cluster.start_service(name),
         Verb::KillKeeper(_) => cluster.kill_keeper(name).await,
-        Verb::PauseKeeper(_) => cluster.pause_keeper(name),
+        Verb::PauseKeeper(_) => cluster.signal_keeper(name, Signal::SIGSTOP),
+        Verb::ReloadKeeper(_) => cluster.signal_keeper(name, Signal::SIGHUP),
         Verb::KillPostgres(_) => cluster.kill_postgres(name),
         Verb::KillNode(_) => cluster.kill_nodes(&[name.to_string()]).await,
         Verb::Pause(_) => cluster.pause(name),

@@ -167,11 +167,6 @@ fn log_stop(request: StopRequest) {
     }
 }
 
-/// A base backup or a rewind that is cut short must start over, so a reload waits for it.
-fn is_at_rest(record: &KeeperRecord) -> bool {
-    record.rebuild.is_none() && record.goal().is_none_or(|goal| goal == record.state)
-}
-
 /// Ends when a reload that is due by then does the least harm: at rest, or else between two tries of what may fail for
 /// ever under the old configuration. Never without one.
 async fn may_reload(store: &KeeperStore, rebuilding: &Mutex<()>, due: Option<Instant>) {
@@ -181,7 +176,7 @@ async fn may_reload(store: &KeeperStore, rebuilding: &Mutex<()>, due: Option<Ins
         drop(rebuilding.lock().await);
     };
     tokio::select! {
-        () = store.until(is_at_rest) => {}
+        () = store.until(KeeperRecord::is_at_rest) => {}
         () = between_tries => {}
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::disk::Disk;
 use crate::world::points::{Effect, Gate, Harm};
+use crate::world::machine::KeeperState;
 use crate::world::{Chronicle, Fate};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::{Epoch, KeeperRecord, NodeState, Seal};
@@ -11,7 +12,7 @@ use pgbaton_core::shell::keeper::KEEPER;
 use pgbaton_core::stored;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -31,6 +32,7 @@ pub struct SimStore {
 struct Witness {
     node: String,
     chronicle: Chronicle,
+    keeper: Arc<KeeperState>,
     told: Mutex<Option<Gist>>,
 }
 
@@ -43,6 +45,9 @@ impl Witness {
             let Change::Put(key, bytes) = change else { continue };
             let Ok(record) = stored::decode::<KeeperRecord>(bytes) else { continue };
             let gist = (record.epoch, record.state, record.goal(), record.seal, record.system_id);
+            if key == KEEPER {
+                self.keeper.rests(record.is_at_rest());
+            }
             if key != KEEPER || self.told.lock().unwrap().replace(gist) == Some(gist) {
                 continue;
             }
@@ -132,9 +137,9 @@ impl SimStore {
     }
 
     /// What a keeper stores goes into the chronicle.
-    pub fn witnessed(mut self, node: &str, chronicle: &Chronicle) -> SimStore {
-        let (node, chronicle) = (node.to_string(), chronicle.clone());
-        self.witness = Some(Witness { node, chronicle, told: Mutex::default() });
+    pub fn witnessed(mut self, node: &str, chronicle: &Chronicle, keeper: &Arc<KeeperState>) -> SimStore {
+        let (node, chronicle, keeper) = (node.to_string(), chronicle.clone(), keeper.clone());
+        self.witness = Some(Witness { node, chronicle, keeper, told: Mutex::default() });
         self
     }
 

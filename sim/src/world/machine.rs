@@ -101,6 +101,7 @@ pub struct NodeMachine {
 #[derive(Debug, Default)]
 pub struct KeeperState {
     pub bell: Bell,
+    stored: Bell,
     state: Mutex<Service>,
 }
 
@@ -109,6 +110,8 @@ struct Service {
     running: bool,
     stop: Option<StopRequest>,
     exit: Option<KeeperExit>,
+    /// What it has stored says that no step of its is under way.
+    rests: bool,
     /// Why it isn't registered yet.
     trouble: Option<String>,
 }
@@ -141,6 +144,12 @@ impl KeeperState {
     pub fn ask_to_stop(&self, how: StopRequest) {
         self.state.lock().unwrap().stop = Some(how);
         self.bell.ring();
+    }
+
+    /// What its record, which is on disk now, says of that.
+    pub fn rests(&self, rests: bool) {
+        self.state.lock().unwrap().rests = rests;
+        self.stored.ring();
     }
 
     /// Ends when the process is gone.
@@ -200,7 +209,7 @@ impl NodeMachine {
         }
         self.keeper.set(Service { running: true, ..Service::default() });
         let gate = self.points.gate(&self.fate, &self.name);
-        let store = SimStore::open(&self.fate, &self.disk).witnessed(&self.name, &self.chronicle);
+        let store = SimStore::open(&self.fate, &self.disk).witnessed(&self.name, &self.chronicle, &self.keeper);
         let ports = KeeperPorts {
             clock: self.clock.clone(),
             link: Troubled::new(
@@ -256,6 +265,19 @@ impl NodeMachine {
         self.power_off();
         self.disk.replace(Vec::new());
         self.pg.lose_directory();
+    }
+
+    /// Ends when it has read its configuration again: its loop ends once it is at rest, and another begins over the same
+    /// store.
+    pub async fn reload_keeper(&self) {
+        let state = self.keeper.clone();
+        let ends = self.process.ends();
+        state.stored.until(|| state.state.lock().unwrap().rests.then_some(())).await;
+        // Whoever has ended it meanwhile has the last word.
+        if state.is_running() && self.process.ends() == ends {
+            self.kill_keeper();
+            self.start_keeper();
+        }
     }
 
     pub fn pause_keeper(&self) {

@@ -22,10 +22,7 @@ impl Scene<'_> {
         if self.record.rebuild.is_some() {
             return Plan::default();
         }
-        let was_closed = matches!(
-            self.record.state,
-            NodeState::Draining | NodeState::DemoteTimeout | NodeState::Demoted | NodeState::PrepareMaintenance
-        );
+        let was_closed = self.record.state.has_closed();
         let unconfirmed = self.memory.confirmed != Some(self.record.state);
         // A lease that an earlier life was told of may be over by now, and another node open.
         // And whoever was elected, and has yet to open, may have been passed over since.

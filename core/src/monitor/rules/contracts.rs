@@ -42,7 +42,7 @@ fn changeable<'a>(v: &View<'a>) -> Option<&'a NodeRecord> {
     let primary = v.record.primary().filter(|p| p.goal().is_writable() && v.is_heard(p.id))?;
     // It may be on its way from one to the other: the members it waits for may be lost, or others may have come.
     let open = v.open_primary(&[Single]).or(v.open_primary(&[WaitPrimary, Primary])).is_some();
-    let closed = primary.reported == DemoteTimeout && can_keep_the_role(v, primary);
+    let closed = primary.reported.has_closed() && can_keep_the_role(v, primary);
     (v.record.transfer.is_none() && (open || closed)).then_some(primary)
 }
 
@@ -62,7 +62,7 @@ pub fn synchronous(v: &View) -> Option<Verdict> {
 /// Too few members are left to acknowledge, and the formation prefers to go on: recorded first, so
 /// that no standby can be promoted any more, told to the primary after.
 pub fn degrade(v: &View) -> Option<Verdict> {
-    let primary = changeable(v).filter(|p| p.reported != DemoteTimeout)?;
+    let primary = changeable(v).filter(|p| !p.reported.has_closed())?;
     let wanted = v.wanted_contract(primary).filter(|w| w.terms == Terms::None)?;
     if v.durability() == Durability::Async {
         let edits = vec![Edit::Enforce(Terms::None), Edit::Restore];
@@ -72,9 +72,10 @@ pub fn degrade(v: &View) -> Option<Verdict> {
     Some((alone(v, primary), format!("{} goes on without a synchronous standby: {why}", primary.name)))
 }
 
-/// The primary came back closed after a crash, or closed by itself, and nobody can take over or acknowledge.
+/// The primary came back closed after a crash, closed by itself, or was given the role back; nobody can take over or
+/// acknowledge.
 pub fn reopen_alone(v: &View) -> Option<Verdict> {
-    let primary = changeable(v).filter(|p| p.reported == DemoteTimeout)?;
+    let primary = changeable(v).filter(|p| p.reported.has_closed())?;
     let wanted = v.wanted_contract(primary).filter(|w| w.terms == Terms::None)?;
     let why = v.reasons(&wanted.missing);
     Some((alone(v, primary), format!("{} opens again, alone: {why}", primary.name)))
@@ -228,6 +229,20 @@ mod tests {
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
         assert_eq!(p.goals(), (WaitPrimary, Catchingup));
         assert!(p.record().in_force.may_acknowledge_alone());
+    }
+
+    #[test]
+    fn a_primary_that_has_closed_for_a_candidate_that_is_lost_opens_alone() {
+        for state in [Draining, DemoteTimeout] {
+            let mut p = Pair::settled();
+            p.ordered_failover(None, false);
+            p.says(B, PreparePromotion, standby());
+            p.says(A, state, stopped(ControlState::ShutDown));
+            p.dies(B);
+            p.says(A, state, stopped(ControlState::ShutDown));
+            assert_eq!(p.goals(), (WaitPrimary, Catchingup), "{state}");
+            assert!(p.record().in_force.may_acknowledge_alone() && p.record().degraded.is_some(), "{state}");
+        }
     }
 
     #[test]

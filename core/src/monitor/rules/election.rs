@@ -85,8 +85,10 @@ pub fn fetched(v: &View) -> Option<Verdict> {
 }
 
 const OTHERS_CAN_BE_ASKED: &str = "others can be asked for what it may lack";
+const SOURCE_LOST: &str = "the node it fetches from is lost";
 
-/// The winner is lost or doesn't get on, and others can be elected: all votes are taken again.
+/// The winner is lost or doesn't get on, and others can be elected: all votes are taken again. One whose source is lost
+/// votes again even if nobody else does: it may prove enough without, or an operator may consent to do without.
 pub fn start_over(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref()?;
     let winner = v.record.nodes.get(&transfer.candidate?).filter(|n| n.goal().is_being_promoted())?;
@@ -98,13 +100,13 @@ pub fn start_over(v: &View) -> Option<Verdict> {
     let why = match v.life(winner.id) {
         Life::Lost(why) => why,
         _ if v.is_mute(winner.id) => "its keeper says nothing",
-        _ if winner.goal() == FastForward && source_lost => "the node it fetches from is lost",
+        _ if winner.goal() == FastForward && source_lost => SOURCE_LOST,
         _ if transfer.kind == TransferKind::Failover && stuck => "it doesn't get on",
         _ if unproven && transfer.waiver.is_some() => OTHERS_CAN_BE_ASKED,
         _ if unproven => "the old primary is gone and others may hold more",
         _ => return None,
     };
-    if !others() {
+    if !others() && why != SOURCE_LOST {
         return None;
     }
     // An operator who consents may have named it, and nothing speaks against it.
@@ -225,6 +227,24 @@ mod tests {
         p.votes(B, 1000);
         p.votes(C, 1050);
         assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, ReportLsn));
+    }
+
+    #[test]
+    fn a_winner_that_its_source_has_left_alone_waits_for_it_by_name_or_for_consent() {
+        let mut p = Pair::of(3, 1);
+        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 90;
+        p.dies(A);
+        p.votes(C, 1100);
+        p.votes(B, 1000);
+        assert_eq!(p.goal(B), FastForward);
+        p.dies(C);
+        p.votes(B, 1000);
+        assert_eq!(p.goal(B), ReportLsn);
+        assert!(p.stall().unwrap().contains("one of a, c must come back"), "{:?}", p.stall());
+        p.ordered_failover(None, true);
+        p.passes(p.monitor.settings.node_considered_unhealthy_timeout);
+        p.votes(B, 1000);
+        assert_eq!(p.goal(B), StopReplication);
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         Verb::StartService(_) => start_service(world, &names[0]).await?,
         Verb::KillKeeper(_) => node()?.kill_keeper(),
         Verb::PauseKeeper(_) => node()?.pause_keeper(),
+        Verb::ReloadKeeper(_) => {
+            let node = node()?.clone();
+            world.spawn(OBSERVER, async move { node.reload_keeper().await });
+        }
         Verb::KillPostgres(_) => node()?.pg.kill_postmaster(),
         Verb::KillNode(_) => {
             let node = node()?;
