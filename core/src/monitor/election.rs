@@ -4,7 +4,7 @@
 //! ends. So the vote of a node that has died since still counts, as long as the winner holds all that it held.
 
 use crate::model::*;
-use crate::monitor::health::{Life, Pulse};
+use crate::monitor::health::Life;
 use crate::monitor::view::View;
 use crate::mutant;
 use std::collections::BTreeSet;
@@ -76,19 +76,31 @@ impl<'a> View<'a> {
     pub fn awaits_proof(&self, transfer: &Transfer, candidate: &NodeRecord) -> bool {
         let unproven = || self.vote(candidate).is_some_and(|p| !self.proves(p.lsn));
         let has_last_record = || self.vote(candidate).is_some_and(|p| transfer.drained.is_some_and(|lsn| p.lsn > lsn));
-        let unasked =
-            |n: &NodeRecord| n.goal() != NodeState::ReportLsn && self.is_heard(n.id) && self.vote(n).is_none();
+        // It was asked in vain, unless it is back since a moment ago.
+        let patience = self.settings.node_considered_unhealthy_timeout;
+        let is_back =
+            |n: &NodeRecord| self.pulse(n.id).and_then(|p| p.back).is_some_and(|at| self.now.since(at) < patience);
+        let unasked = |n: &NodeRecord| {
+            (n.goal() != NodeState::ReportLsn || is_back(n)) && self.is_heard(n.id) && self.vote(n).is_none()
+        };
         let others_prove = || self.voters(transfer.old).any(unasked) && self.election_could_succeed(transfer.old);
         let may_not = transfer.kind == TransferKind::Failover && (transfer.waiver.is_none() || others_prove());
         may_not && candidate.settled_in(NodeState::StopReplication) && unproven() && !has_last_record()
     }
 
-    /// One that may acknowledge commits although an operator gives them up: the old primary, or a member that hasn't promised
-    /// to stand by it no more. Its Postgres answers, and its keeper, which could close or seal it, says nothing.
+    /// Whoever may acknowledge commits although an operator gives them up: the old primary while it is open, and a member
+    /// that hasn't promised to stand by it no more. Its Postgres answers, and its keeper, which could close or seal it, says
+    /// nothing. Where nobody knows who led and who its members were, it may be anyone.
     pub fn stands_by_the_old(&self, transfer: &Transfer) -> Option<&'a NodeRecord> {
-        let members = self.record.in_force.iter().flat_map(|c| c.members.iter().copied());
-        let mut concerned = members.chain([transfer.old]).filter_map(|id| self.record.nodes.get(&id));
-        concerned.find(|n| self.vote(n).is_none() && self.pulse(n.id).is_some_and(Pulse::answers_alone))
+        let members: BTreeSet<NodeId> = self.record.in_force.iter().flat_map(|c| c.members.iter().copied()).collect();
+        let is_known = !members.is_empty() && self.record.nodes.contains_key(&transfer.old);
+        let is_concerned = |n: &NodeRecord| !is_known || members.contains(&n.id) || n.id == transfer.old;
+        let stands = |n: &NodeRecord| {
+            let is_open = (n.id == transfer.old || !is_known) && self.is_heard(n.id) && self.is_open(n.id);
+            is_open || self.pulse(n.id).is_some_and(|p| p.may_run_alone(self.now, self.settings))
+        };
+        let others = self.record.nodes.values().filter(|n| Some(n.id) != transfer.candidate && !n.forced);
+        others.into_iter().find(|n| is_concerned(n) && self.vote(n).is_none() && stands(n))
     }
 
     /// Whether an election could be won if every voter that is heard gave its vote now.

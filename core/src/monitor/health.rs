@@ -31,6 +31,10 @@ pub struct Pulse {
     /// Its Postgres answered when its keeper didn't, and hasn't refused since: nobody may be left to close it when its
     /// lease ends.
     pub outlived: bool,
+    /// When its Postgres answered last, since its keeper fell silent and since it refused a connection.
+    pub answered: Option<Moment>,
+    /// When it was heard again after a silence or a broken connection, or at all.
+    pub back: Option<Moment>,
     /// Since when it has reported that its server is open no more.
     pub closed_since: Option<Moment>,
     /// Since when its server has been there without answering.
@@ -68,6 +72,8 @@ impl Pulse {
             probe_asked: None,
             probe: None,
             outlived: false,
+            answered: None,
+            back: None,
             closed_since: None,
             stuck_since: None,
             unlisted_since: None,
@@ -88,7 +94,12 @@ impl Pulse {
         if !newer && !mutant!(StaleSessionIsNews) {
             return false;
         }
+        let was_missed = self.hungup.is_some() || self.heard.is_none_or(|heard| self.probe_asked > Some(heard));
+        if was_missed {
+            self.back = Some(now);
+        }
         self.heard = Some(now);
+        self.answered = None;
         if self.facts().and_then(Facts::position) != report.facts.position() {
             self.moved = Some(now);
         }
@@ -116,10 +127,10 @@ impl Pulse {
     pub fn try_port(&mut self, now: Moment, found: Probe) {
         self.probe = Some((now, found));
         // A port is tried when there is doubt: after a hangup, or in a long silence.
-        self.outlived = match found {
-            Probe::Answers => true,
-            Probe::Silent => self.outlived,
-            Probe::Refused => false,
+        (self.outlived, self.answered) = match found {
+            Probe::Answers => (true, Some(now)),
+            Probe::Silent => (self.outlived, self.answered),
+            Probe::Refused => (false, None),
         };
     }
 
@@ -135,9 +146,14 @@ impl Pulse {
         self.may_reopen &= !says_open(report) && !knows;
     }
 
-    /// Its keeper says nothing that can be read, and its Postgres answered when its port was tried last.
-    pub fn answers_alone(&self) -> bool {
-        self.probed_since(self.hungup.unwrap_or(self.last_sign())) == Some(Probe::Answers)
+    /// Its keeper says nothing that can be read. Its Postgres has answered not long ago, or nobody knows yet whether it does.
+    pub fn may_run_alone(&self, now: Moment, settings: &MonitorSettings) -> bool {
+        let patience = settings.node_considered_unhealthy_timeout;
+        let is_unknown = match self.hungup {
+            Some(hungup) => self.probed_since(hungup).is_none(),
+            None => self.heard.is_none() && self.probe.is_none() && !self.is_mute(now, settings),
+        };
+        is_unknown || self.answered.is_some_and(|at| now.since(at) < patience)
     }
 
     fn last_sign(&self) -> Moment {

@@ -1,6 +1,7 @@
 //! What a group waits for when it doesn't go on: one sentence, which begins with the kind of the wait.
 
 use crate::model::*;
+use crate::monitor::health::Life;
 use crate::monitor::rules::{is_given_time, is_unminded, lease_is_over};
 use crate::monitor::view::View;
 
@@ -75,23 +76,9 @@ impl View<'_> {
         if candidate.is_some_and(|c| self.awaits_proof(transfer, c)) {
             return Some(self.missing_votes(transfer.old));
         }
-        if candidate.is_some_and(|c| c.settled_in(NodeState::StopReplication))
-            && transfer.waiver.is_some()
-            && !lease_is_over(self, transfer.old)
-        {
-            let old = self.name(transfer.old);
-            return Some(format!("waits for nodes: {old} may acknowledge commits until its lease has ended"));
-        }
-        let unfenced = match transfer.waiver {
-            Some(Waiver::Policy) => is_unminded(self, transfer.old).then_some(transfer.old),
-            Some(Waiver::Operator) => self.stands_by_the_old(transfer).map(|n| n.id),
-            None => None,
-        };
-        if let Some(unfenced) = unfenced.map(|id| self.name(id)) {
-            return Some(format!(
-                "waits for nodes: the keeper of {unfenced} is silent while its Postgres answers: stop it, or start its \
-                 service"
-            ));
+        let ready = candidate.filter(|c| c.settled_in(NodeState::StopReplication));
+        if let Some(unfenced) = ready.and_then(|c| self.unfenced_stall(transfer, c)) {
+            return Some(unfenced);
         }
         let electing = transfer.candidate.is_none() && self.winner(transfer).is_none();
         if !electing {
@@ -101,7 +88,8 @@ impl View<'_> {
         Some(match enough {
             true if !self.has_leader(transfer.old, transfer.preferred) => self.no_leader(transfer.old),
             true => {
-                let unsealed = self.voters(transfer.old).filter(|n| self.vote(n).is_none() && self.could_vote(n));
+                let may_vote = |n: &NodeRecord| self.could_vote(n) || self.life(n.id) == Life::Unknown;
+                let unsealed = self.voters(transfer.old).filter(|n| self.vote(n).is_none() && may_vote(n));
                 let names: Vec<&str> = unsealed.map(|n| n.name.as_str()).collect();
                 match names.join(", ") {
                     none if none.is_empty() => {
@@ -112,6 +100,25 @@ impl View<'_> {
             }
             false => self.missing_votes(transfer.old),
         })
+    }
+
+    /// Somebody has answered for what no vote proves, but another may be open still.
+    fn unfenced_stall(&self, transfer: &Transfer, candidate: &NodeRecord) -> Option<String> {
+        if self.vote(candidate).is_some_and(|p| self.proves(p.lsn)) {
+            return None;
+        }
+        let old = self.name(transfer.old);
+        if transfer.waiver.is_some() && !lease_is_over(self, transfer.old) {
+            return Some(format!("waits for nodes: {old} may acknowledge commits until its lease has ended"));
+        }
+        let unfenced = match transfer.waiver? {
+            Waiver::Policy => is_unminded(self, transfer.old).then_some(old)?,
+            Waiver::Operator => self.stands_by_the_old(transfer).map(|n| n.name.clone())?,
+        };
+        Some(format!(
+            "waits for nodes: the keeper of {unfenced} is silent while its Postgres answers: start its service, stop that \
+             Postgres, or drop node --force if neither can be done"
+        ))
     }
 
     /// Each part of a handover takes its moments; one that takes longer is told.

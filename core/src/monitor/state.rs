@@ -160,6 +160,7 @@ impl Monitor {
             settings: &self.settings,
             formation: self.record.formations.get(&group.record.key.formation).unwrap_or(&DEFAULT),
             transfer_since: group.stopwatch.map(|s| s.since),
+            opening_since: group.stopwatch.and_then(|s| s.sealed),
             transfer_decided: group.stopwatch.map(|s| s.decided),
             reopening_since: group.reopening_since,
             doubt_since: group.doubt_since,
@@ -193,6 +194,7 @@ impl Monitor {
         let moved = group.stopwatch.and_then(|_| group.pulses.values().filter_map(|p| p.moved).max());
         let transfer = since.into_iter().flat_map(|since| waits.map(|wait| since + wait));
         let decided = group.stopwatch.map(|s| s.decided + drain_timeout);
+        let opening = group.stopwatch.and_then(|s| s.sealed).map(|told| told + drain_timeout);
         let replayed = group.stopwatch.and_then(|_| group.pulses.values().filter_map(|p| p.replayed).max());
         let replay = replayed.map(|at| at + drain_timeout);
         let reopening = group.reopening_since.map(|since| since + drain_timeout);
@@ -205,6 +207,7 @@ impl Monitor {
             .chain(transfer)
             .chain(fetch)
             .chain(decided)
+            .chain(opening)
             .chain(replay)
             .chain(reopening)
             .chain(doubt)

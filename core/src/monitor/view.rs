@@ -16,6 +16,8 @@ pub struct View<'a> {
     pub formation: &'a FormationSettings,
     /// When the stored transfer began, or its candidate changed.
     pub transfer_since: Option<Moment>,
+    /// When its candidate was told to open.
+    pub opening_since: Option<Moment>,
     /// When it was decided on, whatever has become of it since.
     pub transfer_decided: Option<Moment>,
     /// When the closed primary was told to open again.
@@ -33,6 +35,17 @@ impl<'a> View<'a> {
         unchanged && self.transfer_since.is_none_or(|since| self.now.since(since) >= long)
     }
 
+    /// Whether the candidate was told to open so long ago, however long it had waited for that.
+    fn opening_lasts(&self, long: Duration) -> bool {
+        let opens = |r: &GroupRecord| {
+            let candidate = r.transfer.as_ref().and_then(|t| r.nodes.get(&t.candidate?));
+            candidate.is_some_and(|c| c.goal().is_writable())
+        };
+        opens(self.stored)
+            && self.transfer_lasts(long)
+            && self.opening_since.is_none_or(|at| self.now.since(at) >= long)
+    }
+
     /// Whether the role has been on its way for this long, through however many elections.
     pub fn transfer_since_decided(&self, long: Duration) -> bool {
         let from = |r: &'a GroupRecord| r.transfer.as_ref().map(|t| t.old);
@@ -48,7 +61,7 @@ impl<'a> View<'a> {
         let opens = transfer.candidate.and_then(|c| self.record.nodes.get(&c)).filter(|c| c.goal().is_writable());
         let lost = opens.is_some_and(|c| match self.life(c.id) {
             Life::Lost(_) => true,
-            Life::Ill(_) => self.transfer_lasts(self.settings.drain_timeout),
+            Life::Ill(_) => self.opening_lasts(self.settings.drain_timeout),
             Life::Alive => self.does_not_open(c.id),
             Life::Unknown => false,
         });
@@ -58,7 +71,7 @@ impl<'a> View<'a> {
     /// It was told to open, and neither opens nor gets on with the WAL that it has yet to replay.
     fn does_not_open(&self, candidate: NodeId) -> bool {
         let time = self.settings.drain_timeout;
-        !self.is_open(candidate) && !self.gets_on(candidate, time) && self.transfer_lasts(time)
+        !self.is_open(candidate) && !self.gets_on(candidate, time) && self.opening_lasts(time)
     }
 
     /// It has received or replayed something in this time.

@@ -123,8 +123,9 @@ impl Condition {
     }
 }
 
-/// Every node of a formation is well and has reached its goal; one is primary (or single), the rest are secondary. A keeper
-/// that comes back says what it was until it has seen what its server is: then its row says that it isn't well.
+/// Every node of a formation has reached its goal and is, as far as is known, well; one is primary (or single), the rest are
+/// secondary. A keeper that comes back says what it was until it has seen what its server is: then its row says that it isn't
+/// well.
 pub fn is_settled(rows: &[StateRow], formation: &str) -> bool {
     use NodeState::{Primary, Secondary, Single};
     let rows = || rows.iter().filter(|row| row.formation == formation);

@@ -66,13 +66,18 @@ impl LocalPostgres {
             let waits = known.is_some_and(|known| known.waits);
             if !waits && !wanted.is_empty() {
                 self.working.run("CHECKPOINT").await.map_err(|e| e.during(NAMES))?;
+                // Should the rest fail, this is known and asked for no second time.
+                self.note_in_force(InForce { pid: postmaster.pid, waits: true, names: None });
             }
             self.senders_know().await
         };
         self.while_alive(NAMES, &postmaster, work).await?;
-        let proven = InForce { pid: postmaster.pid, waits: !wanted.is_empty(), names: Some(wanted) };
-        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(proven);
+        self.note_in_force(InForce { pid: postmaster.pid, waits: !wanted.is_empty(), names: Some(wanted) });
         Ok(())
+    }
+
+    fn note_in_force(&self, proven: InForce) {
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(proven);
     }
 
     /// The first of the three.

@@ -14,6 +14,8 @@ pub const REPLICATION_ROLE: &str = "pgbaton_replicator";
 
 const BEGIN: &str = "# pgbaton begin: managed, changes here are lost";
 const END: &str = "# pgbaton end";
+/// What this file includes at its start, so that the operator has the last word.
+const DEFAULTS: &str = "pgbaton-defaults.conf";
 
 /// `ALTER SYSTEM` and `pg_basebackup -R` write these to postgresql.auto.conf, which would win over ours.
 const OWNED: [&str; 15] = [
@@ -34,6 +36,10 @@ const OWNED: [&str; 15] = [
     "promote_trigger_file",
 ];
 
+/// How much of the disk WAL may take, unless the operator says otherwise. A forgotten slot may cost a standby a new clone, but
+/// never the primary its disk; and a node whose slot was just made may need more than what came since.
+const DEFAULT_SETTINGS: &str = "max_slot_wal_keep_size = '8GB'\nwal_keep_size = '512MB'\n";
+
 /// Brings every file into shape before a start, also those that came with a clone or a rewind.
 pub fn prepare(config: &PostgresConfig) -> Result<(), PgError> {
     let dir = config.conf_dir();
@@ -43,7 +49,8 @@ pub fn prepare(config: &PostgresConfig) -> Result<(), PgError> {
     // That nobody else can enter it is what keeps `local ... trust` private.
     files::private_dir(config, &config.socket_dir())?;
     let own = files::read(&config.pgdata.join("postgresql.conf")).unwrap_or_default();
-    files::update(&dir.join("pgbaton.conf"), &(fixed(config) + wal_level(&own) + &wal_sizes(&own)))?;
+    files::update(&dir.join("pgbaton.conf"), &(fixed(config) + wal_level(&own)))?;
+    files::update(&dir.join(DEFAULTS), DEFAULT_SETTINGS)?;
     take_the_last_word(config)
 }
 
@@ -64,6 +71,8 @@ pub fn take_the_last_word(config: &PostgresConfig) -> Result<(), PgError> {
             main.display()
         );
     }
+    let defaults = format!("include_if_exists = {}", value(&config.conf_dir().join(DEFAULTS).to_string_lossy()));
+    let text = with_first_line(&text, &defaults);
     files::update(&main, &with_block(&text, &includes(config), Place::End))?;
     clear_auto_conf(config)
 }
@@ -114,18 +123,6 @@ pub fn fixed(config: &PostgresConfig) -> String {
         let _infallible = writeln!(text, "{name} = {}", value(&setting));
     }
     text
-}
-
-/// How much of the disk WAL may take, unless the operator has said so.
-fn wal_sizes(own: &str) -> String {
-    let settings = [
-        // A forgotten slot may cost a standby a new clone, but never the primary its disk.
-        ("max_slot_wal_keep_size", "8GB"),
-        // For a node whose slot was just made here: it may need more than what came since.
-        ("wal_keep_size", "512MB"),
-    ];
-    let usual = settings.iter().filter(|(name, _)| !sets(own, name));
-    usual.map(|(name, setting)| format!("{name} = {}\n", value(setting))).collect()
 }
 
 /// At least what replication needs. `logical` is more than that, and kept.
@@ -251,6 +248,12 @@ pub fn with_block(text: &str, block: &str, place: Place) -> String {
     }
 }
 
+/// The text with this line at its start, instead of one that a clone or a rewind has brought along.
+fn with_first_line(text: &str, line: &str) -> String {
+    let rest = text.lines().filter(|other| !(other.starts_with("include_if_exists") && other.contains(DEFAULTS)));
+    [line].into_iter().chain(rest).fold(String::new(), |text, line| text + line + "\n")
+}
+
 /// Whether a file of settings has a line for this one.
 fn sets(text: &str, name: &str) -> bool {
     text.lines().any(|line| name_of(line) == name)
@@ -314,11 +317,12 @@ mod tests {
     }
 
     #[test]
-    fn how_much_wal_is_kept_is_for_the_operator_to_say() {
-        let usual = "max_slot_wal_keep_size = '8GB'\nwal_keep_size = '512MB'\n";
-        assert_eq!(wal_sizes("#wal_keep_size = 0\n"), usual);
-        assert_eq!(wal_sizes("Wal_Keep_Size = 1GB\n"), "max_slot_wal_keep_size = '8GB'\n");
-        assert_eq!(wal_sizes("max_slot_wal_keep_size 64GB\nwal_keep_size=0"), "");
+    fn what_is_included_first_is_there_once_whoever_wrote_it() {
+        let own = "include_if_exists = '/a/conf/pgbaton-defaults.conf'";
+        let once = with_first_line("port = 1\nwal_keep_size = 0", own);
+        assert_eq!(once, format!("{own}\nport = 1\nwal_keep_size = 0\n"));
+        let copied = once.replace("/a/", "/b/");
+        assert_eq!(with_first_line(&copied, own), once);
     }
 
     #[test]

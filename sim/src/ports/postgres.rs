@@ -20,6 +20,9 @@ pub struct SimPostgres {
     refused_since: Mutex<Option<Moment>>,
     /// A start has ended, or this keeper has given it up: one that dies meanwhile puts nothing back.
     started: AtomicBool,
+    /// In which life of the server, counted by their ends, a checkpoint has proven that commits wait for somebody; nobody has
+    /// said since that they need not.
+    waits: Mutex<Option<u64>>,
 }
 
 /// How long a write may be under way.
@@ -42,7 +45,13 @@ fn retry(what: &str) -> PgError {
 impl SimPostgres {
     pub fn new(host: Arc<PgHost>) -> SimPostgres {
         let seen = AtomicU64::new(host.bells.exits.rings());
-        SimPostgres { host, seen, refused_since: Mutex::new(None), started: AtomicBool::new(false) }
+        SimPostgres {
+            host,
+            seen,
+            refused_since: Mutex::new(None),
+            started: AtomicBool::new(false),
+            waits: Mutex::new(None),
+        }
     }
 
     pub(super) fn note_failure(&self, step: &str) {
@@ -198,8 +207,8 @@ impl Postgres for SimPostgres {
     async fn set_names(&self, names: &Names) -> Result<(), PgError> {
         self.files().await;
         self.with_dir(|dir| dir.names.clone_from(&names.0))?;
-        if let Some(server) = self.host.pg().server.as_mut() {
-            server.waits_proven &= !names.0.is_empty();
+        if names.0.is_empty() {
+            *self.waits.lock().unwrap() = None;
         }
         self.host.reload_names();
         Ok(())
@@ -210,17 +219,17 @@ impl Postgres for SimPostgres {
     }
 
     async fn names_in_force(&self) -> Result<(), PgError> {
-        let to_prove = self.host.pg().running().is_some_and(|(dir, s)| !dir.names.is_empty() && !s.waits_proven);
-        // One that is quick adds nothing to what the reload takes.
-        let is_slow = !self.host.pg().knobs.checkpoint_takes.is_zero();
-        if to_prove && is_slow {
-            self.checkpoint().await?;
+        let life = Some(self.host.bells.exits.rings());
+        let names_somebody = self.host.pg().dir.as_ref().is_some_and(|dir| !dir.names.is_empty());
+        if names_somebody && *self.waits.lock().unwrap() != life {
+            // One that is quick adds nothing to what the reload takes.
+            let is_slow = !self.host.pg().knobs.checkpoint_takes.is_zero();
+            if is_slow {
+                self.checkpoint().await?;
+            }
+            *self.waits.lock().unwrap() = life;
         }
-        self.until_names(|server| server.names_done == server.names_asked).await?;
-        if let Some((dir, server)) = self.host.pg().running() {
-            server.waits_proven = !dir.names.is_empty();
-        }
-        Ok(())
+        self.until_names(|server| server.names_done == server.names_asked).await
     }
 
     async fn holds(&self, lsn: Lsn) -> Result<(), PgError> {
@@ -263,7 +272,12 @@ impl Postgres for SimPostgres {
         if mutant!(SlotsOnlyAdded) {
             wanted.extend(self.with_dir(|dir| dir.slots.keys().cloned().collect::<Vec<_>>())?);
         }
-        self.host.admit(&wanted).map_err(|e| retry(&e))
+        self.host.admit(&wanted).map_err(|e| retry(&e))?;
+        // A standby proves its names where nobody waits for that.
+        if self.host.pg().server.as_ref().is_some_and(|server| server.in_recovery) {
+            let _later = self.names_in_force().await;
+        }
+        Ok(())
     }
 
     async fn wal_past(&self, fork: Position) -> Result<Option<Lsn>, PgError> {

@@ -38,8 +38,6 @@ pub struct ServerState {
     pub names_done: u64,
     /// Until then checkpoints are under way that serve no reload.
     pub checkpoints_end: Moment,
-    /// A checkpoint has proven that commits wait for somebody, and nobody has said since that they need not.
-    pub waits_proven: bool,
     pub read_only_default: bool,
     /// What the receiver works under, and how often that changed.
     pub conninfo: Option<Conninfo>,
@@ -122,8 +120,6 @@ impl ServerState {
             names_shown: 0,
             names_done: 0,
             checkpoints_end: Moment::ZERO,
-            // The checkpointer has read them before anybody could commit.
-            waits_proven: !dir.names.is_empty(),
             read_only_default: settings.default_transaction_read_only,
             conninfo: dir.conninfo.clone(),
             conninfo_changes: 0,

@@ -64,6 +64,7 @@ mod tests {
     use crate::model::{Contract, ContractId, ControlState, Epoch, NodeId};
     use crate::monitor::rules::testing::*;
     use crate::monitor::state::Input;
+    use crate::ports::Probe;
     use crate::wire::{Answer, Command};
 
     #[test]
@@ -96,6 +97,12 @@ mod tests {
             p.votes(C, 1000);
             assert_eq!(p.goal(C), StopReplication);
             p.vows(C, StopReplication, 1000);
+            if remembered {
+                assert_eq!(p.goal(C), StopReplication, "nobody knows whether a is open");
+                p.probed(A, Probe::Refused);
+                p.hangs_up(A);
+                p.probed(A, Probe::Refused);
+            }
             assert_eq!((p.goal(B), p.goal(C)), (Secondary, WaitPrimary));
             assert!(p.record().nodes.get(&A).is_none_or(|a| a.goal() == Demoted));
             p.says(C, WaitPrimary, primary_of(&[]));

@@ -257,7 +257,8 @@ impl Order<'_> {
         no(reason, "let another take part first: set node replication-quorum true; or set formation durability")
     }
 
-    /// While the role moves only the node it moves away from can be dropped: once its successor is told to open.
+    /// While the role moves only the node it moves away from can be dropped: once its successor is told to open. Another that
+    /// is silent can be given up.
     fn drop_meanwhile(
         &self,
         group: &Group,
@@ -267,6 +268,13 @@ impl Order<'_> {
     ) -> Result<Effects, Refusal> {
         if transfer.old == node.id && transfer.afterwards == Afterwards::Drop && (forced.is_empty() || node.forced) {
             return Ok(self.nothing(format!("{} is being dropped already", node.name)));
+        }
+        let is_given_up = transfer.waiver == Some(Waiver::Operator) && !self.m.view(group, self.now).is_heard(node.id);
+        if transfer.old != node.id && !forced.is_empty() && is_given_up {
+            // It can't be asked to go before it is heard. Nobody waits for it any more.
+            let text =
+                format!("{} isn't waited for any more, as asked; drop it again once another holds the role", node.name);
+            return Ok(self.carry_out(group, &forced, &text, None));
         }
         if transfer.old != node.id || transfer.afterwards == Afterwards::Maintenance {
             let reason = format!("the role is moving in group {}", group.record.key);

@@ -94,7 +94,9 @@ pub fn start_over(v: &View) -> Option<Verdict> {
     let winner = v.record.nodes.get(&transfer.candidate?).filter(|n| n.goal().is_being_promoted())?;
     let others = || v.voters(transfer.old).any(|n| n.id != winner.id && v.is_heard(n.id));
     let still = v.pulse(winner.id).and_then(|p| p.moved).is_none_or(|at| v.now.since(at) >= v.settings.fetch_timeout);
-    let stuck = still && v.transfer_lasts(v.settings.fetch_timeout);
+    // One that is sealed has nothing left to do but to wait for leave to open.
+    let is_ready = winner.settled_in(StopReplication) && v.vote(winner).is_some();
+    let stuck = still && !is_ready && v.transfer_lasts(v.settings.fetch_timeout);
     let source_lost = transfer.fetch.is_some_and(|(source, _)| matches!(v.life(source), Life::Lost(_) | Life::Ill(_)));
     let unproven = v.awaits_proof(transfer, winner);
     let why = match v.life(winner.id) {

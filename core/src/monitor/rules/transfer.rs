@@ -327,24 +327,89 @@ mod tests {
         assert_eq!(p.goal(B), StopReplication, "it is not passed over");
     }
 
+    /// a is lost, b's keeper has gone; by an operator's consent c is elected. Then the server of one of them answers.
+    fn given_up_but_alive(nodes: u32, alive: NodeId) -> Pair {
+        let mut p = Pair::of(nodes, 1);
+        p.hangs_up(B);
+        p.dies(A);
+        p.probed(B, Probe::Refused);
+        p.ordered_failover(Some("c"), true);
+        p.votes(C, 1000);
+        if nodes > 3 {
+            p.votes(D, 1000);
+        }
+        assert_eq!(p.goal(C), StopReplication);
+        p.probed(alive, Probe::Answers);
+        p.vows(C, StopReplication, 1000);
+        p
+    }
+
     #[test]
     fn consent_to_a_loss_is_none_to_two_primaries() {
         for alive in [A, B] {
-            let mut p = Pair::of(3, 1);
-            p.hangs_up(B);
-            p.dies(A);
-            p.probed(B, Probe::Refused);
-            p.ordered_failover(None, true);
-            p.votes(C, 1000);
-            assert_eq!(p.goal(C), StopReplication);
-            // Its server has come back, and its keeper hasn't: a goes on with b, or alone.
-            p.probed(alive, Probe::Answers);
-            p.vows(C, StopReplication, 1000);
-            assert_eq!(p.goal(C), StopReplication, "{alive}");
+            let mut p = given_up_but_alive(3, alive);
+            assert_eq!(p.goal(C), StopReplication, "a goes on with b, or alone: {alive}");
             let stall = p.stall().unwrap();
             assert!(stall.contains(&format!("the keeper of {} is silent while", p.view().name(alive))), "{stall}");
             p.probed(alive, Probe::Silent);
+            assert_eq!(p.goal(C), StopReplication, "once proves nothing");
+            p.passes(p.monitor.settings.node_considered_unhealthy_timeout);
+            p.vows(C, StopReplication, 1000);
             assert_eq!(p.goal(C), WaitPrimary, "as far as anybody can see it is gone");
+            let mut p = given_up_but_alive(3, alive);
+            p.probed(alive, Probe::Refused);
+            assert_eq!(p.goal(C), WaitPrimary);
+        }
+    }
+
+    #[test]
+    fn who_comes_back_while_consent_waits_is_asked() {
+        let mut p = given_up_but_alive(3, B);
+        let epoch = p.record().epoch;
+        p.says(B, Secondary, standby());
+        assert_eq!((p.goal(B), p.goal(C), p.record().epoch), (ReportLsn, ReportLsn, epoch.next()));
+        p.votes(C, 1000);
+        assert_eq!(p.goal(C), ReportLsn, "b may hold more");
+        p.votes(B, 1100);
+        p.vows(C, FastForward, 1100);
+        p.vows(C, StopReplication, 1100);
+        assert_eq!((p.goal(C), p.goal(B)), (WaitPrimary, Secondary), "and nothing is lost");
+
+        let mut p = given_up_but_alive(3, A);
+        p.says(A, Primary, primary_of(&[B]));
+        assert_ne!(p.goal(C), WaitPrimary, "it has yet to hear that it is to close");
+    }
+
+    #[test]
+    fn a_monitor_that_restarts_while_consent_waits_knows_of_nobody_that_it_is_gone() {
+        let mut p = given_up_but_alive(3, B);
+        p.monitor_restarts();
+        p.vows(C, StopReplication, 1000);
+        assert_eq!(p.goal(C), StopReplication);
+        for node in [A, B] {
+            p.hangs_up(node);
+            p.vows(C, StopReplication, 1000);
+            assert_eq!(p.goal(C), StopReplication, "nobody has tried its port");
+            p.probed(node, Probe::Refused);
+        }
+        assert_eq!(p.goal(C), WaitPrimary);
+    }
+
+    #[test]
+    fn while_consent_waits_nobody_votes_in_vain_and_the_operator_may_give_the_silent_one_up() {
+        for alive in [A, B] {
+            let mut p = given_up_but_alive(4, alive);
+            let epoch = p.record().epoch;
+            for _ in 0..30 {
+                p.passes(Duration::from_secs(1));
+                p.vows(C, StopReplication, 1000);
+                p.votes(D, 1000);
+                p.probed(alive, Probe::Answers);
+            }
+            assert_eq!((p.goal(C), p.record().epoch), (StopReplication, epoch));
+            let told = p.ordered_drop(p.view().name(alive).as_str(), true);
+            assert!(matches!(told, Answer::Accepted { .. }), "{told:?}");
+            assert_eq!(p.goal(C), WaitPrimary, "{:?}", p.stall());
         }
     }
 
