@@ -117,6 +117,9 @@ pub struct Transfer {
     /// Candidates of this transfer that could not make it.
     #[serde(default)]
     pub passed_over: BTreeSet<NodeId>,
+    /// Voters that came back while it went on without their votes, and for whom it began anew.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub asked_again: BTreeSet<NodeId>,
     /// Nodes on their way to maintenance whose votes were needed all the same; they go on afterwards.
     #[serde(default)]
     pub put_off: BTreeSet<NodeId>,
@@ -157,6 +160,7 @@ impl Transfer {
             fetch: None,
             preferred: None,
             passed_over: BTreeSet::new(),
+            asked_again: BTreeSet::new(),
             put_off: BTreeSet::new(),
             waiver: None,
             afterwards: Afterwards::Rejoin,

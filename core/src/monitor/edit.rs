@@ -29,6 +29,8 @@ pub enum Edit {
     PassOver,
     /// The election begins anew, with all votes of this epoch void.
     StartOver,
+    /// The election begins anew for this one, which has come back.
+    AskAgain(NodeId),
     /// Leave to open without proof.
     Waive(Waiver),
     /// The old primary is dropped once another holds the role.
@@ -123,6 +125,8 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         Edit::EndTransfer => {
             record.transfer = None;
             record.reopening = None;
+            // Whoever was given up for this move of the role is a node like any other.
+            record.nodes.values_mut().for_each(|n| n.forced &= n.goal() == NodeState::Dropped);
         }
         Edit::Reopen(id) => record.reopening = Some(*id),
         Edit::Drained(_)
@@ -130,6 +134,7 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         | Edit::Elect(..)
         | Edit::PassOver
         | Edit::StartOver
+        | Edit::AskAgain(_)
         | Edit::Waive(_)
         | Edit::DropOld
         | Edit::Prefer(_) => {
@@ -173,6 +178,7 @@ fn change_transfer(transfer: &mut Transfer, edit: &Edit) {
             (transfer.candidate, transfer.fetch) = (None, None);
             (transfer.kind, transfer.drained) = (TransferKind::Failover, None);
         }
+        Edit::AskAgain(node) => _ = transfer.asked_again.insert(*node),
         Edit::Waive(waiver) => transfer.waiver = Some(*waiver),
         Edit::DropOld => transfer.afterwards = Afterwards::Drop,
         Edit::Prefer(node) => transfer.preferred = *node,
@@ -432,6 +438,7 @@ mod tests {
             Edit::Elect(B, None),
             Edit::PassOver,
             Edit::StartOver,
+            Edit::AskAgain(B),
             Edit::DropOld,
         ];
         assert_eq!(after(&p, &of_a_transfer), after(&p, &[]));

@@ -76,31 +76,49 @@ impl<'a> View<'a> {
     pub fn awaits_proof(&self, transfer: &Transfer, candidate: &NodeRecord) -> bool {
         let unproven = || self.vote(candidate).is_some_and(|p| !self.proves(p.lsn));
         let has_last_record = || self.vote(candidate).is_some_and(|p| transfer.drained.is_some_and(|lsn| p.lsn > lsn));
-        // It was asked in vain, unless it is back since a moment ago.
-        let patience = self.settings.node_considered_unhealthy_timeout;
-        let is_back =
-            |n: &NodeRecord| self.pulse(n.id).and_then(|p| p.back).is_some_and(|at| self.now.since(at) < patience);
-        let unasked = |n: &NodeRecord| {
-            (n.goal() != NodeState::ReportLsn || is_back(n)) && self.is_heard(n.id) && self.vote(n).is_none()
-        };
-        let others_prove = || self.voters(transfer.old).any(unasked) && self.election_could_succeed(transfer.old);
+        let others_prove = || self.unasked(transfer).next().is_some() && self.election_could_succeed(transfer.old);
         let may_not = transfer.kind == TransferKind::Failover && (transfer.waiver.is_none() || others_prove());
         may_not && candidate.settled_in(NodeState::StopReplication) && unproven() && !has_last_record()
     }
 
-    /// Whoever may acknowledge commits although an operator gives them up: the old primary while it is open, and a member
+    /// Voters that could still be asked for their vote: those that never were, and those that were in vain, and have come
+    /// back a moment ago.
+    pub fn unasked(&self, transfer: &Transfer) -> impl Iterator<Item = &'a NodeRecord> {
+        let patience = self.settings.node_considered_unhealthy_timeout;
+        let view = *self;
+        let again = transfer.asked_again.clone();
+        let is_back = move |n: &NodeRecord| {
+            let since = view.pulse(n.id).and_then(|p| p.back).filter(|_| !n.forced && !again.contains(&n.id));
+            since.is_some_and(|at| view.now.since(at) < patience)
+        };
+        let may_be_asked = move |n: &&NodeRecord| {
+            (n.goal() != NodeState::ReportLsn || is_back(n)) && view.vote(n).is_none() && view.could_vote(n)
+        };
+        self.voters(transfer.old).filter(may_be_asked)
+    }
+
+    /// Whoever may acknowledge commits although an operator gives them up: the old primary until it has closed, and a member
     /// that hasn't promised to stand by it no more. Its Postgres answers, and its keeper, which could close or seal it, says
     /// nothing. Where nobody knows who led and who its members were, it may be anyone.
     pub fn stands_by_the_old(&self, transfer: &Transfer) -> Option<&'a NodeRecord> {
-        let members: BTreeSet<NodeId> = self.record.in_force.iter().flat_map(|c| c.members.iter().copied()).collect();
-        let is_known = !members.is_empty() && self.record.nodes.contains_key(&transfer.old);
+        let in_force = &self.record.in_force;
+        let members: BTreeSet<NodeId> = in_force.iter().flat_map(|c| c.members.iter().copied()).collect();
+        let is_doubted = members.is_empty() && !in_force.is_settled();
+        let is_known = !is_doubted && self.record.nodes.contains_key(&transfer.old);
         let is_concerned = |n: &NodeRecord| !is_known || members.contains(&n.id) || n.id == transfer.old;
         let stands = |n: &NodeRecord| {
-            let is_open = (n.id == transfer.old || !is_known) && self.is_heard(n.id) && self.is_open(n.id);
-            is_open || self.pulse(n.id).is_some_and(|p| p.may_run_alone(self.now, self.settings))
+            let leads = (n.id == transfer.old || !is_known) && self.is_heard(n.id) && self.has_yet_to_close(n.id);
+            let may_run = || self.pulse(n.id).is_some_and(|p| p.may_run_alone(self.now, self.settings));
+            leads || !n.forced && may_run()
         };
-        let others = self.record.nodes.values().filter(|n| Some(n.id) != transfer.candidate && !n.forced);
+        let others = self.record.nodes.values().filter(|n| Some(n.id) != transfer.candidate);
         others.into_iter().find(|n| is_concerned(n) && self.vote(n).is_none() && stands(n))
+    }
+
+    /// By its own word it is open; where commits wait for nobody, one that doesn't answer may let some through as well.
+    fn has_yet_to_close(&self, node: NodeId) -> bool {
+        let hangs = self.report(node).is_some_and(|r| matches!(r.facts.server, Server::Stuck { .. }));
+        self.is_open(node) || hangs && self.record.in_force.may_acknowledge_alone()
     }
 
     /// Whether an election could be won if every voter that is heard gave its vote now.

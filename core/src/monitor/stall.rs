@@ -112,13 +112,18 @@ impl View<'_> {
             return Some(format!("waits for nodes: {old} may acknowledge commits until its lease has ended"));
         }
         let unfenced = match transfer.waiver? {
-            Waiver::Policy => is_unminded(self, transfer.old).then_some(old)?,
-            Waiver::Operator => self.stands_by_the_old(transfer).map(|n| n.name.clone())?,
+            Waiver::Policy => self.record.nodes.get(&transfer.old).filter(|old| is_unminded(self, old.id))?,
+            Waiver::Operator => self.stands_by_the_old(transfer)?,
         };
-        Some(format!(
-            "waits for nodes: the keeper of {unfenced} is silent while its Postgres answers: start its service, stop that \
-             Postgres, or drop node --force if neither can be done"
-        ))
+        let (name, pulse) = (&unfenced.name, self.pulse(unfenced.id));
+        Some(match pulse.filter(|p| !p.outlived) {
+            Some(_) if self.is_heard(unfenced.id) => format!("waits for nodes: {name} is open and has yet to close"),
+            Some(_) => format!("waits for nodes: it isn't known yet whether the Postgres of {name} answers"),
+            None => format!(
+                "waits for nodes: the keeper of {name} is silent while its Postgres answers: start its service, stop that \
+                 Postgres, or drop node --force if neither can be done"
+            ),
+        })
     }
 
     /// Each part of a handover takes its moments; one that takes longer is told.

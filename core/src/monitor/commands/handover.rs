@@ -270,13 +270,14 @@ impl Order<'_> {
             return Ok(self.nothing(format!("{} is being dropped already", node.name)));
         }
         let is_given_up = transfer.waiver == Some(Waiver::Operator) && !self.m.view(group, self.now).is_heard(node.id);
-        if transfer.old != node.id && !forced.is_empty() && is_given_up {
+        let stays = transfer.old != node.id || transfer.afterwards == Afterwards::Maintenance;
+        if stays && !forced.is_empty() && is_given_up {
             // It can't be asked to go before it is heard. Nobody waits for it any more.
             let text =
                 format!("{} isn't waited for any more, as asked; drop it again once another holds the role", node.name);
             return Ok(self.carry_out(group, &forced, &text, None));
         }
-        if transfer.old != node.id || transfer.afterwards == Afterwards::Maintenance {
+        if stays {
             let reason = format!("the role is moving in group {}", group.record.key);
             return no(reason, "try again when it has settled");
         }

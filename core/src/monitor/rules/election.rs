@@ -86,16 +86,17 @@ pub fn fetched(v: &View) -> Option<Verdict> {
 
 const OTHERS_CAN_BE_ASKED: &str = "others can be asked for what it may lack";
 const SOURCE_LOST: &str = "the node it fetches from is lost";
+const STUCK: &str = "it doesn't get on";
 
 /// The winner is lost or doesn't get on, and others can be elected: all votes are taken again. One whose source is lost
-/// votes again even if nobody else does: it may prove enough without, or an operator may consent to do without.
+/// or gives it nothing votes again even if nobody else does: it may prove enough without, or an operator may consent to do without.
 pub fn start_over(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref()?;
     let winner = v.record.nodes.get(&transfer.candidate?).filter(|n| n.goal().is_being_promoted())?;
     let others = || v.voters(transfer.old).any(|n| n.id != winner.id && v.is_heard(n.id));
     let still = v.pulse(winner.id).and_then(|p| p.moved).is_none_or(|at| v.now.since(at) >= v.settings.fetch_timeout);
     // One that is sealed has nothing left to do but to wait for leave to open.
-    let is_ready = winner.settled_in(StopReplication) && v.vote(winner).is_some();
+    let is_ready = winner.settled_in(StopReplication) && v.vote(winner).is_some() && v.life(winner.id) == Life::Alive;
     let stuck = still && !is_ready && v.transfer_lasts(v.settings.fetch_timeout);
     let source_lost = transfer.fetch.is_some_and(|(source, _)| matches!(v.life(source), Life::Lost(_) | Life::Ill(_)));
     let unproven = v.awaits_proof(transfer, winner);
@@ -103,18 +104,20 @@ pub fn start_over(v: &View) -> Option<Verdict> {
         Life::Lost(why) => why,
         _ if v.is_mute(winner.id) => "its keeper says nothing",
         _ if winner.goal() == FastForward && source_lost => SOURCE_LOST,
-        _ if transfer.kind == TransferKind::Failover && stuck => "it doesn't get on",
+        _ if transfer.kind == TransferKind::Failover && stuck => STUCK,
         _ if unproven && transfer.waiver.is_some() => OTHERS_CAN_BE_ASKED,
         _ if unproven => "the old primary is gone and others may hold more",
         _ => return None,
     };
-    if !others() && why != SOURCE_LOST {
+    let is_alone = why == SOURCE_LOST || why == STUCK && winner.goal() == FastForward;
+    if !others() && !is_alone {
         return None;
     }
     // An operator who consents may have named it, and nothing speaks against it.
     let is_passed_over = why != OTHERS_CAN_BE_ASKED;
     let mut edits: Vec<Edit> = is_passed_over.then_some(Edit::PassOver).into_iter().collect();
     edits.extend([Edit::RaiseEpoch, Edit::StartOver]);
+    edits.extend(v.unasked(transfer).map(|n| Edit::AskAgain(n.id)));
     edits.extend(v.voters(transfer.old).map(|n| Edit::Assign(n.id, ReportLsn)));
     let passed_over = if is_passed_over { format!(", {} is passed over", winner.name) } else { String::new() };
     Some((edits, format!("the election begins anew{passed_over}: {why}")))

@@ -55,7 +55,7 @@ pub fn lease_is_over(v: &View, old: NodeId) -> bool {
 /// A lease ends by the hand of a keeper, and of this one there may be none: it is silent, while its server answers.
 pub fn is_unminded(v: &View, old: NodeId) -> bool {
     let Some((old, pulse)) = v.record.nodes.get(&old).zip(v.pulse(old)) else { return false };
-    v.record.in_force.may_acknowledge_alone() && pulse.outlived && !has_closed(v, old)
+    v.record.in_force.may_acknowledge_alone() && pulse.outlived && !old.forced && !has_closed(v, old)
 }
 
 /// By positive evidence it acknowledges nothing any more.

@@ -410,7 +410,39 @@ mod tests {
             let told = p.ordered_drop(p.view().name(alive).as_str(), true);
             assert!(matches!(told, Answer::Accepted { .. }), "{told:?}");
             assert_eq!(p.goal(C), WaitPrimary, "{:?}", p.stall());
+            p.says(C, WaitPrimary, primary_of(&[]));
+            assert!(p.record().transfer.is_none());
+            let forgotten = p.record().nodes.get(&alive).is_none_or(|n| n.forced == (n.goal() == Dropped));
+            assert!(forgotten, "one that stays is a node like any other");
         }
+    }
+
+    #[test]
+    fn a_winner_whose_postgres_dies_while_it_waits_is_passed_over() {
+        let mut p = given_up_but_alive(4, B);
+        for _ in 0..30 {
+            p.passes(Duration::from_secs(1));
+            p.vows(D, p.goal(D), 1000);
+            p.says(C, StopReplication, stopped(ControlState::InRecovery));
+            p.probed(B, Probe::Answers);
+        }
+        assert_eq!((p.goal(C), p.goal(D)), (ReportLsn, StopReplication), "{:?}", p.stall());
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_is_asked_again_once() {
+        let mut p = given_up_but_alive(3, B);
+        let epoch = p.record().epoch;
+        for _ in 0..30 {
+            p.says(B, ReportLsn, standby());
+            p.passes(Duration::from_secs(1));
+            p.vows(C, p.goal(C), 1000);
+            p.hangs_up(B);
+            p.probed(B, Probe::Answers);
+            p.passes(Duration::from_secs(1));
+            p.vows(C, p.goal(C), 1000);
+        }
+        assert_eq!((p.goal(C), p.record().epoch), (WaitPrimary, epoch.next()), "asked in vain: {:?}", p.stall());
     }
 
     #[test]
