@@ -1,24 +1,35 @@
-//! A run with two formations on one monitor is judged as two: each over its own nodes and clients, and over what befell
+//! A run with two formations on one monitor, or two groups of one formation, is judged as two: each over its own nodes and clients, and over what befell
 //! them, the monitor, or nobody in particular. What was done to one is no excuse for the other.
 
 use super::orders;
 use super::trace::{Fault, Kind, Terms, Trace};
+use crate::model::GroupKey;
 use crate::view::words::who;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The second formation of a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The second group of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
-    pub formation: String,
+    pub group: GroupKey,
     pub nodes: Vec<String>,
-    /// The number of its first client. Those of the first formation come before it.
+    /// The number of its first client. Those of the first group come before it.
     pub first_client: u32,
     pub terms: Terms,
 }
 
+impl Beside {
+    /// Where something is that is told of it.
+    pub fn place(group: &GroupKey) -> String {
+        match group.group {
+            0 => format!("in formation {}", group.formation),
+            _ => format!("in group {group}"),
+        }
+    }
+}
+
 impl Trace {
-    /// What each formation has of it, the first one first.
+    /// What each group has of it, the first one first.
     pub fn groups(&self) -> Vec<Cow<'_, Trace>> {
         match &self.beside {
             None => vec![Cow::Borrowed(self)],
@@ -26,7 +37,7 @@ impl Trace {
         }
     }
 
-    /// What the first formation has of it.
+    /// What the first group has of it.
     pub fn of_first(&self) -> Cow<'_, Trace> {
         self.groups().swap_remove(0)
     }
@@ -61,7 +72,7 @@ impl Share<'_> {
         match kind {
             Kind::Fault { fault, nodes } => self.fault(*fault, nodes),
             Kind::Asked { order } | Kind::Told { order, .. } => {
-                (orders::is_about(order, &self.beside.formation) == self.second).then(|| kind.clone())
+                (self.is_for_second(order) == self.second).then(|| kind.clone())
             }
             Kind::NotAcked { client, .. } => {
                 ((*client >= self.beside.first_client) == self.second).then(|| kind.clone())
@@ -72,7 +83,15 @@ impl Share<'_> {
         }
     }
 
-    /// A node of the other formation.
+    /// An order that names neither a group nor a node is about a formation as a whole, and so its first group's.
+    fn is_for_second(&self, order: &str) -> bool {
+        let Beside { group, nodes, .. } = self.beside;
+        let names =
+            || orders::group_in(order) == Some(group.group) || nodes.iter().any(|node| orders::names(order, node));
+        orders::is_about(order, &group.formation) && (group.group == 0 || names())
+    }
+
+    /// A node of the other group.
     fn is_foreign(&self, name: &str) -> bool {
         let is_second = self.beside.nodes.iter().any(|node| node == name);
         is_second != self.second && self.trace.nodes.iter().any(|node| node == name)
@@ -85,7 +104,7 @@ impl Share<'_> {
         names.peek().is_some() && names.all(|name| self.is_foreign(name))
     }
 
-    /// What befell the other formation alone is dropped, along with orders that name nobody: those are the first one's.
+    /// What befell the other group alone is dropped, along with orders that name nobody: those are the first one's.
     fn fault(&self, fault: Fault, nodes: &[String]) -> Option<Kind> {
         let own: Vec<String> = nodes.iter().filter(|name| !self.is_foreign(name)).cloned().collect();
         let is_node = |name: &String| self.trace.nodes.contains(name);
@@ -100,8 +119,8 @@ mod tests {
     use super::super::testing::*;
     use super::super::{Answered, Sense, judge};
     use super::*;
+    use crate::model::Moment;
     use crate::model::NodeState::*;
-    use crate::model::{GroupKey, Moment};
     use crate::wire::{Command, Request};
 
     /// Of a and b, and beside them of x and y; the clients from number 3 on are theirs.
@@ -110,7 +129,8 @@ mod tests {
         run.nodes = ["a", "b", "x", "y"].map(String::from).into();
         run.sees = Sense::ALL.into();
         let nodes = ["x", "y"].map(String::from).into();
-        run.beside = Some(Beside { formation: "other".into(), nodes, first_client: 3, terms: Terms::default() });
+        let group = GroupKey { formation: "other".into(), group: 0 };
+        run.beside = Some(Beside { group, nodes, first_client: 3, terms: Terms::default() });
         run
     }
 
@@ -184,6 +204,25 @@ mod tests {
         };
         assert_eq!(out("x"), None);
         assert!(out("a").unwrap().contains("in formation other: writes were out for 5.000 s"));
+    }
+
+    #[test]
+    fn of_two_groups_of_a_formation_each_has_its_own_orders() {
+        let mut run = two(vec![]);
+        run.beside.as_mut().unwrap().group = GroupKey { formation: "default".into(), group: 1 };
+        let of_group = |group| {
+            let key = GroupKey { formation: "default".into(), group };
+            orders::describe(&Request::Command(Command::Failover { key, to: None, from: None, allow_data_loss: false }))
+        };
+        let of_node = |name: &str| {
+            let (formation, name) = ("default".to_string(), name.to_string());
+            orders::describe(&Request::Command(Command::Promote { formation, name, allow_data_loss: false }))
+        };
+        for (order, second) in [(of_group(0), 0), (of_group(1), 1), (of_node("a"), 0), (of_node("y"), 1)] {
+            run.events = trace(vec![(1, Kind::Asked { order: order.clone() })]).events;
+            let counts = run.groups().iter().map(|part| part.events.len()).collect::<Vec<_>>();
+            assert_eq!(counts, [1 - second, second], "{order}");
+        }
     }
 
     #[test]

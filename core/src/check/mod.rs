@@ -134,16 +134,16 @@ pub fn is_unsettled(trace: &Trace) -> bool {
     trace.groups().iter().any(|group| convergence::check(group).is_err())
 }
 
-/// Every checker's verdict on a run: on each of its formations.
+/// Every checker's verdict on a run: on each of its groups.
 pub fn judge(trace: &Trace) -> Vec<Verdict> {
     let groups = trace.groups();
     let (first, beside) = (&groups[0], groups.get(1).zip(trace.beside.as_ref()));
     let judged = |checker: &Checker| {
         let verdict = checker.judge(first);
         match beside {
-            Some((part, Beside { formation, .. })) if verdict.broken.is_none() => {
+            Some((part, Beside { group, .. })) if verdict.broken.is_none() => {
                 let other = checker.judge(part);
-                let broken = other.broken.map(|how| format!("in formation {formation}: {how}"));
+                let broken = other.broken.map(|how| format!("{}: {how}", Beside::place(group)));
                 Verdict { broken, ..other }
             }
             _ => verdict,

@@ -1,6 +1,6 @@
 //! Rows of the display commands. Field names are those of pg_auto_failover's JSON.
 
-use crate::model::{History, Lsn, NodeState, Position, Timeline};
+use crate::model::{GroupKey, History, Lsn, NodeState, Position, Timeline};
 use serde::{Deserialize, Serialize};
 
 /// A row of `show state`.
@@ -25,6 +25,12 @@ pub struct StateRow {
     pub report_age_ms: Option<u64>,
     /// What the node or its group waits for, if anything.
     pub pending: Option<String>,
+}
+
+impl StateRow {
+    pub fn key(&self) -> GroupKey {
+        GroupKey { formation: self.formation.clone(), group: self.group_id }
+    }
 }
 
 /// A row of `show events`; also one notification.
@@ -56,6 +62,10 @@ pub struct EventRow {
 }
 
 impl EventRow {
+    pub fn key(&self) -> GroupKey {
+        GroupKey { formation: self.formationid.clone(), group: self.groupid }
+    }
+
     /// By every contract that may be in force after this event a commit waits for a standby.
     pub fn waits_for_standbys(&self) -> bool {
         !self.in_force.is_empty() && self.in_force.split("; ").all(|contract| contract != "none")

@@ -2,8 +2,8 @@
 //! (`runtime/src/ports/store.rs`), but for the number of the format, which is in no file that lives as short as these.
 
 use crate::disk::Disk;
-use crate::world::points::{Effect, Gate, Harm};
 use crate::world::machine::KeeperState;
+use crate::world::points::{Effect, Gate, Harm};
 use crate::world::{Chronicle, Fate};
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::{Epoch, KeeperRecord, NodeState, Seal};
