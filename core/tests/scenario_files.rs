@@ -110,6 +110,7 @@ fn about_one_node(nodes: usize) -> BoxedStrategy<Verb> {
         Verb::Suspend,
         Verb::Resume,
         Verb::PauseKeeper,
+        Verb::ReloadKeeper,
         Verb::Isolate,
         Verb::TearStore,
         Verb::RoguePromote,
@@ -299,7 +300,7 @@ fn cluster(nodes: usize) -> BoxedStrategy<Cluster> {
             let (nodes, primary) = (names(nodes), names(nodes).remove(0));
             // It joins first.
             node.entry(primary.clone()).and_modify(|options| options.join = true);
-            Cluster { nodes, primary, formation, settings, node, postgres, clock, ssl }
+            Cluster { nodes, primary, formation, group: 0, settings, node, postgres, clock, ssl }
         })
         .boxed()
 }

@@ -1,24 +1,41 @@
-//! A run with two formations on one monitor is judged as two: each over its own nodes and clients, and over what befell
-//! them, the monitor, or nobody in particular. What was done to one is no excuse for the other.
+//! A run with two formations on one monitor, or two groups of one formation, is judged as two: each over its own nodes and
+//! clients, and over what befell them, the monitor, or nobody in particular. What was done to one is no excuse for the other.
 
 use super::orders;
 use super::trace::{Fault, Kind, Terms, Trace};
+use crate::model::GroupKey;
 use crate::view::words::who;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The second formation of a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The second group of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
-    pub formation: String,
+    pub group: GroupKey,
     pub nodes: Vec<String>,
-    /// The number of its first client. Those of the first formation come before it.
+    /// The number of its first client. Those of the first group come before it.
     pub first_client: u32,
     pub terms: Terms,
 }
 
+impl Beside {
+    /// Its formation, and its number where that has several groups.
+    pub fn name(group: &GroupKey) -> String {
+        match group.group {
+            0 => group.formation.clone(),
+            _ => group.to_string(),
+        }
+    }
+
+    /// Where something is that is told of it.
+    pub fn place(group: &GroupKey) -> String {
+        let kind = if group.group == 0 { "formation" } else { "group" };
+        format!("in {kind} {}", Beside::name(group))
+    }
+}
+
 impl Trace {
-    /// What each formation has of it, the first one first.
+    /// What each group has of it, the first one first.
     pub fn groups(&self) -> Vec<Cow<'_, Trace>> {
         match &self.beside {
             None => vec![Cow::Borrowed(self)],
@@ -26,12 +43,12 @@ impl Trace {
         }
     }
 
-    /// Whether a node is one of the second formation.
+    /// Whether a node is one of the second group.
     pub fn is_beside(&self, node: &str) -> bool {
         self.beside.as_ref().is_some_and(|beside| beside.nodes.iter().any(|name| name == node))
     }
 
-    /// What the first formation has of it.
+    /// What the first group has of it.
     pub fn of_first(&self) -> Cow<'_, Trace> {
         self.groups().swap_remove(0)
     }
@@ -66,7 +83,7 @@ impl Share<'_> {
         match kind {
             Kind::Fault { fault, nodes } => self.fault(*fault, nodes),
             Kind::Asked { order } | Kind::Told { order, .. } => {
-                (orders::is_about(order, &self.beside.formation) == self.second).then(|| kind.clone())
+                (self.is_for_second(order) == self.second).then(|| kind.clone())
             }
             Kind::NotAcked { client, .. } => {
                 ((*client >= self.beside.first_client) == self.second).then(|| kind.clone())
@@ -77,7 +94,15 @@ impl Share<'_> {
         }
     }
 
-    /// A node of the other formation.
+    /// An order that names neither a group nor a node is about a formation as a whole, and so its first group's.
+    fn is_for_second(&self, order: &str) -> bool {
+        let Beside { group, nodes, .. } = self.beside;
+        let names =
+            || orders::group_in(order) == Some(group.group) || nodes.iter().any(|node| orders::names(order, node));
+        orders::is_about(order, &group.formation) && (group.group == 0 || names())
+    }
+
+    /// A node of the other group.
     fn is_foreign(&self, name: &str) -> bool {
         self.trace.is_beside(name) != self.second && self.trace.nodes.iter().any(|node| node == name)
     }
@@ -89,7 +114,7 @@ impl Share<'_> {
         names.peek().is_some() && names.all(|name| self.is_foreign(name))
     }
 
-    /// What befell the other formation alone is dropped, along with orders that name nobody: those are the first one's.
+    /// What befell the other group alone is dropped, along with orders that name nobody: those are the first one's.
     fn fault(&self, fault: Fault, nodes: &[String]) -> Option<Kind> {
         let own: Vec<String> = nodes.iter().filter(|name| !self.is_foreign(name)).cloned().collect();
         let is_node = |name: &String| self.trace.nodes.contains(name);
@@ -114,7 +139,8 @@ mod tests {
         run.nodes = ["a", "b", "x", "y"].map(String::from).into();
         run.sees = Sense::ALL.into();
         let nodes = ["x", "y"].map(String::from).into();
-        run.beside = Some(Beside { formation: "other".into(), nodes, first_client: 3, terms: Terms::default() });
+        let group = GroupKey { formation: "other".into(), group: 0 };
+        run.beside = Some(Beside { group, nodes, first_client: 3, terms: Terms::default() });
         run
     }
 
@@ -199,7 +225,7 @@ mod tests {
             judge(&run).into_iter().find(|v| v.name == "epochs only rise").unwrap().broken
         };
         let (first, second) = (broken(&["a"]).unwrap(), broken(&["x"]).unwrap());
-        assert!(first.starts_with("in the first formation: ") && second.starts_with("in formation other: "));
+        assert!(first.starts_with("in the first group: ") && second.starts_with("in formation other: "));
         assert_eq!(broken(&["a", "x"]), Some(format!("{first}; {second}")));
         assert_eq!(broken(&[]), None);
     }
@@ -228,6 +254,25 @@ mod tests {
             Command::DropFormation { formation: formation.clone() },
             Command::AcceptTimeline { key: key(), tli: Timeline(2), reason: "formation: \"default\"".into() },
         ]
+    }
+
+    #[test]
+    fn of_two_groups_of_a_formation_each_has_its_own_orders() {
+        let mut run = two(vec![]);
+        run.beside.as_mut().unwrap().group = GroupKey { formation: "default".into(), group: 1 };
+        let of_group = |group| {
+            let key = GroupKey { formation: "default".into(), group };
+            orders::describe(&Request::Command(Command::Failover { key, to: None, from: None, allow_data_loss: false }))
+        };
+        let of_node = |name: &str| {
+            let (formation, name) = ("default".to_string(), name.to_string());
+            orders::describe(&Request::Command(Command::Promote { formation, name, allow_data_loss: false }))
+        };
+        for (order, second) in [(of_group(0), 0), (of_group(1), 1), (of_node("a"), 0), (of_node("y"), 1)] {
+            run.events = trace(vec![(1, Kind::Asked { order: order.clone() })]).events;
+            let counts = run.groups().iter().map(|part| part.events.len()).collect::<Vec<_>>();
+            assert_eq!(counts, [1 - second, second], "{order}");
+        }
     }
 
     #[test]

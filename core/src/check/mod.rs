@@ -70,10 +70,10 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// With that on the other formation of the run: each says which it is about.
-    fn beside(self, other: Verdict, formation: &str) -> Verdict {
-        let first = self.broken.map(|how| format!("in the first formation: {how}"));
-        let second = other.broken.map(|how| format!("in formation {formation}: {how}"));
+    /// With that on the other group of the run: each says which it is about.
+    fn beside(self, other: Verdict, place: &str) -> Verdict {
+        let first = self.broken.map(|how| format!("in the first group: {how}"));
+        let second = other.broken.map(|how| format!("{place}: {how}"));
         let broken = first.into_iter().chain(second).reduce(|first, second| format!("{first}; {second}"));
         Verdict { name: self.name, broken, not_judged: self.not_judged.or(other.not_judged) }
     }
@@ -144,14 +144,14 @@ pub fn is_unsettled(trace: &Trace) -> bool {
     trace.groups().iter().any(|group| convergence::check(group).is_err())
 }
 
-/// Every checker's verdict on a run: on each of its formations.
+/// Every checker's verdict on a run: on each of its groups.
 pub fn judge(trace: &Trace) -> Vec<Verdict> {
     let groups = trace.groups();
     let (first, beside) = (&groups[0], groups.get(1).zip(trace.beside.as_ref()));
     let judged = |checker: &Checker| {
         let verdict = checker.judge(first);
         match beside {
-            Some((part, Beside { formation, .. })) => verdict.beside(checker.judge(part), formation),
+            Some((part, Beside { group, .. })) => verdict.beside(checker.judge(part), &Beside::place(group)),
             None => verdict,
         }
     };

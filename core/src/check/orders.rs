@@ -17,6 +17,17 @@ pub fn is_about(order: &str, formation: &str) -> bool {
     order.contains(&format!("formation: {formation:?}"))
 }
 
+/// The group it is about, if it names one.
+pub fn group_in(order: &str) -> Option<u32> {
+    let (_, rest) = order.split_once("group: ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Whether it is about this node.
+pub fn names(order: &str, node: &str) -> bool {
+    order.contains(&format!("name: {node:?}"))
+}
+
 fn gives_commits_up(command: &Command) -> bool {
     match command {
         Command::Failover { allow_data_loss, .. } | Command::Promote { allow_data_loss, .. } => *allow_data_loss,

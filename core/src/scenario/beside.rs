@@ -1,10 +1,10 @@
-//! A second formation on the same monitor, with nodes, clients and expectations of its own. Steps name its nodes, roles
-//! as `@primary` are those of the first. What befalls one must not touch the other: each is judged by all checkers, over
-//! its own nodes and over what befell them or the monitor, so that a move of its role or an outage finds no excuse next
-//! door.
+//! A second formation on the same monitor, or a second group of the first one, with nodes, clients and expectations of its
+//! own. Steps name its nodes, roles as `@primary` are those of the first. What befalls one must not touch the other: each
+//! is judged by all checkers, over its own nodes and over what befell them or the monitor, so that a move of its role or an
+//! outage finds no excuse next door.
 
 use super::format::{Cluster, Finally, NodeOptions, Outage, Scenario, Workload};
-use crate::model::NodeState;
+use crate::model::{FormationSettings, GroupKey, NodeState};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -28,25 +28,30 @@ pub struct BesideFinally {
 }
 
 impl Scenario {
-    /// One for each formation.
+    /// One for each group.
     pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
         [&self.cluster].into_iter().chain(self.beside.as_ref().map(|beside| &beside.cluster))
     }
 
-    /// Those of all formations.
+    /// Those of its formation, which are said with the first group.
+    pub fn settings(&self, cluster: &Cluster) -> &FormationSettings {
+        &self.clusters().find(|first| first.formation == cluster.formation).unwrap_or(&self.cluster).settings
+    }
+
+    /// Those of all groups.
     pub fn nodes(&self) -> Vec<String> {
         self.clusters().flat_map(|cluster| cluster.nodes.iter().cloned()).collect()
     }
 
-    /// Of a node of whichever formation.
+    /// Of a node of whichever group.
     pub fn options(&self, node: &str) -> NodeOptions {
         self.clusters().find_map(|cluster| cluster.node.get(node)).cloned().unwrap_or_default()
     }
 
-    /// That of the node; that of the first formation for what is about no node.
-    pub fn formation_of(&self, node: Option<&str>) -> &str {
+    /// That of the node; the first one for what is about no node.
+    pub fn group_of(&self, node: Option<&str>) -> GroupKey {
         let has = |cluster: &&Cluster| cluster.nodes.iter().any(|name| Some(name.as_str()) == node);
-        &self.clusters().find(has).unwrap_or(&self.cluster).formation
+        self.clusters().find(has).unwrap_or(&self.cluster).key()
     }
 
     /// Whether the story leaves this node in order, so that it must settle.
@@ -56,14 +61,15 @@ impl Scenario {
         !is_first || core.is_empty() || core.iter().any(|name| name == node)
     }
 
-    /// Clients are numbered from 1 on, those of the second formation after those of the first.
+    /// Clients are numbered from 1 on, those of the second group after those of the first.
     pub fn first_client_beside(&self) -> u32 {
         1 + self.workload.iter().map(|workload| workload.clients).sum::<u32>()
     }
 
-    /// The story as the second formation has it: what it is made of, and how it is to end.
+    /// The story as the second group has it: what it is made of, and how it is to end.
     pub fn of_beside(&self) -> Option<Scenario> {
-        let Beside { cluster, workload, finally } = self.beside.clone()?;
+        let Beside { mut cluster, workload, finally } = self.beside.clone()?;
+        cluster.settings = self.settings(&cluster).clone();
         let BesideFinally { roles, promotions, write_outage } = finally;
         let Finally { converge, while_it_moves, invariants, .. } = self.finally;
         let finally = Finally {
@@ -129,12 +135,33 @@ promotions = 0
         let story = parse("two.toml", STORY).unwrap();
         assert_eq!(write(&story, ""), STORY);
         assert_eq!(story.nodes(), ["a", "b", "x", "y", "z"]);
-        let formation = |node| story.formation_of(node).to_string();
-        assert_eq!([formation(Some("y")), formation(Some("b")), formation(None)], ["other", "default", "default"]);
+        let group = |node| story.group_of(node).to_string();
+        assert_eq!([group(Some("y")), group(Some("b")), group(None)], ["other/0", "default/0", "default/0"]);
         let other = story.of_beside().unwrap();
         assert_eq!((other.cluster.nodes.len(), other.workload[0].rate, other.beside.as_ref()), (3, 5.0, None));
         assert_eq!((other.finally.promotions, story.finally.promotions), (Some(1), Some(0)));
         assert_eq!(expect::terms(&other).never_lead, ["z".to_string()].into());
+    }
+
+    #[test]
+    fn a_second_group_of_the_first_formation_has_its_settings() {
+        let group = STORY
+            .replace("primary = \"a\"\n", "primary = \"a\"\n\n[cluster.settings]\ndurability = \"async\"\n")
+            .replace("formation = \"other\"\n\n[beside.cluster.settings]\ndurability = \"strict\"\n", "group = 1\n");
+        let story = parse("groups.toml", &group).unwrap();
+        assert_eq!(write(&story, ""), group);
+        assert_eq!([story.group_of(Some("y")), story.group_of(None)].map(|key| key.group), [1, 0]);
+        assert_eq!(story.clusters().count(), 2);
+        assert!(expect::terms(&story.of_beside().unwrap()).may_lose);
+        let own = group.replace("group = 1\n", "group = 1\n\n[beside.cluster.settings]\ndurability = \"strict\"\n");
+        for (text, complaint) in [
+            (own, "the settings of a formation belong below [cluster.settings]"),
+            (group.replace("group = 1", "formation = \"other\"\ngroup = 1"), "another formation has group 0 alone"),
+            (group.replace("primary = \"a\"\n", "primary = \"a\"\ngroup = 1\n"), "the first is group 0"),
+        ] {
+            let error = parse("bad.toml", &text).unwrap_err();
+            assert!(error.what.contains(complaint), "{error}");
+        }
     }
 
     #[test]

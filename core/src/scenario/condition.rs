@@ -1,7 +1,7 @@
 //! What a step can wait for.
 
 use super::resolve::Selector;
-use crate::model::NodeState;
+use crate::model::{GroupKey, NodeState};
 use crate::wire::StateRow;
 use serde::{Deserialize, Serialize};
 
@@ -123,12 +123,12 @@ impl Condition {
     }
 }
 
-/// Every node of a formation has reached its goal and is, as far as is known, well; one is primary (or single), the rest are
+/// Every node of a group has reached its goal and is, as far as is known, well; one is primary (or single), the rest are
 /// secondary. A keeper that comes back says what it was until it has seen what its server is: then its row says that it isn't
 /// well.
-pub fn is_settled(rows: &[StateRow], formation: &str) -> bool {
+pub fn is_settled(rows: &[StateRow], group: &GroupKey) -> bool {
     use NodeState::{Primary, Secondary, Single};
-    let rows = || rows.iter().filter(|row| row.formation == formation);
+    let rows = || rows.iter().filter(|row| row.key() == *group);
     let rests = |row: &StateRow| row.current_group_state == row.assigned_group_state && row.health != 0;
     rows().filter(|row| matches!(row.assigned_group_state, Primary | Single)).count() == 1
         && rows().all(|row| matches!(row.assigned_group_state, Primary | Single | Secondary) && rests(row))
@@ -176,7 +176,7 @@ mod tests {
             (false, vec![]),
         ];
         for (settled, rows) in table {
-            assert_eq!(is_settled(&rows, "f"), settled, "{rows:?}");
+            assert_eq!(is_settled(&rows, &GroupKey { formation: "f".into(), group: 0 }), settled, "{rows:?}");
         }
     }
 }

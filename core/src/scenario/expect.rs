@@ -8,13 +8,13 @@ use std::time::Duration;
 /// What a harm leads to begins within this time after it is undone.
 pub const AFTERMATH: Duration = Duration::from_secs(10);
 
-/// Every expectation that the run didn't meet, of each formation.
+/// Every expectation that the run didn't meet, of each group.
 pub fn unmet(scenario: &Scenario, trace: &Trace) -> Vec<String> {
     let groups = trace.groups();
     let mut unmet = unmet_by(scenario, &groups[0]);
     if let Some((story, part)) = scenario.of_beside().zip(groups.get(1)) {
-        let formation = &story.cluster.formation;
-        unmet.extend(unmet_by(&story, part).into_iter().map(|what| format!("in formation {formation}: {what}")));
+        let place = Beside::place(&story.cluster.key());
+        unmet.extend(unmet_by(&story, part).into_iter().map(|what| format!("{place}: {what}")));
     }
     unmet
 }
@@ -68,14 +68,14 @@ pub fn promotions(trace: &Trace) -> u32 {
     u32::try_from(roles::promotions(trace).len()).expect("a run ends before the role has moved that often")
 }
 
-/// What the checkers need to know of the second formation, if there is one.
+/// What the checkers need to know of the second group, if there is one.
 pub fn beside(scenario: &Scenario) -> Option<Beside> {
     let story = scenario.of_beside()?;
-    let (formation, nodes) = (story.cluster.formation.clone(), story.cluster.nodes.clone());
-    Some(Beside { formation, nodes, first_client: scenario.first_client_beside(), terms: terms(&story) })
+    let (group, nodes) = (story.cluster.key(), story.cluster.nodes.clone());
+    Some(Beside { group, nodes, first_client: scenario.first_client_beside(), terms: terms(&story) })
 }
 
-/// What the checkers need to know of the scenario, as to its first formation.
+/// What the checkers need to know of the scenario, as to its first group.
 pub fn terms(scenario: &Scenario) -> Terms {
     let (cluster, core) = (&scenario.cluster, &scenario.finally.core);
     Terms {

@@ -5,7 +5,7 @@ use super::condition::Condition;
 use super::point::FaultPoint;
 use super::size::Size;
 use super::verb::Verb;
-use crate::model::{FormationSettings, KeeperSettings, MonitorSettings, NodeState};
+use crate::model::{FormationSettings, GroupKey, KeeperSettings, MonitorSettings, NodeState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,6 +64,9 @@ pub struct Cluster {
     pub primary: String,
     #[serde(default = "default_formation")]
     pub formation: String,
+    /// The second one may be another group of the same formation.
+    #[serde(default)]
+    pub group: u32,
     /// The monitor is spoken to over TLS.
     #[serde(default)]
     pub ssl: bool,
@@ -120,6 +123,10 @@ pub struct PostgresOptions {
 }
 
 impl Cluster {
+    pub fn key(&self) -> GroupKey {
+        GroupKey { formation: self.formation.clone(), group: self.group }
+    }
+
     pub fn options(&self, node: &str) -> NodeOptions {
         self.node.get(node).cloned().unwrap_or_default()
     }

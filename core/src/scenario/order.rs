@@ -15,9 +15,12 @@ pub struct Order {
 
 impl Verb {
     /// The order a verb is; none for what is done to the world. `name` gives the node a selector means at this moment.
-    pub fn order<E>(&self, formation: &str, name: impl Fn(&Selector) -> Result<String, E>) -> Option<Result<Order, E>> {
-        let formation = formation.to_string();
-        let key = GroupKey { formation: formation.clone(), group: 0 };
+    pub fn order<E>(
+        &self,
+        group: &GroupKey,
+        name: impl Fn(&Selector) -> Result<String, E>,
+    ) -> Option<Result<Order, E>> {
+        let (key, formation) = (group.clone(), group.formation.clone());
         let mut may_be_refused = false;
         let (command, refused) = match self {
             Verb::Switchover(Ask { refused, may_be_refused: race }) => {
@@ -94,7 +97,7 @@ mod tests {
 
     fn order(verb: &Verb) -> Option<Order> {
         let name = |selector: &Selector| Ok::<_, ()>(selector.to_string());
-        verb.order("fotest", name).map(Result::unwrap)
+        verb.order(&GroupKey { formation: "fotest".into(), group: 1 }, name).map(Result::unwrap)
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::condition::Condition;
 use super::format::{ClockOptions, Cluster, NodeOptions, Scenario, Step, World};
 use super::resolve::Selector;
 use super::verb::{OnDisk, Verb, Whose};
+use crate::model::FormationSettings;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -45,6 +46,9 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
 
 fn check_head(s: &Scenario) -> Result<(), (&'static str, String)> {
     check_nodes(&s.cluster, &mut BTreeSet::new())?;
+    if s.cluster.group != 0 {
+        return Err(("group", "the first is group 0; another belongs below [beside.cluster]".into()));
+    }
     if s.worlds.is_empty() {
         return Err(("worlds", "a scenario needs a world: \"sim\", \"live\" or both".into()));
     }
@@ -91,8 +95,18 @@ fn check_nodes<'a>(cluster: &'a Cluster, seen: &mut BTreeSet<&'a str>) -> Result
 fn check_beside(beside: &Beside, first: &Cluster) -> Result<(), String> {
     let cluster = &beside.cluster;
     check_nodes(cluster, &mut first.nodes.iter().map(String::as_str).collect()).map_err(|(_, what)| what)?;
-    if cluster.formation == first.formation {
-        return Err(format!("both formations are called \"{}\": give it another name", first.formation));
+    match (cluster.formation == first.formation, cluster.group) {
+        (true, 0) => {
+            let name = &first.formation;
+            return Err(format!(
+                "both formations are called \"{name}\": give it another name, or say which group it is"
+            ));
+        }
+        (true, _) if cluster.settings != FormationSettings::default() => {
+            return Err("the settings of a formation belong below [cluster.settings], whichever its groups are".into());
+        }
+        (false, 1..) => return Err("another formation has group 0 alone".into()),
+        _ => {}
     }
     if cluster.ssl || cluster.postgres.is_some() || !cluster.clock.is_empty() {
         return Err("ssl, postgres and clock are those of all machines: each belongs below [cluster]".into());

@@ -47,12 +47,15 @@ pub fn write(scenario: &Scenario, head: &str) -> String {
 
 /// `name` is that of the table.
 fn write_cluster(page: &mut Page, name: &str, cluster: &Cluster) {
-    let Cluster { nodes, primary, formation, settings, node, postgres, clock, ssl } = cluster;
+    let Cluster { nodes, primary, formation, group, settings, node, postgres, clock, ssl } = cluster;
     page.header(&format!("[{name}]"));
     page.entry("nodes", nodes);
     page.entry("primary", primary);
     if formation != "default" {
         page.entry("formation", formation);
+    }
+    if *group != 0 {
+        page.entry("group", group);
     }
     if *ssl {
         page.entry("ssl", ssl);

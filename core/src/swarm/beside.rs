@@ -52,6 +52,7 @@ pub fn draw(dice: &mut Dice, manner: &Manner) -> Option<(Beside, Trouble)> {
     let cluster = Cluster {
         primary: nodes[0].clone(),
         formation: FORMATION.into(),
+        group: 0,
         ssl: false,
         settings,
         node: BTreeMap::new(),

@@ -132,6 +132,7 @@ pub fn cluster(dice: &mut Dice, size: usize, swarm: &Swarm, manner: &Manner) -> 
         node,
         postgres: (!manner.live && dice.chance(60)).then(|| postgres(dice)),
         clock: if manner.live { BTreeMap::new() } else { clocks(dice, &nodes) },
+        group: 0,
         ssl: false,
         nodes,
     }

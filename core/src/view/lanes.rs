@@ -2,7 +2,7 @@
 //! and contracts.
 
 use super::words::Words;
-use crate::check::{Event, Kind, Trace};
+use crate::check::{Beside, Event, Kind, Trace};
 use crate::model::{Epoch, Moment, NodeState};
 use serde::Serialize;
 
@@ -132,7 +132,7 @@ pub struct Group {
 }
 
 pub fn groups(trace: &Trace, words: &Words) -> Vec<Group> {
-    let beside = trace.beside.as_ref().map(|beside| Some(beside.formation.clone()));
+    let beside = trace.beside.as_ref().map(|beside| Some(Beside::name(&beside.group)));
     std::iter::once(None).chain(beside).map(|formation| group(trace, words, formation)).collect()
 }
 

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::check::testing::{self, acked, branched, closed, fault, found, names, node, opened, stored, waiting};
-use crate::check::{Answered, Beside, Fault, judge};
+use crate::check::{Answered, Beside, Fault, Terms, judge};
 use crate::model::NodeState::*;
-use crate::model::{NodeId, Position};
+use crate::model::{GroupKey, NodeId, Position};
 
 fn one_of_each() -> Trace {
     let order = || "Failover".to_string();
@@ -180,7 +180,8 @@ fn two_formations_are_looked_at_each_by_itself() {
     let mut trace = testing::trace(events);
     trace.nodes = ["a", "b", "x", "y"].map(String::from).into();
     let nodes = ["x", "y"].map(String::from).into();
-    trace.beside = Some(Beside { formation: "other".into(), nodes, first_client: 3, ..Beside::default() });
+    let group = GroupKey { formation: "other".into(), group: 0 };
+    trace.beside = Some(Beside { group, nodes, first_client: 3, terms: Terms::default() });
     let page = page(&run(&trace, &[]));
     let data = data_of(&page);
     assert_eq!(data["lost"], serde_json::json!([]));

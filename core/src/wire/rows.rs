@@ -1,6 +1,6 @@
 //! Rows of the display commands. Field names are those of pg_auto_failover's JSON.
 
-use crate::model::{History, Lsn, NodeState, Position, Timeline};
+use crate::model::{GroupKey, History, Lsn, NodeState, Position, Timeline};
 use serde::{Deserialize, Serialize};
 
 /// A row of `show state`.
@@ -25,6 +25,12 @@ pub struct StateRow {
     pub report_age_ms: Option<u64>,
     /// What the node or its group waits for, if anything.
     pub pending: Option<String>,
+}
+
+impl StateRow {
+    pub fn key(&self) -> GroupKey {
+        GroupKey { formation: self.formation.clone(), group: self.group_id }
+    }
 }
 
 /// A row of `show events`; also one notification. That of a formation without nodes has 0 as its node, and states that
@@ -60,6 +66,10 @@ impl EventRow {
     /// Of a node, with what that is at the moment.
     pub fn is_of_a_node(&self) -> bool {
         self.nodeid > 0
+    }
+
+    pub fn key(&self) -> GroupKey {
+        GroupKey { formation: self.formationid.clone(), group: self.groupid }
     }
 
     /// By every contract that may be in force after this event a commit waits for a standby.

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use nix::unistd::{User, chown, geteuid};
+use pgbaton_core::model::GroupKey;
 use pgbaton_core::scenario::Scenario;
 use pgbaton_core::scenario::format::NodeOptions;
 use std::fs::{File, OpenOptions, Permissions};
@@ -31,7 +32,7 @@ pub struct Cluster {
     pub base: PathBuf,
     /// The first one.
     pub formation: String,
-    /// Those of all formations.
+    /// Those of all groups.
     pub nodes: Vec<Node>,
     pub network: Network,
     pub addresses: Addresses,
@@ -49,7 +50,7 @@ pub struct Cluster {
 #[derive(Debug)]
 pub struct Node {
     pub name: String,
-    pub formation: String,
+    pub group: GroupKey,
     pub pgdata: PathBuf,
     pub options: NodeOptions,
     pub dropped: bool,
@@ -87,7 +88,7 @@ impl Cluster {
             }
             nodes.push(Node {
                 name: name.clone(),
-                formation: scenario.formation_of(Some(name)).to_string(),
+                group: scenario.group_of(Some(name)),
                 pgdata: home.join("pgdata"),
                 options: scenario.options(name),
                 dropped: false,
@@ -166,7 +167,7 @@ impl Cluster {
         command.arg("--pgdata").arg(&node.pgdata).arg("--pgport").arg(server.port().to_string());
         let monitor = format!("{}://{}", self.scheme(), self.addresses.monitor_for(index));
         command.arg("--name").arg(&node.name).arg("--monitor").arg(monitor);
-        command.arg("--formation").arg(&node.formation);
+        command.arg("--formation").arg(&node.group.formation).arg("--group").arg(node.group.group.to_string());
         command.arg("--candidate-priority").arg(node.options.candidate_priority.to_string());
         command.arg("--replication-quorum").arg(node.options.replication_quorum.to_string());
         command.arg("--settings").arg(self.base.join("keeper.toml"));

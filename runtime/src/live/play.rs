@@ -13,7 +13,7 @@ use super::{blind, configured, hands, verbs};
 use crate::ports::HttpLink;
 use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Event, Kind, Sense, Terms, Trace, are_settled, is_unsettled};
-use pgbaton_core::model::{Epoch, FormationSettings, Moment, NodeId};
+use pgbaton_core::model::{Epoch, FormationSettings, GroupKey, Moment, NodeId};
 use pgbaton_core::scenario::words::PASSED_OVER;
 use pgbaton_core::scenario::{self, Cast, Condition, Finally, Scenario, Step, Verb, expect, fault};
 use pgbaton_core::wire::{Answer, Command, EventRow, FormationChange, Request};
@@ -38,7 +38,7 @@ pub struct Play<'a> {
     pub operator: Watch,
     pub narrator: Narrator,
     ledger: Arc<Ledger>,
-    /// Of the clients of the second formation.
+    /// Of the clients of the second group.
     ledger_beside: Arc<Ledger>,
     cast: Cast,
     /// When the last deed began.
@@ -104,7 +104,7 @@ impl<'a> Play<'a> {
         Ok(Outcome::of(trace, self.unmet))
     }
 
-    /// Those of each formation, who begin at the same moment.
+    /// Those of each group, who begin at the same moment.
     fn start_clients(&mut self, targets: &[Arc<Vec<Target>>]) -> Vec<Clients> {
         let ledger = Ledger::begin();
         (self.ledger_beside, self.ledger) = (Arc::new(ledger.beside()), Arc::new(ledger));
@@ -117,13 +117,13 @@ impl<'a> Play<'a> {
     }
 
     fn targets(&self, cluster: &scenario::Cluster) -> Vec<Target> {
-        let dbname = &cluster.settings.dbname;
+        let (dbname, key) = (&self.scenario.settings(cluster).dbname, cluster.key());
         let address = |i| self.cluster.addresses.node_for_clients(i);
-        let nodes = self.cluster.nodes.iter().enumerate().filter(|(_, node)| node.formation == cluster.formation);
+        let nodes = self.cluster.nodes.iter().enumerate().filter(|(_, node)| node.group == key);
         nodes.map(|(i, n)| Target { node: n.name.clone(), address: address(i), dbname: dbname.clone() }).collect()
     }
 
-    /// The monitor, of each formation the first node, then all others, until all is well.
+    /// The monitor, of each group the first node, then all others, until all is well.
     pub async fn boot(&mut self) -> Result<()> {
         let _turn = BOOTS.acquire().await?;
         self.narrator.progress("creating the monitor");
@@ -135,14 +135,14 @@ impl<'a> Play<'a> {
         }
         let joining = (0..self.cluster.nodes.len()).filter(|i| self.cluster.nodes[*i].options.join);
         for (joined, index) in joining.collect::<Vec<_>>().into_iter().enumerate() {
-            let Node { name, formation, .. } = &self.cluster.nodes[index];
-            let (name, formation) = (name.clone(), formation.clone());
+            let Node { name, group, .. } = &self.cluster.nodes[index];
+            let (name, group) = (name.clone(), group.clone());
             self.narrator.progress(&format!("creating node {name}"));
             self.cluster.create_node(index)?;
             // The first one makes what all others clone, which they do at the same time. Numbers go by order.
             let first = self.scenario.clusters().any(|cluster| cluster.primary == name);
             let done = |watch: &Watch, answered| {
-                answered && watch.rows().len() > joined && (!first || watch.is_settled(&formation))
+                answered && watch.rows().len() > joined && (!first || watch.is_settled(&group))
             };
             self.until(limit, &name, done).await?;
             if first {
@@ -161,7 +161,7 @@ impl<'a> Play<'a> {
     async fn found_formation(&self, cluster: &scenario::Cluster) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(5);
         let settings = cluster.settings.clone();
-        if settings == FormationSettings::default() {
+        if settings == FormationSettings::default() || cluster.group != 0 {
             return Ok(());
         }
         let formation = cluster.formation.clone();
@@ -253,13 +253,13 @@ impl<'a> Play<'a> {
         let scenario = self.scenario;
         let beside = scenario.of_beside();
         let stories = [scenario].into_iter().chain(&beside);
-        let groups: Vec<(&str, Terms)> = stories.map(|s| (s.cluster.formation.as_str(), expect::terms(s))).collect();
+        let groups: Vec<(GroupKey, Terms)> = stories.map(|s| (s.cluster.key(), expect::terms(s))).collect();
         let began = Instant::now();
         let (mut moved, mut shown) = (began, self.watch.describe());
         loop {
             let answered = self.watch.look().await;
-            let is_settled = |(formation, terms): &(&str, Terms)| {
-                let rows = self.watch.rows().iter().filter(|row| row.formation == *formation);
+            let is_settled = |(group, terms): &(GroupKey, Terms)| {
+                let rows = self.watch.rows().iter().filter(|row| row.key() == *group);
                 let all = rows.map(|r| (r.nodename.as_str(), r.current_group_state, r.assigned_group_state));
                 are_settled(all, terms).is_ok()
             };
@@ -394,7 +394,7 @@ impl<'a> Play<'a> {
 
 fn watch(scenario: &Scenario, cluster: &Cluster, link: HttpLink) -> Watch {
     let servers = cluster.nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), cluster.addresses.server(i)));
-    Watch::new(link, servers.collect(), scenario.clusters().map(|cluster| cluster.formation.clone()).collect())
+    Watch::new(link, servers.collect(), scenario.clusters().map(scenario::Cluster::key).collect())
 }
 
 fn narrated(row: EventRow) -> Kind {

@@ -22,9 +22,9 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
     {
         return play.narrator.switchover(&play.cluster).await;
     }
-    let formation = play.scenario.formation_of(names.first().map(String::as_str)).to_string();
+    let group = play.scenario.group_of(names.first().map(String::as_str));
     let node = || names.first().map(String::as_str).context("the verb needs a node");
-    if let Some(order) = verb.order(&formation, |_| node().map(str::to_string)) {
+    if let Some(order) = verb.order(&group, |_| node().map(str::to_string)) {
         give(play, &order?).await?;
         if let Verb::Drop(DropNode { refused: None, .. }) = verb {
             play.cluster.mark_dropped(node()?)?;

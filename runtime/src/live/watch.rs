@@ -4,7 +4,7 @@ use super::hands;
 use super::ledger::Ledger;
 use crate::ports::HttpLink;
 use anyhow::{Result, bail};
-use pgbaton_core::model::NodeState;
+use pgbaton_core::model::{GroupKey, NodeState};
 use pgbaton_core::ports::{Link, LinkError};
 use pgbaton_core::scenario::condition::{ServerIs, Writable, is_settled};
 use pgbaton_core::scenario::{Cast, Condition};
@@ -22,7 +22,7 @@ pub struct Watch {
     link: HttpLink,
     /// Names in the order of the cluster, and where each one's Postgres listens.
     nodes: Vec<(String, SocketAddrV4)>,
-    formations: Vec<String>,
+    groups: Vec<GroupKey>,
     /// As seen last: while the monitor is down, roles are those it gave last.
     rows: Vec<StateRow>,
     /// Events of monitors that are no more: their successors may not know them.
@@ -30,9 +30,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The first formation is the one that roles are of.
-    pub fn new(link: HttpLink, nodes: Vec<(String, SocketAddrV4)>, formations: Vec<String>) -> Watch {
-        Watch { link, nodes, formations, rows: Vec::new(), kept: Vec::new() }
+    /// The first group is the one that roles are of.
+    pub fn new(link: HttpLink, nodes: Vec<(String, SocketAddrV4)>, groups: Vec<GroupKey>) -> Watch {
+        Watch { link, nodes, groups, rows: Vec::new(), kept: Vec::new() }
     }
 
     pub async fn ask(&self, request: &Request, patience: Duration) -> Result<Answer, LinkError> {
@@ -61,22 +61,22 @@ impl Watch {
     }
 
     pub fn goals(&self) -> Vec<(String, NodeState)> {
-        let row = |name: &String| self.row(name).filter(|row| row.formation == self.formations[0]);
+        let row = |name: &String| self.row(name).filter(|row| row.key() == self.groups[0]);
         let goal = |(name, _): &(String, _)| Some((name.clone(), row(name)?.assigned_group_state));
         self.nodes.iter().filter_map(goal).collect()
     }
 
-    /// Each formation is.
+    /// Each group is.
     pub fn settled(&self) -> bool {
-        self.formations.iter().all(|formation| self.is_settled(formation))
+        self.groups.iter().all(|group| self.is_settled(group))
     }
 
-    fn rows_of<'a>(&'a self, formation: &'a str) -> impl Iterator<Item = &'a StateRow> {
-        self.rows.iter().filter(move |row| row.formation == formation)
+    fn rows_of<'a>(&'a self, group: &'a GroupKey) -> impl Iterator<Item = &'a StateRow> {
+        self.rows.iter().filter(move |row| row.key() == *group)
     }
 
-    pub fn is_settled(&self, formation: &str) -> bool {
-        is_settled(&self.rows, formation)
+    pub fn is_settled(&self, group: &GroupKey) -> bool {
+        is_settled(&self.rows, group)
     }
 
     /// Waits for a condition; false when it didn't come about in time. A goal may be reached and gone before it is seen
@@ -113,14 +113,14 @@ impl Watch {
             Condition::Covered { node } => {
                 let Ok(name) = resolve(node) else { return false };
                 let row = self.row(&name);
-                let formation = row.map_or(self.formations[0].as_str(), |row| row.formation.as_str());
+                let group = row.map_or_else(|| self.groups[0].clone(), StateRow::key);
                 let told = self.all_events().await.unwrap_or_default();
-                let latest = told.iter().rev().find(|event| event.formationid == formation);
+                let latest = told.iter().rev().find(|event| event.key() == group);
                 let waits = latest.is_some_and(EventRow::waits_for_standbys);
                 answered
                     && match row {
-                        Some(_) => self.is_settled(formation) && waits,
-                        None => self.rows_of(formation).any(|r| r.assigned_group_state.is_writable()),
+                        Some(_) => self.is_settled(&group) && waits,
+                        None => self.rows_of(&group).any(|r| r.assigned_group_state.is_writable()),
                     }
             }
             Condition::State { node, state } => resolve(node).is_ok_and(|name| {

@@ -4,7 +4,7 @@ use super::observer::Observer;
 use crate::clients::Clients;
 use crate::postgres::{PgHost, Phase};
 use crate::world::NodeMachine;
-use pgbaton_core::model::{Moment, NodeState};
+use pgbaton_core::model::{GroupKey, Moment, NodeState};
 use pgbaton_core::scenario::condition::{ServerIs, Writable, is_settled};
 use pgbaton_core::scenario::{Cast, Condition, Scenario, Unresolved};
 use pgbaton_core::wire::StateRow;
@@ -33,10 +33,10 @@ impl Sight<'_> {
             Condition::Settled => Ok(self.settled()),
             Condition::Covered { node } => {
                 let name = self.cast.resolve(node, &self.goals())?;
-                let formation = self.scenario.formation_of(Some(&name));
-                let is_led = self.rows(formation).iter().any(|r| r.assigned_group_state.is_writable());
+                let group = self.scenario.group_of(Some(&name));
+                let is_led = self.rows(&group).iter().any(|r| r.assigned_group_state.is_writable());
                 Ok(match self.observer.row(&name) {
-                    Some(_) => self.is_settled(formation) && self.observer.waits_for_standbys(formation),
+                    Some(_) => self.is_settled(&group) && self.observer.waits_for_standbys(&group),
                     None => is_led,
                 })
             }
@@ -80,22 +80,22 @@ impl Sight<'_> {
         }
     }
 
-    /// Roles are those of the first formation.
+    /// Roles are those of the first group.
     fn goals(&self) -> Vec<(String, NodeState)> {
         self.observer.goals(&self.scenario.cluster.nodes)
     }
 
-    fn rows(&self, formation: &str) -> Vec<StateRow> {
-        self.observer.rows().into_iter().filter(|row| row.formation == formation).collect()
+    fn rows(&self, group: &GroupKey) -> Vec<StateRow> {
+        self.observer.rows().into_iter().filter(|row| row.key() == *group).collect()
     }
 
-    /// Each formation is.
+    /// Each group is.
     pub fn settled(&self) -> bool {
-        self.scenario.clusters().all(|cluster| self.is_settled(&cluster.formation))
+        self.scenario.clusters().all(|cluster| self.is_settled(&cluster.key()))
     }
 
-    pub fn is_settled(&self, formation: &str) -> bool {
-        is_settled(&self.observer.rows(), formation)
+    pub fn is_settled(&self, group: &GroupKey) -> bool {
+        is_settled(&self.observer.rows(), group)
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::ports::{SimClock, SimLink};
 use crate::world::{Bell, Fate, MONITOR, OBSERVER, World};
 use pgbaton_core::check::{Kind, Screen};
-use pgbaton_core::model::{Epoch, Moment, NodeId, NodeState};
+use pgbaton_core::model::{Epoch, GroupKey, Moment, NodeId, NodeState};
 use pgbaton_core::ports::{Link, LinkError};
 use pgbaton_core::wire::{Answer, EventRow, Request, StateRow, decode, encode};
 use std::collections::BTreeSet;
@@ -125,10 +125,10 @@ impl Observer {
         nodes.iter().filter_map(of).collect()
     }
 
-    /// Whether commits of this formation wait for a standby, by its latest event.
-    pub fn waits_for_standbys(&self, formation: &str) -> bool {
+    /// Whether commits of this group wait for a standby, by its latest event.
+    pub fn waits_for_standbys(&self, group: &GroupKey) -> bool {
         let seen = self.seen.lock().unwrap();
-        let latest = seen.events.iter().rev().find(|(_, row)| row.formationid == formation);
+        let latest = seen.events.iter().rev().find(|(_, row)| row.key() == *group);
         latest.is_some_and(|(_, row)| row.waits_for_standbys())
     }
 

@@ -8,7 +8,7 @@ use super::verb;
 use crate::clients::Clients;
 use crate::world::{NodeMachine, Points, World};
 use pgbaton_core::check::{Fault, Kind, Sense, Terms, are_settled, is_unsettled};
-use pgbaton_core::model::{Facts, FormationSettings, Moment, NodeId};
+use pgbaton_core::model::{Facts, FormationSettings, GroupKey, Moment, NodeId};
 use pgbaton_core::scenario::words::PASSED_OVER;
 use pgbaton_core::scenario::{Beside, Cast, Cluster, Condition, Scenario, Size, Step, expect, fault};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
@@ -101,8 +101,7 @@ impl Play {
                 self.world.node(name).expect("every node has a machine").start_keeper();
                 joined += 1;
                 let limit = self.now() + BOOT_LIMIT;
-                while !(self.observer.rows().len() == joined && self.sight(Moment::ZERO).is_settled(&cluster.formation))
-                {
+                while !(self.observer.rows().len() == joined && self.sight(Moment::ZERO).is_settled(&cluster.key())) {
                     if self.now() > limit {
                         let what = format!("{name} did not join");
                         self.complain_about_nodes(&what);
@@ -117,7 +116,7 @@ impl Play {
 
     /// The monitor is born with a formation of the usual kind; what is unusual is said before a node registers.
     async fn create_formation(&self, cluster: &Cluster) -> Result<(), String> {
-        if cluster.settings == FormationSettings::default() {
+        if cluster.settings == FormationSettings::default() || cluster.group != 0 {
             return Ok(());
         }
         let (formation, settings) = (cluster.formation.clone(), cluster.settings.clone());
@@ -224,14 +223,14 @@ impl Play {
         let fault = fault::event(verb, &names);
         let is_order = matches!(&fault, Kind::Fault { fault: Fault::Order, .. });
         self.world.chronicle.note(fault.clone());
-        let formation = self.scenario.formation_of(names.first().map(String::as_str));
-        let mut done = verb::perform(&self.world, formation, verb, &names, name).await;
+        let group = self.scenario.group_of(names.first().map(String::as_str));
+        let mut done = verb::perform(&self.world, &group, verb, &names, name).await;
         // An operator whose order came to nothing because of the harm gives it again.
         if done.is_err() && is_order && self.world.points.has_sprung() {
             self.world.points.until_mended().await;
             self.world.fate.sleep(BREATH).await;
             self.world.chronicle.note(fault);
-            done = verb::perform(&self.world, formation, verb, &names, name).await;
+            done = verb::perform(&self.world, &group, verb, &names, name).await;
         }
         done.map_err(|why| format!("{} {}: {why}", verb.describe(), names.join(" ")))
     }
@@ -244,7 +243,7 @@ impl Play {
             // All the time it has to settle, to see that it doesn't.
             self.world.fate.sleep(within).await;
             let waits = self.sight(self.now()).holds(&Condition::Pending { pending }).unwrap_or(false);
-            if self.sight(Moment::ZERO).is_settled(&self.scenario.cluster.formation) || !waits {
+            if self.sight(Moment::ZERO).is_settled(&self.scenario.cluster.key()) || !waits {
                 self.complain_about_nodes("the group was to wait, and doesn't, or for another reason");
             }
             return;
@@ -262,13 +261,13 @@ impl Play {
     async fn core_settles(&self, idle: Duration) -> bool {
         let beside = self.scenario.of_beside();
         let stories = [&self.scenario].into_iter().chain(&beside);
-        let groups: Vec<(&str, Terms)> = stories.map(|s| (s.cluster.formation.as_str(), expect::terms(s))).collect();
+        let groups: Vec<(GroupKey, Terms)> = stories.map(|s| (s.cluster.key(), expect::terms(s))).collect();
         let began = self.now();
         let (mut moved, mut told) = (began, self.observer.events());
         loop {
             let rows = self.observer.rows();
-            let are_settled = |(formation, terms): &(&str, Terms)| {
-                let rows = rows.iter().filter(|row| row.formation == *formation);
+            let are_settled = |(group, terms): &(GroupKey, Terms)| {
+                let rows = rows.iter().filter(|row| row.key() == *group);
                 let states = rows.map(|r| (r.nodename.as_str(), r.current_group_state, r.assigned_group_state));
                 are_settled(states, terms).is_ok()
             };

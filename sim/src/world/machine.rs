@@ -9,7 +9,7 @@ use crate::postgres::{PgHost, Settings};
 use madsim::runtime::Handle;
 use madsim::task::NodeId as ProcessId;
 use pgbaton_core::check::{Fault, Kind};
-use pgbaton_core::model::KeeperSettings;
+use pgbaton_core::model::{GroupKey, KeeperSettings};
 use pgbaton_core::ports::StoreError;
 use pgbaton_core::scenario::Scenario;
 use pgbaton_core::shell::keeper::load;
@@ -172,7 +172,7 @@ impl NodeMachine {
         points: &Points,
         skew: Skew,
     ) -> NodeMachine {
-        let options = scenario.options(name);
+        let (options, GroupKey { formation, group }) = (scenario.options(name), scenario.group_of(Some(name)));
         NodeMachine {
             name: name.to_string(),
             pg: postgres(name, scenario, net, chronicle),
@@ -188,8 +188,8 @@ impl NodeMachine {
             points: points.clone(),
             settings: scenario.keeper.clone(),
             ask: Register {
-                formation: scenario.formation_of(Some(name)).to_string(),
-                group: 0,
+                formation,
+                group,
                 name: name.to_string(),
                 host: name.to_string(),
                 port: POSTGRES_PORT,

@@ -96,7 +96,7 @@ pub const RULES: &[Rule] = &[
     rule(
         225,
         "start_over",
-        "the winner is lost or doesn't get on, and others are there: all votes are taken again",
+        "the winner is lost or doesn't get on and others are there, or its source is lost: all votes are taken again",
         election::start_over,
     ),
     rule(

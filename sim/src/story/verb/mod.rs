@@ -10,6 +10,7 @@ use super::observer::ask;
 use crate::ports::SimLink;
 use crate::world::{CLIENTS, MONITOR, World};
 use pgbaton_core::check::{Kind, orders};
+use pgbaton_core::model::GroupKey;
 use pgbaton_core::ports::LinkError;
 use pgbaton_core::scenario::{Order, Selector, Verb, order};
 use pgbaton_core::wire::{Answer, Request};
@@ -24,12 +25,12 @@ type Done = Result<bool, String>;
 /// `names` are the nodes the verb is about; `name` gives the node a selector means at this moment.
 pub async fn perform(
     world: &World,
-    formation: &str,
+    group: &GroupKey,
     verb: &Verb,
     names: &[String],
     name: impl Fn(&Selector) -> Result<String, String>,
 ) -> Result<(), String> {
-    if let Some(order) = verb.order(formation, name) {
+    if let Some(order) = verb.order(group, name) {
         return give(world, &order?).await;
     }
     let done = machines::perform(world, verb, names).await?
