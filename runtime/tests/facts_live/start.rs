@@ -241,3 +241,18 @@ fn cached_control_data_of_a_running_standby_is_stale() {
         assert_eq!(shown().await, a.control("Latest checkpoint location").await);
     });
 }
+
+#[test]
+fn a_standby_makes_no_restartpoint_twice_at_one_checkpoint() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        a.run("CHECKPOINT").await;
+        b.until_replayed(&a).await;
+        let begun = || b.log().matches("restartpoint starting").count();
+        let before = begun();
+        b.run("CHECKPOINT").await;
+        assert_eq!(begun(), before + 1);
+        b.run("CHECKPOINT").await;
+        assert_eq!(begun(), before + 1);
+    });
+}

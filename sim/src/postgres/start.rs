@@ -193,6 +193,9 @@ impl PgHost {
                 either(self.fate.sleep(drawn), self.bells.hurry.past(rings)).await;
             }
         }
+        if self.has_its_restartpoint() {
+            return Ok(());
+        }
         let takes = self.pg().knobs.checkpoint_takes;
         if !takes.is_zero() {
             self.write_slowly(takes).await;
@@ -216,6 +219,13 @@ impl PgHost {
         }
         self.bells.wal.ring();
         Ok(())
+    }
+
+    /// It is a standby, and has replayed no checkpoint since the one of its last restartpoint.
+    fn has_its_restartpoint(&self) -> bool {
+        let mut pg = self.pg();
+        let Some((dir, server)) = pg.running().filter(|(_, server)| server.in_recovery) else { return false };
+        dir.wal.last_checkpoint(server.replayed).is_none_or(|last| last.lsn <= dir.checkpoint.lsn)
     }
 
     /// There is one checkpointer: who asks for another checkpoint waits for this one as well.

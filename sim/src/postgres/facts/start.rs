@@ -237,3 +237,20 @@ impl Lab {
         dir.wal.end_of(server.replayed)
     }
 }
+
+#[test]
+fn a_standby_makes_no_restartpoint_twice_at_one_checkpoint() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.pa.checkpoint().await.unwrap();
+        lab.until("b has replayed it", || lab.replayed_by_b() == held(&lab.a)).await;
+        lab.b.slow_checkpoint(LONG);
+        let took = async || {
+            let since = lab.fate.now();
+            lab.pb.checkpoint().await.unwrap();
+            lab.fate.now().since(since)
+        };
+        assert!(took().await > LONG);
+        assert!(took().await < BRIEF);
+    });
+}
