@@ -5,6 +5,7 @@ use crate::story::Outcome;
 use pgbaton_core::check::{Trace, Verdict, gaps_by_step, judge, longest_gap};
 use pgbaton_core::scenario::Scenario;
 use pgbaton_core::scenario::timeline::{render_full, render_states, transfers};
+use pgbaton_core::view::marks;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -73,6 +74,9 @@ impl Report {
             let (length, from) = (gap.length().as_secs_f64(), gap.from.seconds());
             let _ = writeln!(out, "  longest write outage {length:.3} s, from {from:.3} s on");
         }
+        if let Some(gone) = gone(&self.outcome.trace) {
+            let _ = writeln!(out, "  {}", ink.bad(&gone));
+        }
         for (at, how) in transfers(&self.outcome.trace) {
             let _ = writeln!(out, "  {:>9.3} s  {how}", at.seconds());
         }
@@ -86,6 +90,13 @@ impl Report {
         out += &speed(self.outcome.simulated, real);
         out
     }
+}
+
+/// What an operator or a policy gave up, or what was lost: the verdicts say which.
+fn gone(trace: &Trace) -> Option<String> {
+    let lost = marks::lost(trace);
+    let (first, last) = (trace.events[*lost.first()?].at.seconds(), trace.events[*lost.last()?].at.seconds());
+    Some(format!("acknowledged writes that are gone: {}, acknowledged from {first:.3} s to {last:.3} s", lost.len()))
 }
 
 fn speed(simulated: Duration, real: Duration) -> String {

@@ -92,11 +92,19 @@ struct Checker {
     name: &'static str,
     /// What the world must have seen.
     needs: &'static [Sense],
-    check: fn(&Trace) -> Result<(), String>,
+    check: Check,
+    /// Faults of a drawn story last and meet, and its timings are drawn: how long writes are out says nothing there.
+    of_written: bool,
 }
 
-const fn checker(name: &'static str, needs: &'static [Sense], check: fn(&Trace) -> Result<(), String>) -> Checker {
-    Checker { name, needs, check }
+type Check = fn(&Trace) -> Result<(), String>;
+
+const fn checker(name: &'static str, needs: &'static [Sense], check: Check) -> Checker {
+    Checker { name, needs, check, of_written: false }
+}
+
+const fn of_written(name: &'static str, needs: &'static [Sense], check: Check) -> Checker {
+    Checker { of_written: true, ..checker(name, needs, check) }
 }
 
 use Sense::*;
@@ -132,10 +140,10 @@ const CHECKERS: &[Checker] = &[
     checker("the group settles", &[Ends], convergence::check),
     checker("nobody is left in limbo", &[Ends], no_limbo::check),
     checker("the role moves for a reason", &[Faults], no_gratuitous_move::check),
-    checker("an outage keeps to its budget", &[Faults], outage_budget::check),
+    of_written("an outage keeps to its budget", &[Faults], outage_budget::check),
     checker("orders are answered", &[Orders, Faults], orders_answered::check),
     checker("a stall is lawful", &[Ends, Faults], stall::check),
-    checker("a long outage has its reason on show", &[Faults, Screen], told_why::check),
+    of_written("a long outage has its reason on show", &[Faults, Screen], told_why::check),
     checker("the role does not go to and fro", &[Faults], no_ping_pong::check),
 ];
 
@@ -167,6 +175,10 @@ impl Checker {
             let why = format!("this world doesn't see {}", blind.join(" and "));
             return Verdict { name, broken: None, not_judged: Some(why) };
         }
+        if self.of_written && trace.terms.drawn {
+            let why = "faults of a drawn story last and meet; what each costs is priced".to_string();
+            return Verdict { name, broken: None, not_judged: Some(why) };
+        }
         match (self.check)(trace) {
             Ok(()) => Verdict { name, broken: None, not_judged: None },
             Err(how) => Verdict { name, broken: Some(how), not_judged: None },
@@ -188,6 +200,20 @@ mod tests {
         assert!(of(&run, "no acknowledged write is lost").broken.is_some());
         run.sees = [Wal, Keepers].into();
         assert_eq!(of(&run, "a sealed vote stands").word(), "holds");
+    }
+
+    #[test]
+    fn how_long_writes_are_out_in_a_drawn_story_is_not_judged() {
+        let mut run = trace(vec![(1000, acked(1, "a", 999)), (99_000, acked(2, "a", 1001))]);
+        run.sees = Sense::ALL.into();
+        for (drawn, word) in [(true, "not judged: faults of a drawn story"), (false, "writes were out for 98.000 s")] {
+            run.terms.drawn = drawn;
+            let verdicts = judge(&run);
+            for name in ["an outage keeps to its budget", "a long outage has its reason on show"] {
+                let found = verdicts.iter().find(|v| v.name == name).unwrap().word();
+                assert!(found.starts_with(word), "{name}: {found}");
+            }
+        }
     }
 
     #[test]

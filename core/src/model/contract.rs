@@ -129,6 +129,11 @@ impl InForce {
         !self.0.is_empty() && self.0.iter().filter(counts).all(|c| c.proven_by(sealed))
     }
 
+    /// As far as standbys had to acknowledge: what a primary acknowledged alone nobody else proves.
+    pub fn proven_where_standbys_counted(&self, sealed: &BTreeSet<NodeId>) -> bool {
+        self.0.iter().filter(|c| !c.is_none()).all(|c| c.proven_by(sealed))
+    }
+
     /// A writable primary could acknowledge commits without any standby.
     pub fn may_acknowledge_alone(&self) -> bool {
         self.0.iter().any(Contract::is_none)

@@ -119,7 +119,8 @@ pub fn register_again(
     // The formations this monitor made by itself know nothing yet; what the first node brings is what was asked for.
     let group_is_new = m.groups.get(&key).is_none_or(|g| g.record.nodes.is_empty());
     let settings = record.formations.entry(ask.formation.clone()).or_default();
-    if group_is_new && *settings == FormationSettings::default() {
+    // Whoever led last was told of the last change; another may have been away since.
+    if group_is_new && *settings == FormationSettings::default() || again.state.belongs_to_primary() {
         settings.clone_from(&again.formation);
     }
     record.next_node = record.next_node.max(again.node.0 + 1);

@@ -72,8 +72,13 @@ pub fn apply(record: &mut GroupRecord, edits: &[Edit], view: &View) {
     for edit in edits {
         apply_one(record, edit, view);
     }
+    if leaves_async(record, view) {
+        degrade(record, view);
+    }
+    let after = record.clone();
+    let view_after = View { record: &after, ..*view };
     let assignments: Vec<(NodeId, Assignment)> =
-        record.nodes.values().map(|n| (n.id, derive(record, n, view))).collect();
+        after.nodes.values().map(|n| (n.id, derive(&after, n, &view_after))).collect();
     for (id, assignment) in assignments {
         let before = view.record.nodes.get(&id).map(|n| &n.assignment);
         let serial = before.map_or(0, |b| b.serial);
@@ -84,6 +89,20 @@ pub fn apply(record: &mut GroupRecord, edits: &[Edit], view: &View) {
         }
         node.assignment = Assignment { serial: if unchanged { serial } else { serial + 1 }, ..assignment };
     }
+}
+
+/// A group was asynchronous because of its nodes, and is to wait from now on: until a standby has caught up its primary goes
+/// on alone, which is to be on record.
+fn leaves_async(record: &GroupRecord, view: &View) -> bool {
+    let is_async = |record: &GroupRecord| View { record, ..*view }.durability() == Durability::Async;
+    let alone = record.contract().is_some_and(Contract::is_none) && record.nodes.len() > 1;
+    alone && !record.in_doubt && is_async(view.record) && !is_async(record)
+}
+
+fn degrade(record: &mut GroupRecord, view: &View) {
+    let from = record.primary().and_then(|p| view.running(p.id)).map(|r| r.position);
+    let epoch = record.epoch;
+    record.degraded.get_or_insert(Degraded { epoch, from });
 }
 
 /// Until it says which it goes by, a node may go by either: the longer lease, and none is the longest.
@@ -110,11 +129,7 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         Edit::Confirm(id) => {
             record.in_force.confirm(*id);
         }
-        Edit::Degrade => {
-            let from = record.primary().and_then(|p| view.running(p.id)).map(|r| r.position);
-            let epoch = record.epoch;
-            record.degraded.get_or_insert(Degraded { epoch, from });
-        }
+        Edit::Degrade => degrade(record, view),
         Edit::Restore => record.degraded = None,
         Edit::Begin(transfer) => {
             record.transfer = Some(transfer.clone());

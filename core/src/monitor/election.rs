@@ -64,11 +64,19 @@ impl<'a> View<'a> {
 
     /// Whether a node that holds WAL up to `lsn` holds every acknowledged commit: by the votes that end there or before.
     pub fn proves(&self, lsn: Lsn) -> bool {
+        self.record.in_force.proven_by(&self.votes_within(lsn))
+    }
+
+    /// The same of every commit that a standby had to acknowledge.
+    pub fn proves_where_standbys_counted(&self, lsn: Lsn) -> bool {
+        self.record.in_force.proven_where_standbys_counted(&self.votes_within(lsn))
+    }
+
+    fn votes_within(&self, lsn: Lsn) -> BTreeSet<NodeId> {
         let unasked = |n: &NodeRecord| mutant!(MaintenanceCounts) && n.goal() == NodeState::Maintenance;
         let within =
             |n: &&NodeRecord| unasked(n) || self.vote(n).is_some_and(|p| p.lsn <= lsn || mutant!(VotesNotCompared));
-        let set: BTreeSet<NodeId> = self.record.nodes.values().filter(within).map(|n| n.id).collect();
-        self.record.in_force.proven_by(&set)
+        self.record.nodes.values().filter(within).map(|n| n.id).collect()
     }
 
     /// Whether a sealed candidate is not to open because the votes prove too little. Whoever consents to lose what no proof

@@ -111,6 +111,10 @@ impl View<'_> {
         if transfer.waiver.is_some() && !lease_is_over(self, transfer.old) {
             return Some(format!("waits for nodes: {old} may acknowledge commits until its lease has ended"));
         }
+        let waited = self.vote(candidate).is_some_and(|p| self.proves_where_standbys_counted(p.lsn));
+        if transfer.waiver == Some(Waiver::Policy) && !waited {
+            return Some(self.missing_votes(transfer.old));
+        }
         let unfenced = match transfer.waiver? {
             Waiver::Policy => self.record.nodes.get(&transfer.old).filter(|old| is_unminded(self, old.id))?,
             Waiver::Operator => self.stands_by_the_old(transfer)?,

@@ -4,7 +4,7 @@
 pub mod colour;
 mod html;
 mod lanes;
-mod marks;
+pub mod marks;
 mod trouble;
 pub mod words;
 

@@ -102,8 +102,9 @@ pub fn asynchronous(v: &View) -> Option<Verdict> {
         true => (Primary, "has a standby and does not wait for it"),
         false => (WaitPrimary, "has no standby"),
     };
-    (primary.goal() != state)
-        .then(|| (vec![Edit::Assign(primary.id, state), Edit::Restore], format!("{} {why}", primary.name)))
+    // It may have been told meanwhile to wait for standbys, and none was there.
+    let is_new = primary.goal() != state || v.record.degraded.is_some();
+    is_new.then(|| (vec![Edit::Assign(primary.id, state), Edit::Restore], format!("{} {why}", primary.name)))
 }
 
 fn alone(v: &View, primary: &NodeRecord) -> Vec<Edit> {

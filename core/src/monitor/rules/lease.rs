@@ -4,7 +4,7 @@
 use super::Verdict;
 use super::give_back::can_keep_the_role;
 use crate::model::NodeState::*;
-use crate::model::{Directory, Durability, Lsn, NodeId, NodeRecord, Server, TransferKind, Waiver};
+use crate::model::{Directory, Durability, Lsn, NodeId, NodeRecord, Report, Server, TransferKind, Waiver};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
@@ -15,6 +15,11 @@ use crate::mutant;
 pub fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     let closes = old.lease_ms.is_some() || has_closed(v, old) || says_closed(v, old);
     if v.durability() != Durability::Async || v.record.degraded.is_some() || !closes {
+        return None;
+    }
+    // What a standby had to acknowledge is no loss that the policy is about, whatever the formation prefers by now.
+    let could_vote = v.voters(old.id).filter(|n| v.could_vote(n)).map(|n| n.id).collect();
+    if !v.record.in_force.proven_where_standbys_counted(&could_vote) {
         return None;
     }
     let stored = || old.position.map(|p| Lsn(p.lsn.0.saturating_add(v.settings.stale_bytes())));
@@ -42,7 +47,8 @@ pub fn waive(v: &View) -> Option<Verdict> {
 pub fn lease_is_over(v: &View, old: NodeId) -> bool {
     let known = v.record.nodes.get(&old);
     // What it was told counts, whatever the formation prefers by now.
-    let leased = v.durability() == Durability::Async || known.is_some_and(|n| n.lease_ms.is_some());
+    let says_so = v.report(old).is_some_and(|r| r.leased);
+    let leased = v.durability() == Durability::Async || known.is_some_and(|n| n.lease_ms.is_some()) || says_so;
     if !leased || !v.record.in_force.may_acknowledge_alone() {
         return true;
     }
@@ -63,7 +69,13 @@ fn has_closed(v: &View, old: &NodeRecord) -> bool {
     let Some(pulse) = v.pulse(old.id) else { return false };
     // It can't open on what isn't there, unless it is there again in a moment.
     let gone = pulse.facts().is_some_and(|f| f.server == Server::Down && f.control().is_none());
-    (gone || pulse.died() || says_closed(v, old)) && !pulse.may_reopen
+    (gone || pulse.died() && stays_closed(v, old) || says_closed(v, old)) && !pulse.may_reopen
+}
+
+/// When it comes back, out of reach perhaps, it doesn't open by itself: it had a lease, or acknowledged nothing alone.
+fn stays_closed(v: &View, old: &NodeRecord) -> bool {
+    let says_so = |r: &Report| r.leased || r.contract.as_ref().is_some_and(|c| !c.is_none());
+    old.lease_ms.is_some() || v.report(old.id).is_some_and(says_so)
 }
 
 fn says_closed(v: &View, old: &NodeRecord) -> bool {
@@ -90,7 +102,7 @@ pub fn reopen_the_old(v: &View) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ControlState, Facts};
+    use crate::model::{Contract, ContractId, ControlState, Facts, InForce};
     use crate::monitor::rules::testing::*;
     use crate::ports::Probe;
     use crate::wire::{Answer, Command, FormationChange, NodeChange};
@@ -171,6 +183,109 @@ mod tests {
         }
         let time = p.monitor.settings.drain_timeout;
         assert!(time <= waited && waited < time * 3 / 2, "{waited:?}");
+    }
+
+    fn set_formation(p: &mut Pair, durability: Durability) {
+        let change = FormationChange { durability: Some(durability), ..FormationChange::default() };
+        let told = p.orders(Command::SetFormation { formation: "default".into(), change });
+        assert!(matches!(told, Answer::Accepted { .. }), "{told:?}");
+    }
+
+    fn set_quorum(p: &mut Pair, name: &str, takes_part: bool) {
+        let change = NodeChange { replication_quorum: Some(takes_part), ..NodeChange::default() };
+        p.orders(Command::SetNode { formation: "default".into(), name: name.into(), change });
+    }
+
+    /// a and c are dead, and what a acknowledged c had to hold; b holds what it happened to receive.
+    fn member_is_gone_too() -> Pair {
+        let mut p = Pair::of(3, 0);
+        p.record_mut().in_force = InForce::only(Contract::any(ContractId(9), 1, [C].into()));
+        p.record_mut().nodes.get_mut(&B).unwrap().replication_quorum = false;
+        p.hangs_up(A);
+        p.hangs_up(C);
+        p.probed(A, Probe::Refused);
+        p.probed(C, Probe::Refused);
+        p.says(B, Secondary, cut_off_standby());
+        assert_eq!((p.goal(A).is_writable(), p.goal(B)), (true, Secondary), "it is waited for");
+        p
+    }
+
+    #[test]
+    fn policy_gives_up_nothing_that_a_standby_had_to_acknowledge() {
+        let ways: [fn(&mut Pair); 3] =
+            [|p| _ = p.ordered_drop("c", true), |p| set_quorum(p, "c", false), |p| set_formation(p, Durability::Async)];
+        for way in ways {
+            let mut p = member_is_gone_too();
+            way(&mut p);
+            for _ in 0..60 {
+                p.passes(Duration::from_secs(1));
+                p.says(B, p.goal(B), cut_off_standby());
+            }
+            assert!(p.goal(A).is_writable() && p.goal(B) == Secondary, "{:?}", p.record().transfer);
+            assert!(p.stall().unwrap().starts_with("waits for nodes"), "{:?}", p.stall());
+        }
+    }
+
+    #[test]
+    fn one_that_had_neither_lease_nor_contract_opens_by_itself_when_it_is_back() {
+        let mut p = Pair::settled();
+        p.record_mut().in_force = InForce::only(Contract::none(ContractId(9)));
+        p.record_mut().next_contract = 10;
+        p.record_mut().nodes.get_mut(&B).unwrap().assignment.goal = Catchingup;
+        p.says(B, Catchingup, standby());
+        p.tells(A, WaitPrimary, primary_of(&[B]), |r| r.contract = Some(Contract::none(ContractId(9))));
+        p.record_mut().degraded = None;
+        p.dies(A);
+        set_formation(&mut p, Durability::Async);
+        p.says(B, Catchingup, cut_off_standby());
+        assert_eq!(p.goal(B), Catchingup, "nobody can say that a stays closed");
+    }
+
+    #[test]
+    fn a_group_that_is_async_again_fails_over_again() {
+        let mut p = leased_trio();
+        set_formation(&mut p, Durability::Degrade);
+        assert!(p.record().degraded.is_some());
+        set_formation(&mut p, Durability::Async);
+        let serial = p.record().nodes[&A].assignment.serial;
+        p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
+        assert!(p.record().degraded.is_none());
+        p.dies(A);
+        assert!(!p.goal(A).is_writable(), "{:?}", p.stall());
+    }
+
+    #[test]
+    fn consent_waits_for_a_lease_of_a_group_that_is_async_no_more() {
+        let mut p = leased_trio();
+        let serial = p.record().nodes[&A].assignment.serial;
+        p.tells(A, Primary, primary_of(&[B, C]), |r| (r.serial, r.leased) = (serial, true));
+        set_formation(&mut p, Durability::Strict);
+        p.passes(p.monitor.settings.node_considered_unhealthy_timeout);
+        p.probed(A, Probe::Silent);
+        for node in [B, C] {
+            p.says(node, Secondary, cut_off_standby());
+        }
+        p.ordered_failover(Some("b"), true);
+        p.votes(B, 1000);
+        p.votes(C, 1000);
+        p.vows(B, StopReplication, 1000);
+        assert_eq!(p.goal(B), StopReplication, "a goes on by its lease");
+        assert!(p.stall().unwrap().contains("until its lease has ended"), "{:?}", p.stall());
+        p.passes(p.view().lease_of(A));
+        p.vows(B, StopReplication, 1000);
+        assert_eq!(p.goal(B), WaitPrimary);
+    }
+
+    #[test]
+    fn one_whose_standby_is_to_count_has_no_lease_and_goes_on_alone_on_record() {
+        let mut p = Pair::settled();
+        set_quorum(&mut p, "b", false);
+        p.says(A, Primary, primary_of(&[B]));
+        assert!(p.record().nodes[&A].assignment.lease_ms.is_some());
+        p.dies(B);
+        p.says(A, Primary, primary_of(&[]));
+        set_quorum(&mut p, "b", true);
+        assert!(p.record().nodes[&A].assignment.lease_ms.is_none() && p.record().degraded.is_some());
     }
 
     /// Its server may be open still, or again, and acknowledge alone: a lease ends by the hand of a keeper.

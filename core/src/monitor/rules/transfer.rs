@@ -139,7 +139,7 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
     let waiver = transfer.waiver.filter(|_| !awaits_last_record && lease_is_over(v, transfer.old))?;
     // Whoever consents to lose commits has not asked for two primaries.
     let unfenced = match waiver {
-        Waiver::Policy => is_unminded(v, transfer.old),
+        Waiver::Policy => is_unminded(v, transfer.old) || !v.proves_where_standbys_counted(position.lsn),
         Waiver::Operator => v.stands_by_the_old(transfer).is_some(),
     };
     if unfenced {

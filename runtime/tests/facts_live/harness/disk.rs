@@ -9,11 +9,14 @@ const WITHOUT: &str = "PGBATON_FACTS_WITHOUT_MOUNTS";
 
 /// False, and said so, where the user has excused this machine.
 fn can_mount() -> bool {
-    let excused = std::env::var_os(WITHOUT).is_some();
-    if excused {
+    if !may_mount() {
         eprintln!("    NOT SHOWN HERE: {WITHOUT} is set");
     }
-    !excused
+    may_mount()
+}
+
+pub fn may_mount() -> bool {
+    std::env::var_os(WITHOUT).is_none()
 }
 
 fn command(program: &str, arguments: &[&str]) {

@@ -14,7 +14,7 @@ mod server;
 mod session;
 mod version;
 
-pub use disk::{AbortingDisk, SmallDisk, Stalled, StallingDisk};
+pub use disk::{AbortingDisk, SmallDisk, Stalled, StallingDisk, may_mount};
 pub use lab::{Lab, fact};
 pub use ported::Ported;
 pub use program::give_away;
