@@ -244,6 +244,8 @@ mod tests {
     #[test]
     fn a_group_that_is_async_again_fails_over_again() {
         let mut p = leased_trio();
+        let serial = p.record().nodes[&A].assignment.serial;
+        p.tells(A, Primary, primary_of(&[]), |r| r.serial = serial);
         set_formation(&mut p, Durability::Degrade);
         assert!(p.record().degraded.is_some());
         set_formation(&mut p, Durability::Async);
