@@ -187,4 +187,27 @@ mod tests {
         let taken = p.feed(ask("old", 5007, Some(1), old())).answer;
         assert!(matches!(taken, Some(Answer::Registered { node: NodeId(7), .. })), "{taken:?}");
     }
+
+    #[test]
+    fn a_formation_is_what_its_last_primary_was_told() {
+        let brought = |node, state, durability| {
+            let (node, epoch) = (NodeId(node), Epoch(4));
+            let formation = FormationSettings { durability: Some(durability), ..FormationSettings::default() };
+            Again { node, state, epoch, replication_password: String::new(), formation }
+        };
+        let old = || brought(7, NodeState::Secondary, Durability::Async);
+        let primary = || brought(8, NodeState::Primary, Durability::Strict);
+        for order in [[old(), primary()], [primary(), old()]] {
+            let mut p = Pair::settled();
+            p.record_mut().nodes.clear();
+            p.record_mut().system_id = Some(1);
+            p.monitor.record.formations.insert("default".into(), FormationSettings::default());
+            for again in order {
+                let name = format!("n{}", again.node);
+                let told = p.feed(ask(&name, 5000 + again.node.0 as u16, Some(1), Some(again))).answer;
+                assert!(matches!(told, Some(Answer::Registered { .. })), "{told:?}");
+            }
+            assert_eq!(p.monitor.record.formations["default"].durability, Some(Durability::Strict));
+        }
+    }
 }
