@@ -52,6 +52,16 @@ pub enum Rebuild {
     Clone,
 }
 
+impl Rebuild {
+    /// For the operator: it takes as long as there is data.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Rebuild::Rewind => "its data directory is being rewound",
+            Rebuild::Clone => "its data directory is being copied",
+        }
+    }
+}
+
 impl KeeperRecord {
     pub fn new(group: GroupKey, node: NodeId, name: String) -> KeeperRecord {
         KeeperRecord {

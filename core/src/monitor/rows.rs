@@ -69,6 +69,10 @@ impl Group {
             let trouble = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
             return Some(stall + &trouble);
         }
+        if let Some(rebuild) = report.filter(|_| lives).and_then(|r| r.rebuild) {
+            let trouble = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+            return Some(rebuild.describe().to_string() + &trouble);
+        }
         if trouble.is_some() {
             return trouble;
         }
@@ -181,6 +185,19 @@ mod tests {
     use crate::monitor::rules::testing::*;
     use crate::monitor::state::Input;
     use crate::wire::Command;
+
+    #[test]
+    fn of_one_that_is_rebuilt_it_says_so_and_what_went_wrong_before() {
+        let mut p = Pair::settled();
+        let mut shown = |trouble: Option<&str>| {
+            p.tells(B, NodeState::Secondary, stopped(ControlState::ShutDown), |r| {
+                (r.rebuild, r.trouble) = (Some(Rebuild::Clone), trouble.map(String::from));
+            });
+            state(&p.monitor, p.now, None, None).into_iter().find(|row| row.node_id == B.0).unwrap().pending
+        };
+        assert_eq!(shown(None).unwrap(), "its data directory is being copied");
+        assert_eq!(shown(Some("a is full")).unwrap(), "its data directory is being copied (a is full)");
+    }
 
     #[test]
     fn whatever_can_be_set_of_a_formation_is_shown() {

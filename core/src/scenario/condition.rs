@@ -1,7 +1,7 @@
 //! What a step can wait for.
 
 use super::resolve::Selector;
-use crate::model::{GroupKey, NodeState};
+use crate::model::{GroupKey, NodeState, Rebuild};
 use crate::wire::StateRow;
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +132,12 @@ pub fn is_settled(rows: &[StateRow], group: &GroupKey) -> bool {
     let rests = |row: &StateRow| row.current_group_state == row.assigned_group_state && row.health != 0;
     rows().filter(|row| matches!(row.assigned_group_state, Primary | Single)).count() == 1
         && rows().all(|row| matches!(row.assigned_group_state, Primary | Single | Secondary) && rests(row))
+}
+
+/// A node of the group gets its data directory anew, which takes as long as there is data.
+pub fn is_rebuilt(rows: &[StateRow]) -> bool {
+    let kinds = [Rebuild::Rewind, Rebuild::Clone].map(Rebuild::describe);
+    rows.iter().filter_map(|row| row.pending.as_deref()).any(|why| kinds.iter().any(|kind| why.starts_with(kind)))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub mod words;
 pub mod write;
 
 pub use beside::Beside;
-pub use condition::Condition;
+pub use condition::{Condition, is_rebuilt};
 pub use format::{
     ClockOptions, Cluster, Finally, NodeOptions, Outage, PostgresOptions, Scenario, Step, SynchronousCommit, Workload,
     WorkloadKind, World,

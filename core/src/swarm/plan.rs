@@ -33,19 +33,21 @@ pub fn plan(seed: u64, manner: &Manner) -> Scenario {
     let size = options::group_size(dice, &mut Dice::new(seed, 4), manner);
     let mut swarm = Swarm::draw(dice, size, manner);
     let mut cluster = options::cluster(dice, size, &swarm, manner);
-    if cluster.settings.durability() == Durability::Async {
+    let is_leased = cluster.settings.durability() == Durability::Async;
+    if is_leased {
         swarm.keep_leases_minded();
     }
     let mut fault_points = options::fault_points(dice, manner);
-    if swarm.fills_monitor() {
-        // It doesn't start on a full disk, and whoever starts it after a death does so once.
+    if swarm.fills_monitor() || is_leased && swarm.plots.contains(&Plot::StallingPrimary) {
+        // The monitor doesn't start on a full disk, and whoever starts it after a death does so once. And what a postmaster
+        // leaves amid a flush is ended by its keeper, unless that has died as well.
         fault_points.remove(&FaultPoint::DeathAfterCommit);
     }
     let (monitor, keeper) = options::timings(&mut Dice::new(seed, 1), manner);
     let workload = options::workload(&mut Dice::new(seed, 2), manner);
     let late: Vec<String> = cluster.node.iter().filter(|(_, o)| !o.join).map(|(name, _)| name.clone()).collect();
     let mut times = Times::new(Dice::new(seed, 3), &swarm, &cluster.nodes, manner);
-    if cluster.settings.durability() == Durability::Async {
+    if is_leased {
         // Some of it goes by while the keeper starts and the clocks drift.
         let spent = monitor.async_lease / 20 + Duration::from_secs(1);
         times.grace = Some(monitor.async_lease.saturating_sub(spent));

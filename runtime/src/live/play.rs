@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use pgbaton_core::check::{Event, Kind, Sense, Terms, Trace, are_settled, is_unsettled};
 use pgbaton_core::model::{Epoch, FormationSettings, GroupKey, Moment, NodeId};
 use pgbaton_core::scenario::words::PASSED_OVER;
-use pgbaton_core::scenario::{self, Cast, Condition, Finally, Scenario, Step, Verb, expect, fault};
+use pgbaton_core::scenario::{self, Cast, Condition, Finally, Scenario, Step, Verb, expect, fault, is_rebuilt};
 use pgbaton_core::wire::{Answer, Command, EventRow, FormationChange, Request};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -270,7 +270,7 @@ impl<'a> Play<'a> {
                 return true;
             }
             let now_shown = self.watch.describe();
-            if now_shown != shown {
+            if now_shown != shown || is_rebuilt(self.watch.rows()) {
                 (moved, shown) = (Instant::now(), now_shown);
             }
             if moved.elapsed() >= idle || began.elapsed() >= MOVES_MOST {

@@ -228,13 +228,14 @@ impl PgHost {
         dir.wal.last_checkpoint(server.replayed).is_none_or(|last| last.lsn <= dir.checkpoint.lsn)
     }
 
-    /// There is one checkpointer: who asks for another checkpoint waits for this one as well.
+    /// There is one checkpointer: who asks for another checkpoint waits for this one as well, and whoever else asks
+    /// meanwhile waits for the same.
     async fn write_slowly(&self, takes: Duration) {
         let begins = self.fate.now();
         let ends = match self.pg().server.as_mut() {
             None => begins + takes,
             Some(server) => {
-                server.checkpoints_end = server.checkpoints_end.max(begins) + takes;
+                server.checkpoints_end = (server.checkpoints_end.max(begins) + takes).min(begins + takes * 2);
                 server.checkpoints_end
             }
         };

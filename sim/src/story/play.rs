@@ -10,7 +10,7 @@ use crate::world::{NodeMachine, Points, World};
 use pgbaton_core::check::{Fault, Kind, Sense, Terms, are_settled, is_unsettled};
 use pgbaton_core::model::{Facts, FormationSettings, GroupKey, Moment, NodeId};
 use pgbaton_core::scenario::words::PASSED_OVER;
-use pgbaton_core::scenario::{Beside, Cast, Cluster, Condition, Scenario, Size, Step, expect, fault};
+use pgbaton_core::scenario::{Beside, Cast, Cluster, Condition, Scenario, Size, Step, expect, fault, is_rebuilt};
 use pgbaton_core::wire::{Answer, Command, FormationChange, Request};
 use std::sync::Arc;
 use std::time::Duration;
@@ -275,7 +275,7 @@ impl Play {
             if self.now().since(moved) >= expect::AFTERMATH && groups.iter().all(are_settled) {
                 return true;
             }
-            if self.observer.events() != told {
+            if self.observer.events() != told || is_rebuilt(&rows) {
                 (moved, told) = (self.now(), self.observer.events());
             }
             if self.now().since(moved) >= idle || self.now().since(began) >= MOVES_MOST {

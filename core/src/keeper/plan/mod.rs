@@ -39,6 +39,8 @@ pub struct Memory {
     pub ended: bool,
     /// The monitor has not answered for longer than a call may take.
     pub unheard: bool,
+    /// The rebuild that is on record is done, and that could not be stored yet.
+    pub rebuilt: bool,
 }
 
 /// Steps, and the state that is reached once they are done.
@@ -59,6 +61,9 @@ pub fn plan(record: &KeeperRecord, facts: &Facts, memory: &Memory) -> Plan {
     let Some(assignment) = &record.assignment else {
         return Plan::default();
     };
+    if memory.rebuilt && record.rebuild.is_some() {
+        return steps(vec![Step::Clear]);
+    }
     let scene = Scene { record, assignment, facts, memory };
     let goal = if memory.closing_alone { NodeState::DemoteTimeout } else { assignment.goal };
     match record.state.next_hop(goal) {

@@ -151,6 +151,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 (self.memory.inspected, self.memory.ended) = (None, false);
                 self.forget_contract();
             }
+            Step::Rewind(_) | Step::Clone(_) => self.memory.rebuilt = false,
             _ => {}
         }
     }
@@ -202,6 +203,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 self.memory.admitted = None;
                 self.memory.advanced = None;
                 self.memory.inspected = None;
+                self.memory.rebuilt = true;
             }
             (Step::Start(_), _) => self.forget_contract(),
             (Step::Stop(_), _) => {
@@ -222,6 +224,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         self.outdate_facts();
         if matches!((step, &error), (Step::Rewind(_), PgError::Retry(_) | PgError::Operator(_))) {
             // By the port's word the directory is whole.
+            self.memory.rebuilt = true;
             self.store(KeeperRecord { rebuild: None, ..self.record.clone() }).await;
         }
         self.memory.inspected = None;

@@ -1,6 +1,6 @@
 use super::testing::*;
 use super::*;
-use crate::keeper::plan::testing::{any, down, none, open, record, standby};
+use crate::keeper::plan::testing::{any, down, none, open, record, standby, upstream};
 use crate::ports::StopMode;
 use crate::shell::commit::testing::Mood;
 use crate::stored;
@@ -448,5 +448,27 @@ fn a_keeper_knows_as_what_it_went_to_maintenance() {
         assert!(at_once(keeper.enter(NodeState::Maintenance)));
         assert_eq!(keeper.record.standby_in_maintenance, standby, "{from}");
         assert_eq!(keeper.record.left_closed.is_some(), !standby, "{from}");
+    }
+}
+
+/// To copy all again for one word that could not be stored would be dear.
+#[test]
+fn a_rebuild_that_is_done_is_not_begun_anew_because_its_end_cannot_be_stored() {
+    let ports = ports(down(), "");
+    let assignment = Assignment { upstream: Some(upstream()), ..Assignment::new(Epoch(3), NodeState::Catchingup) };
+    let record = KeeperRecord {
+        assignment: Some(assignment),
+        rebuild: Some(Rebuild::Clone),
+        ..record(NodeState::Demoted, None)
+    };
+    let mut keeper = keeper(&ports, record);
+    ports.store.moods.lock().unwrap().extend([Mood::Honest, Mood::Fails, Mood::Fails]);
+    let copies = || ports.postgres.done.lock().unwrap().iter().filter(|done| *done == "clone").count();
+    run(&mut keeper);
+    assert_eq!((copies(), keeper.record.rebuild), (1, Some(Rebuild::Clone)));
+    for left in [Some(Rebuild::Clone), None] {
+        ports.clock.pass(PAUSE);
+        run(&mut keeper);
+        assert_eq!((copies(), keeper.record.rebuild), (1, left));
     }
 }
