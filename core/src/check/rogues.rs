@@ -26,9 +26,7 @@ impl<'a> Rogues<'a> {
     pub fn follow(&mut self, kind: &'a Kind) {
         match kind {
             Kind::Fault { fault: Fault::Rogue, nodes } => {
-                // A keeper that is told to open it waits for its members first; a hand that promotes it does not.
-                let jumps = |node: &str| self.opening.contains(node) && !self.open.contains(node);
-                let news = |node: &&str| (!self.does_as_told(node) || jumps(node)) && !self.nodes.contains(node);
+                let news = |node: &&str| !self.does_as_told(node) && !self.nodes.contains(node);
                 self.newest = nodes.iter().map(String::as_str).filter(news).collect();
                 self.nodes.extend(&self.newest);
             }
@@ -120,10 +118,6 @@ mod tests {
         assert!(rogue(&[hand(), opened("b", 2), again(), closed("b"), opened("b", 2)]));
         assert!(!rogue(&[hand(), node("b", StopReplication, WaitPrimary, 2)]));
         assert!(!rogue(&[node("b", Primary, Primary, 1), hand()]));
-        let promote = || Kind::Step { text: format!("{ROGUE_PROMOTE} b") };
-        assert!(rogue(&[node("b", DemoteTimeout, Primary, 1), promote(), hand(), opened("b", 2)]));
-        let primary = || stored("b", 1, Primary, None);
-        assert!(!rogue(&[node("b", DemoteTimeout, Primary, 1), promote(), hand(), opened("b", 2), primary()]));
         let told = || node("b", StopReplication, WaitPrimary, 2);
         assert!(rogue(&[stored("b", 2, StopReplication, None), told(), hand()]), "its keeper hasn't heard of it");
         assert!(!rogue(&[stored("b", 2, StopReplication, None), hand(), told(), stored("b", 2, WaitPrimary, None)]));

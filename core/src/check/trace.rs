@@ -170,7 +170,8 @@ pub enum Kind {
     Closed {
         node: String,
     },
-    /// What the backends of an open server work under: `k` of these must have flushed a commit.
+    /// What the backends of an open server work under: at least `k` of these must have flushed a commit. Of fewer than `k`
+    /// it waits for ever.
     Names {
         node: String,
         k: usize,

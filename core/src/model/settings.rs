@@ -91,8 +91,8 @@ pub struct KeeperSettings {
     /// A primary under a contract that sees neither the monitor nor enough members for this long closes.
     #[serde(with = "duration")]
     pub network_partition_timeout: Duration,
-    /// A call that gets no answer for this long is given up and sent anew. More than `heartbeat`, at which the
-    /// monitor lets the call that waits go.
+    /// A monitor that hasn't answered for this long is out of reach, and nothing waits for it. More than `heartbeat`, at
+    /// which it lets the call that waits go.
     #[serde(with = "duration")]
     pub call_timeout: Duration,
     /// Pause before the monitor is called again after a failure.

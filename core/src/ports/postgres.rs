@@ -44,9 +44,12 @@ pub type Source = Upstream;
 pub struct Names(pub String);
 
 impl Names {
-    /// No standby bears this name: while it is in force every commit waits.
+    /// No standby bears this name.
+    pub const NOBODY: &str = "pgbaton_nobody";
+
+    /// While this is in force every commit waits.
     pub fn of_nobody() -> Names {
-        Names("ANY 1 (pgbaton_nobody)".into())
+        Names(format!("ANY 1 ({})", Names::NOBODY))
     }
 }
 

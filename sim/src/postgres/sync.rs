@@ -3,6 +3,7 @@
 use super::names::{Method, Rule, parse};
 use super::server::SenderState;
 use pgbaton_core::model::{Lsn, NodeId};
+use pgbaton_core::ports::Names;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `synchronous_commit`: how far a commit has to have come.
@@ -30,10 +31,14 @@ impl SyncNames {
         self.0.is_none()
     }
 
-    /// How many must have confirmed a commit, and which members count.
+    /// How many nodes must have confirmed a commit at the least, and which of them count. Any other standby that is listed
+    /// may stand for one of them.
     pub fn parts(&self) -> (usize, BTreeSet<NodeId>) {
         let Some(rule) = &self.0 else { return (0, BTreeSet::new()) };
-        (rule.count, rule.names.iter().filter_map(|name| NodeId::from_standby_name(name)).collect())
+        let is_other = |name: &&String| NodeId::from_standby_name(name).is_none() && *name != Names::NOBODY;
+        let others = rule.names.iter().filter(is_other).count();
+        let k = if rule.names.iter().any(|name| name == "*") { 0 } else { rule.count.saturating_sub(others) };
+        (k, rule.names.iter().filter_map(|name| NodeId::from_standby_name(name)).collect())
     }
 
     /// The place of an application in the list, when it has one.
@@ -63,5 +68,20 @@ impl SyncNames {
                 best.len() >= rule.count && best[..rule.count].iter().all(|(_, s)| has(s))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_of_the_group_must_confirm_at_the_least() {
+        let parts = |text| SyncNames::read(text).unwrap().parts();
+        assert_eq!(parts(""), (0, [].into()));
+        assert_eq!(parts("ANY 1 (pgbaton_standby_2, pgbaton_standby_3)"), (1, [NodeId(2), NodeId(3)].into()));
+        assert_eq!(parts(&Names::of_nobody().0), (1, [].into()), "it waits for ever");
+        assert_eq!(parts("ANY 2 (pgbaton_standby_2, pgbaton_standby_3, other)"), (1, [NodeId(2), NodeId(3)].into()));
+        assert_eq!(parts("ANY 2 (*)"), (0, [].into()));
     }
 }

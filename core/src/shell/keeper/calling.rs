@@ -10,10 +10,15 @@ use crate::model::*;
 use crate::mutant;
 use crate::ports::{Clock, Link, LinkError, Postgres, Store};
 use crate::wire::{self, Again, Answer, Register, Request};
+use std::time::Duration;
 
 /// Calls under way at most: one that waits and one that brings news. An older one through a cut link is
 /// given up for a new one.
 const MOST_CALLS: usize = 2;
+
+/// A report waits for longer than any look at a disk that hangs takes: a newer one takes its place, and while nothing newer
+/// can be said its connection is how the monitor knows that this process lives.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Standbys closer than this, in bytes, are close: news when it changes.
 const CLOSE: u64 = 1 << 20;
@@ -114,14 +119,13 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         self.seq += 1;
         let key = CallKey { seq: self.seq, sent: now, state: self.record.state };
         let link = self.ports.link.clone();
-        let patience = self.settings.call_timeout;
         let stranger = std::mem::take(&mut self.outbox.registers);
         let request = match self.record.registration.clone().filter(|_| stranger) {
             Some(registration) => Request::Register(self.register_again(registration)),
             None => Request::Report(Box::new(self.report())),
         };
         let message = wire::encode(&request);
-        self.calls.push((key, Box::pin(async move { link.call(message, patience).await })));
+        self.calls.push((key, Box::pin(async move { link.call(message, PATIENCE).await })));
         self.outbox.news = false;
         self.outbox.last_sent = now;
     }
