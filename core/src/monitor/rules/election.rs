@@ -117,7 +117,9 @@ pub fn start_over(v: &View) -> Option<Verdict> {
     let is_passed_over = why != OTHERS_CAN_BE_ASKED;
     let mut edits: Vec<Edit> = is_passed_over.then_some(Edit::PassOver).into_iter().collect();
     edits.extend([Edit::RaiseEpoch, Edit::StartOver]);
-    edits.extend(v.unasked(transfer).map(|n| Edit::AskAgain(n.id)));
+    // Whoever is asked for the first time may still go and come back.
+    let asked_in_vain = v.unasked(transfer).filter(|n| n.goal() == ReportLsn);
+    edits.extend(asked_in_vain.map(|n| Edit::AskAgain(n.id)));
     edits.extend(v.voters(transfer.old).map(|n| Edit::Assign(n.id, ReportLsn)));
     let passed_over = if is_passed_over { format!(", {} is passed over", winner.name) } else { String::new() };
     Some((edits, format!("the election begins anew{passed_over}: {why}")))
