@@ -35,8 +35,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             }
             Kind::Branched { node, tli, parent, fork } => {
                 forks.add(*tli, Position { tli: *parent, lsn: *fork }, rogues.has(node));
-                let proven = latest.as_ref().filter(|s| s.moved.to == node && !s.is_given_up());
-                let Some(succession) = proven.filter(|s| !s.has_last_record(Some(*fork))) else { continue };
+                let moved = latest.as_ref().filter(|s| s.moved.to == node);
+                let Some(succession) = moved.filter(|s| !s.has_last_record(Some(*fork))) else { continue };
                 let end = Position { tli: *parent, lsn: *fork };
                 let epoch = voters.get(node.as_str()).and_then(|v| v.epoch);
                 // It may have been lost before it opened, and told again in an epoch in which nobody else was chosen.
@@ -44,7 +44,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 let vote = |v: &Voter| epoch.and_then(|e| seal_of(v, e)).or_else(|| seal_of(v, succession.moved.epoch));
                 let within = voters.values().filter(|v| vote(v).is_some_and(|position| forks.hold(position, end)));
                 let within = within.filter_map(|v| v.id).collect();
-                if let Some(contract) = succession.contracts.iter().find(|c| c.can_acknowledge_without(&within)) {
+                if let Some(contract) = succession.must_prove().find(|c| c.can_acknowledge_without(&within)) {
                     return Err(format!(
                         "{node} was promoted at {end:?}, where {within:?} end; {} of {:?} may have acknowledged more",
                         contract.k, contract.members
@@ -88,6 +88,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::model::NodeState::*;
+    use crate::model::Waiver;
 
     #[test]
     fn a_candidate_behind_a_node_whose_vote_is_needed_is_found() {
@@ -105,6 +106,23 @@ mod tests {
         assert_eq!(election("any 1 of (2, 3)", 120), Ok(()));
         assert!(election("any 1 of (2, 3)", 100).unwrap_err().contains("may have acknowledged more"));
         assert_eq!(election("any 2 of (2, 3)", 100), Ok(()), "b has all that was acknowledged");
+    }
+
+    #[test]
+    fn one_that_a_policy_lets_open_holds_what_standbys_had_to_acknowledge() {
+        let by_policy = |in_force: &str, end| {
+            check(&trace(vec![
+                (0, under("a", Primary, Primary, 1, in_force)),
+                (1, stored("c", 2, ReportLsn, Some(120))),
+                (1, stored("b", 2, ReportLsn, Some(100))),
+                (2, under("c", ReportLsn, ReportLsn, 2, in_force)),
+                (3, given_up("b", 2, Some(Waiver::Policy))),
+                (4, branched("b", 2, 1, end)),
+            ]))
+        };
+        assert_eq!(by_policy("none", 100), Ok(()));
+        assert_eq!(by_policy("any 1 of (2, 3); none", 120), Ok(()));
+        assert!(by_policy("any 1 of (2, 3); none", 100).unwrap_err().contains("may have acknowledged more"));
     }
 
     #[test]

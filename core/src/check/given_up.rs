@@ -1,11 +1,13 @@
 //! Writes that somebody gave up: an operator by consent, or the policy of an async formation, each time with one
 //! promotion, which takes away what the old primary may have acknowledged and may go on to acknowledge; or an operator
-//! who chose another history.
+//! who chose another history. A policy gives up no write that a standby had to acknowledge, as long as the contract that
+//! says so is on record.
 
-use super::roles::{Promotion, promotions};
-use super::trace::{Answered, Kind, Trace};
+use super::contracts::{self, Demand};
+use super::roles::{Promotion, is_reset, promotions};
+use super::trace::{Answered, Event, Kind, Trace};
 use super::unfenced::Unfenced;
-use crate::model::Moment;
+use crate::model::{Moment, Waiver};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,11 +15,18 @@ use std::time::Duration;
 const LINGERS: Duration = Duration::from_secs(1);
 
 pub struct GivenUp<'a> {
-    moves: Vec<Promotion<'a>>,
+    moves: Vec<Loss<'a>>,
     /// When a history was chosen.
     chosen: Vec<Moment>,
     /// Acknowledged by who was not waited for.
     late: BTreeSet<u64>,
+}
+
+/// A promotion that somebody answers for.
+struct Loss<'a> {
+    moved: Promotion<'a>,
+    /// What had been acknowledged before this stays.
+    from: Moment,
 }
 
 impl<'a> GivenUp<'a> {
@@ -32,8 +41,15 @@ impl<'a> GivenUp<'a> {
                 _ => {}
             }
         }
+        let loss = |moved: Promotion<'a>| {
+            let from = match moved.waiver? {
+                Waiver::Operator => Moment::ZERO,
+                Waiver::Policy => Alone::until(trace, moved.at).bound()?,
+            };
+            Some(Loss { moved, from })
+        };
         GivenUp {
-            moves: promotions(trace).into_iter().filter(|moved| moved.waiver.is_some()).collect(),
+            moves: promotions(trace).into_iter().filter_map(loss).collect(),
             chosen: trace.events.iter().filter(|e| chooses(&e.kind)).map(|e| e.at).collect(),
             late,
         }
@@ -42,22 +58,73 @@ impl<'a> GivenUp<'a> {
     /// Whether this write may be missing, as it was seen to be at `missed`, that this node had acknowledged, or shown, at
     /// that moment: it held the role then, or it had handed the write on to who did. Nobody gives up what is gone already.
     pub fn has(&self, id: u64, node: &str, at: Moment, missed: Moment) -> bool {
-        let of = |moved: &Promotion| match moved.from == node {
-            true => at <= moved.at + LINGERS,
-            false => at <= moved.since,
+        let of = |Loss { moved, from }: &Loss| match moved.from == node {
+            true => (*from..=moved.at + LINGERS).contains(&at),
+            false => (*from..=moved.since).contains(&at),
         };
         self.late.contains(&id)
             || self.chosen.iter().any(|chosen| (at..=missed).contains(chosen))
-            || self.moves.iter().any(|moved| moved.at <= missed && of(moved))
+            || self.moves.iter().any(|loss| loss.moved.at <= missed && of(loss))
+    }
+}
+
+/// How long commits may have waited for nobody, by what is on record.
+struct Alone {
+    /// Since when, if they may.
+    since: Option<Moment>,
+    /// What was on record as well when that began, and is still: whoever is promoted is proven complete under it, so
+    /// everything from before is there.
+    kept: Vec<Demand>,
+    recorded: Vec<Demand>,
+    /// The monitor has got another store, and what that one has on record may be long over.
+    outdated: bool,
+}
+
+impl Alone {
+    /// Nobody knows yet.
+    const UNKNOWN: Alone = Alone { since: Some(Moment::ZERO), kept: vec![], recorded: vec![], outdated: false };
+
+    /// As it was when it was decided, at that moment, who is promoted.
+    fn until(trace: &Trace, decided: Moment) -> Alone {
+        let mut alone = Alone::UNKNOWN;
+        trace.events.iter().take_while(|e| e.at < decided).for_each(|event| alone.follow(event));
+        alone
+    }
+
+    fn follow(&mut self, event: &Event) {
+        if is_reset(&event.kind) {
+            *self = Alone { outdated: true, ..Alone::UNKNOWN };
+        }
+        let Kind::Node { in_force, .. } = &event.kind else { return };
+        let recorded = contracts::read(in_force).unwrap_or_default();
+        let may_be_alone = recorded.iter().any(|c| c.k == 0);
+        // A monitor that finds that others know more takes any commit to have been acknowledged alone.
+        self.outdated &= !may_be_alone;
+        if recorded.is_empty() || self.outdated {
+            return;
+        }
+        if !may_be_alone {
+            (self.since, self.kept) = (None, vec![]);
+        } else if self.since.is_none() {
+            self.since = Some(event.at);
+            self.kept.clone_from(&self.recorded);
+        }
+        self.kept.retain(|c| recorded.contains(c));
+        self.recorded = recorded;
+    }
+
+    /// From when on a policy may give up what was acknowledged; `None` when no commit was without a standby.
+    fn bound(&self) -> Option<Moment> {
+        self.since.map(|since| if self.kept.is_empty() { Moment::ZERO } else { since })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
+    use super::super::trace::Fault;
     use super::*;
     use crate::model::NodeState::*;
-    use crate::model::Waiver;
 
     const END: Moment = Moment(10_000_000);
 
@@ -98,5 +165,53 @@ mod tests {
         };
         assert!(acked_late(vec![]));
         assert!(!acked_late(vec![(2000, stored("a", 2, Demoted, None))]), "it had heard of it");
+    }
+
+    /// Whether a policy that promotes b at 9 s gives up what a had acknowledged at this moment, with this on record from
+    /// 1 s on, each a second after the other.
+    fn policy_gives_up(recorded: &[&str], acked: u64) -> bool {
+        let row = |(second, in_force): (u64, &&str)| (second * 1000, under("a", Primary, Primary, 1, in_force));
+        let rows = (1..).zip(recorded).map(row);
+        let run = trace(rows.chain([(9000, given_up("b", 2, Some(Waiver::Policy)))]).collect());
+        GivenUp::of(&run).has(7, "a", Moment(acked * 1000), END)
+    }
+
+    #[test]
+    fn a_policy_gives_up_what_was_acknowledged_alone() {
+        assert!(policy_gives_up(&["none"], 500) && policy_gives_up(&["none"], 8000));
+        for recorded in [&["any 1 of (2, 3)"][..], &["none", "any 1 of (2, 3)"]] {
+            assert!(!policy_gives_up(recorded, 500) && !policy_gives_up(recorded, 8000), "no commit went without");
+        }
+        let joins = &["none", "none; any 1 of (2, 3)"];
+        assert!(policy_gives_up(joins, 1500) && policy_gives_up(joins, 8000), "who is new proves nothing about before");
+    }
+
+    #[test]
+    fn what_a_standby_had_to_acknowledge_is_kept_as_long_as_the_contract_is_on_record() {
+        let told = &["any 1 of (2, 3)", "any 1 of (2, 3); none"];
+        assert!(!policy_gives_up(told, 1999) && policy_gives_up(told, 2000));
+        let confirmed = &["any 1 of (2, 3)", "any 1 of (2, 3); none", "none"];
+        assert!(policy_gives_up(confirmed, 1999));
+        let back = &["any 1 of (2, 3)", "any 1 of (2, 3); none", "none", "none; any 1 of (2, 3)"];
+        assert!(policy_gives_up(back, 1999), "it is another, with the same terms");
+        let narrowed = &["any 1 of (2, 3)", "any 1 of (2, 3); any 1 of (2)", "any 1 of (2)", "any 1 of (2); none"];
+        assert!(!policy_gives_up(narrowed, 1500), "b has caught up since");
+        let twice = &["none", "none; any 1 of (2)", "any 1 of (2)", "any 1 of (2); none"];
+        assert!(!policy_gives_up(twice, 1500) && policy_gives_up(twice, 4000));
+    }
+
+    #[test]
+    fn what_another_store_has_on_record_keeps_nothing() {
+        let gives_up = |acked: u64, after: &[&str]| {
+            let before = [(0, under("a", Primary, Primary, 1, "none")), (1000, fault(Fault::MonitorStore, &[]))];
+            let rows = (2..).zip(after).map(|(at, of)| (at * 1000, under("a", Primary, Primary, 4, of)));
+            let moved = (9000, given_up("b", 5, Some(Waiver::Policy)));
+            let run = trace(before.into_iter().chain(rows).chain([moved]).collect());
+            GivenUp::of(&run).has(7, "a", Moment(acked * 1000), END)
+        };
+        let doubted = ["any 1 of (2)", "any 1 of (2); none", "none; any 1 of (2)"];
+        assert!(gives_up(500, &doubted), "it was acknowledged alone, and the old store knew nothing of that");
+        let settled = [&doubted[..], &["any 1 of (2)", "any 1 of (2); none"]].concat();
+        assert!(!gives_up(500, &settled), "b has caught up since");
     }
 }

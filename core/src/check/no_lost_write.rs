@@ -148,6 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_forgives_no_loss_of_what_a_standby_had_to_acknowledge() {
+        let lost = |told_to_go_on_alone: u64| {
+            let mut run = trace(vec![
+                (0, under("a", Primary, Primary, 1, "any 1 of (2, 3)")),
+                (told_to_go_on_alone, under("a", Primary, Primary, 1, "any 1 of (2, 3); none")),
+                (100, acked(1, "a", 90)),
+                (200, given_up("b", 2, Some(Waiver::Policy))),
+                (9000, found(&[])),
+            ]);
+            run.sort();
+            check(&run)
+        };
+        assert_eq!(lost(95), Ok(()));
+        assert!(lost(150).unwrap_err().contains("the first is write 1, acknowledged by a"));
+    }
+
+    #[test]
     fn a_later_consent_forgives_no_earlier_loss() {
         let run = vec![
             (0, node("a", Primary, Primary, 1)),

@@ -8,9 +8,9 @@ use super::trace::Trace;
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut successions = Successions::default();
     for event in &trace.events {
-        let judged = |s: &Succession| !(s.is_given_up() || s.has_last_record(s.held));
+        let judged = |s: &Succession| !s.has_last_record(s.held);
         let Some(next) = successions.follow(event)?.filter(judged) else { continue };
-        if let Some(contract) = next.contracts.iter().find(|c| c.can_acknowledge_without(&next.sealed)) {
+        if let Some(contract) = next.must_prove().find(|c| c.can_acknowledge_without(&next.sealed)) {
             return Err(format!(
                 "{} took over from {} at {:.3} s while {} of {:?} could still acknowledge without {:?}",
                 next.moved.to,
@@ -96,5 +96,22 @@ mod tests {
         assert_eq!(moved(vec![]), Ok(()));
         assert_eq!(moved(vec![(2, given_up("a", 3, Some(Waiver::Policy)))]), Ok(()));
         assert!(moved(vec![(2, given_up("a", 3, None))]).is_err());
+    }
+
+    #[test]
+    fn a_policy_answers_for_nothing_that_a_standby_had_to_acknowledge() {
+        let moved = |in_force: &str, sealed: &[&str], waiver| {
+            let begin = [(0, under("a", Primary, Primary, 1, in_force))];
+            let votes = sealed.iter().map(|n| (1, under(n, ReportLsn, ReportLsn, 2, in_force)));
+            check(&trace(begin.into_iter().chain(votes).chain([(2, given_up("b", 2, Some(waiver)))]).collect()))
+        };
+        let by_policy = |in_force: &str, sealed: &[&str]| moved(in_force, sealed, Waiver::Policy);
+        assert_eq!(by_policy("none", &["b"]), Ok(()));
+        assert_eq!(by_policy("any 1 of (2); none", &["b"]), Ok(()));
+        assert_eq!(by_policy("none; any 2 of (2, 3)", &["b"]), Ok(()));
+        let unproven = by_policy("any 1 of (2, 3); none", &["b"]);
+        assert!(unproven.unwrap_err().contains("b took over from a at 0.002 s while 1 of {NodeId(2), NodeId(3)}"));
+        assert!(by_policy("none; any 1 of (3)", &["b"]).is_err());
+        assert_eq!(moved("any 1 of (2, 3); none", &["b"], Waiver::Operator), Ok(()));
     }
 }

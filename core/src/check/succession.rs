@@ -3,7 +3,7 @@
 use super::contracts::{self, Demand};
 use super::roles::{Promotion, Role};
 use super::trace::{Event, Kind};
-use crate::model::{Epoch, Lsn, Moment, NodeId, NodeState};
+use crate::model::{Epoch, Lsn, Moment, NodeId, NodeState, Waiver};
 use crate::monitor::rules::{DRAINED, LAST_RECORD};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +21,15 @@ pub struct Succession<'a> {
 }
 
 impl Succession<'_> {
-    /// Somebody answers for what can't be proven.
-    pub fn is_given_up(&self) -> bool {
-        self.moved.waiver.is_some()
+    /// Of the contracts those that must be proven. An operator answers for whatever is missing; the policy of an async
+    /// formation only for what was acknowledged without a standby.
+    pub fn must_prove(&self) -> impl Iterator<Item = &Demand> {
+        let waiver = self.moved.waiver;
+        self.contracts.iter().filter(move |c| match waiver {
+            None => true,
+            Some(Waiver::Policy) => c.k > 0,
+            Some(Waiver::Operator) => false,
+        })
     }
 
     /// Whether a log that ends here ends after the last record of a primary that had stopped in order.

@@ -72,7 +72,8 @@ pub fn apply(record: &mut GroupRecord, edits: &[Edit], view: &View) {
     for edit in edits {
         apply_one(record, edit, view);
     }
-    if leaves_async(record, view) {
+    let now = View { record, ..*view }.durability();
+    if leaves_async(record, view.durability(), now) {
         degrade(record, view);
     }
     let after = record.clone();
@@ -91,12 +92,11 @@ pub fn apply(record: &mut GroupRecord, edits: &[Edit], view: &View) {
     }
 }
 
-/// A group was asynchronous because of its nodes, and is to wait from now on: until a standby has caught up its primary goes
-/// on alone, which is to be on record.
-fn leaves_async(record: &GroupRecord, view: &View) -> bool {
-    let is_async = |record: &GroupRecord| View { record, ..*view }.durability() == Durability::Async;
+/// The group was asynchronous, and is to wait from now on: until a standby has caught up its primary goes on alone, which is
+/// to be on record.
+pub fn leaves_async(record: &GroupRecord, before: Durability, now: Durability) -> bool {
     let alone = record.contract().is_some_and(Contract::is_none) && record.nodes.len() > 1;
-    alone && !record.in_doubt && is_async(view.record) && !is_async(record)
+    alone && !record.in_doubt && before == Durability::Async && now != Durability::Async
 }
 
 fn degrade(record: &mut GroupRecord, view: &View) {

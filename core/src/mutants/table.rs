@@ -114,6 +114,9 @@ mutants! {
     LeaseEndsAfterStore "lease-ends-after-store"
         "A lease is not looked at while the keeper's record is being stored."
         "found here by the soak",
+    PolicyGivesUpAll "policy-gives-up-all"
+        "The policy of an async group gives up what a standby had to acknowledge as well."
+        "found here by reading",
     LeaseNotAwaited "lease-not-awaited"
         "The old primary's lease is not waited for."
         "pgaf, asynchronous groups",

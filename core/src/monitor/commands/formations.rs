@@ -2,7 +2,7 @@
 
 use super::{Order, Refusal, no};
 use crate::model::*;
-use crate::monitor::edit::{Edit, apply};
+use crate::monitor::edit::{Edit, apply, leaves_async};
 use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, MonitorRecord};
 use crate::monitor::view::View;
@@ -50,7 +50,9 @@ impl Order<'_> {
             if let Some(settings) = changed {
                 let mut after = group.record.clone();
                 let view = View { formation: settings, ..self.m.view(group, self.now) };
-                apply(&mut after, &left_async(&view, self.m.view(group, self.now).durability()), &view);
+                let before = self.m.view(group, self.now).durability();
+                let left = leaves_async(&after, before, view.durability()).then_some(Edit::Degrade);
+                apply(&mut after, left.as_slice(), &view);
                 let effects = self.m.run_rules_under(self.now, group, after, log, settings);
                 groups.extend(effects.groups);
                 log = Log::continuing(self.m, self.wall_ms, effects.events);
@@ -129,13 +131,6 @@ fn secondary(settings: &FormationSettings) -> String {
     format!("secondary {}", settings.secondary)
 }
 
-/// A group that was asynchronous and is to wait from now on goes on alone until a standby has caught up: that is told.
-fn left_async(view: &View, before: Durability) -> Vec<Edit> {
-    let alone = view.record.contract().is_some_and(Contract::is_none) && view.record.nodes.len() > 1;
-    let leaves = before == Durability::Async && view.durability() != Durability::Async;
-    if alone && leaves { vec![Edit::Degrade] } else { vec![] }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,8 +162,7 @@ mod tests {
             (set("f", secondary), "formation f is set to secondary false"),
             (drop, "formation f is dropped"),
         ] {
-            assert_eq!(told(&mut p, command.clone()), [("f".to_string(), text.to_string(), 0)]);
-            assert_eq!(told(&mut p, command), [], "nothing is left to do");
+            assert_eq!(told(&mut p, command), [("f".to_string(), text.to_string(), 0)]);
         }
     }
 

@@ -8,6 +8,8 @@ mod heirs;
 mod lineage;
 mod nodes;
 mod register;
+#[cfg(test)]
+mod repeated;
 
 pub use register::register;
 

@@ -8,7 +8,14 @@ use crate::wire::NodeChange;
 
 impl Order<'_> {
     pub fn set_node(&self, formation: &str, named: &str, change: &NodeChange) -> Result<Effects, Refusal> {
-        let (group, node) = self.node(formation, named)?;
+        let (group, node) = self.node(formation, named).or_else(|no| {
+            // Whoever lost the answer knows it by its old name.
+            let renamed = change.name.as_deref().and_then(|name| self.node(formation, name).ok());
+            renamed.filter(|(_, node)| is_set_so(node, change)).ok_or(no)
+        })?;
+        if is_set_so(node, change) {
+            return Ok(self.nothing(format!("{} is set so already", node.name)));
+        }
         let mut edits = Vec::new();
         let mut said = Vec::new();
         if let Some(priority) = change.candidate_priority.filter(|p| *p != node.candidate_priority) {
@@ -36,9 +43,6 @@ impl Order<'_> {
             self.refuse_taken(formation, node, &new_name, &host, port)?;
             said.push(format!("{new_name} at {host}:{port}"));
             edits.push(Edit::Address(node.id, new_name, host, port));
-        }
-        if edits.is_empty() {
-            return Ok(self.nothing(format!("{named} is set so already")));
         }
         let text = format!("{named} is set to {}", said.join(", "));
         Ok(self.carry_out(group, &edits, &text, None))
@@ -87,6 +91,15 @@ impl Order<'_> {
         }
         Ok(())
     }
+}
+
+fn is_set_so(node: &NodeRecord, change: &NodeChange) -> bool {
+    let NodeChange { candidate_priority, replication_quorum, name, host, port } = change;
+    candidate_priority.is_none_or(|priority| priority == node.candidate_priority)
+        && replication_quorum.is_none_or(|takes_part| takes_part == node.replication_quorum)
+        && name.as_ref().is_none_or(|name| *name == node.name)
+        && host.as_ref().is_none_or(|host| *host == node.host)
+        && port.is_none_or(|port| port == node.port)
 }
 
 #[cfg(test)]

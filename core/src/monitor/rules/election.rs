@@ -117,7 +117,9 @@ pub fn start_over(v: &View) -> Option<Verdict> {
     let is_passed_over = why != OTHERS_CAN_BE_ASKED;
     let mut edits: Vec<Edit> = is_passed_over.then_some(Edit::PassOver).into_iter().collect();
     edits.extend([Edit::RaiseEpoch, Edit::StartOver]);
-    edits.extend(v.unasked(transfer).map(|n| Edit::AskAgain(n.id)));
+    // Whoever is asked for the first time may still go and come back.
+    let asked_in_vain = v.unasked(transfer).filter(|n| n.goal() == ReportLsn);
+    edits.extend(asked_in_vain.map(|n| Edit::AskAgain(n.id)));
     edits.extend(v.voters(transfer.old).map(|n| Edit::Assign(n.id, ReportLsn)));
     let passed_over = if is_passed_over { format!(", {} is passed over", winner.name) } else { String::new() };
     Some((edits, format!("the election begins anew{passed_over}: {why}")))
@@ -202,14 +204,20 @@ mod tests {
         assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, ReportLsn));
     }
 
-    #[test]
-    fn a_node_of_higher_priority_is_waited_for_and_fetches_what_it_lacks() {
+    /// b is elected by its priority, and fetches what it lacks from c.
+    fn b_fetches() -> Pair {
         let mut p = Pair::of(3, 1);
         p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 90;
         p.dies(A);
         p.votes(C, 1100);
         p.votes(B, 1000);
         assert_eq!(p.goal(B), FastForward);
+        p
+    }
+
+    #[test]
+    fn a_node_of_higher_priority_is_waited_for_and_fetches_what_it_lacks() {
+        let mut p = b_fetches();
         assert_eq!(p.record().nodes[&B].assignment.fetch, Some(crate::model::Lsn(1100)));
         assert_eq!(p.record().nodes[&B].assignment.upstream.as_ref().unwrap().node, C);
         p.vows(B, NodeState::FastForward, 1100);
@@ -236,12 +244,7 @@ mod tests {
 
     #[test]
     fn a_winner_that_its_source_has_left_alone_waits_for_it_by_name_or_for_consent() {
-        let mut p = Pair::of(3, 1);
-        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 90;
-        p.dies(A);
-        p.votes(C, 1100);
-        p.votes(B, 1000);
-        assert_eq!(p.goal(B), FastForward);
+        let mut p = b_fetches();
         p.dies(C);
         p.votes(B, 1000);
         assert_eq!(p.goal(B), ReportLsn);

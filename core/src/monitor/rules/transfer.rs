@@ -276,7 +276,6 @@ mod tests {
     fn a_switchover_waits_for_the_orderly_stop_and_for_its_last_record() {
         let mut p = Pair::settled();
         assert!(matches!(p.switchover().answer, Some(Answer::Accepted { .. })));
-        assert!(matches!(p.switchover().answer, Some(Answer::Accepted { .. })), "asking twice moves the role once");
         assert_eq!(p.record().epoch, Epoch(2));
         p.says(B, PreparePromotion, standby());
         assert_eq!(p.goals(), (Draining, PreparePromotion), "the old primary still runs");
@@ -429,9 +428,8 @@ mod tests {
         assert_eq!((p.goal(C), p.goal(D)), (ReportLsn, StopReplication), "{:?}", p.stall());
     }
 
-    #[test]
-    fn one_that_comes_and_goes_is_asked_again_once() {
-        let mut p = given_up_but_alive(3, B);
+    /// b comes back again and again, and goes each time before it has voted: so often it is asked until c opens without it.
+    fn asked_in_vain(mut p: Pair) -> u64 {
         let epoch = p.record().epoch;
         for _ in 0..30 {
             p.says(B, ReportLsn, standby());
@@ -442,7 +440,24 @@ mod tests {
             p.passes(Duration::from_secs(1));
             p.vows(C, p.goal(C), 1000);
         }
-        assert_eq!((p.goal(C), p.record().epoch), (WaitPrimary, epoch.next()), "asked in vain: {:?}", p.stall());
+        assert_eq!(p.goal(C), WaitPrimary, "{:?}", p.stall());
+        p.record().epoch.0 - epoch.0
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_is_asked_again_once() {
+        assert_eq!(asked_in_vain(given_up_but_alive(3, B)), 1, "it was asked with all others");
+        let mut p = Pair::of(3, 1);
+        p.record_mut().nodes.get_mut(&B).unwrap().assignment.goal = Maintenance;
+        p.hangs_up(B);
+        p.dies(A);
+        p.ordered_failover(Some("c"), true);
+        p.votes(C, 1000);
+        p.probed(B, Probe::Answers);
+        p.vows(C, StopReplication, 1000);
+        p.ordered_maintenance("b", false, false);
+        assert_eq!((p.goal(B), p.goal(C)), (Catchingup, StopReplication), "it was never asked");
+        assert_eq!(asked_in_vain(p), 2);
     }
 
     #[test]
