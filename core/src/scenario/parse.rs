@@ -204,6 +204,10 @@ fn check_options(cluster: &Cluster, node: &str, options: &NodeOptions) -> Result
 fn check_verb(verb: &Verb) -> Result<(), String> {
     match verb {
         Verb::KillGroup(nodes) if nodes.is_empty() => Err("kill_group needs a node: write [\"@primary\", ...]".into()),
+        Verb::AtOnce(orders) if orders.is_empty() || !orders.iter().all(Verb::is_order) => {
+            Err("at_once gives orders to the monitor, one at least: write [{ switchover = {} }, ...]".into())
+        }
+        Verb::AtOnce(orders) => orders.iter().try_for_each(check_verb),
         Verb::ReadOnlyDisk(disk) if disk.whose != Whose::Postgres => {
             Err("only the disk of a data directory becomes read-only: write whose = \"postgres\"".into())
         }
