@@ -92,6 +92,9 @@ mod tests {
         let then = |first| away([(1, asked().1), told(10, first)].into_iter().chain(again()).collect());
         assert_eq!(then(lost()), Ok(()));
         assert!(then(Answered::Accepted).is_err(), "it is back");
+        let twice = |answers: Vec<(u64, Kind)>| check(&trace([asked(), asked()].into_iter().chain(answers).collect()));
+        assert_eq!(twice(vec![told(10, Answered::Accepted), told(11, refused("b is on its way"))]), Ok(()));
+        assert!(twice(vec![told(10, Answered::Accepted)]).unwrap_err().contains("never answered"));
     }
 
     #[test]
