@@ -212,6 +212,7 @@ fn verb(nodes: usize) -> BoxedStrategy<Verb> {
         3 => about_one_node(nodes),
         2 => about_links(nodes),
         3 => orders(nodes),
+        1 => vec(orders(nodes), 1..4).prop_map(Verb::AtOnce),
         1 => vec(selector(nodes), 1..4).prop_map(Verb::KillGroup),
         1 => prop::sample::select(bare).prop_map(|verb| verb(Nothing {})),
         1 => (prop::sample::select(on_disk), disk).prop_map(|(verb, disk)| verb(disk)),
@@ -257,13 +258,14 @@ fn workload() -> BoxedStrategy<Workload> {
     ]);
     let rate = prop_oneof![(1..1000u32).prop_map(f64::from), part()];
     let kind = prop::sample::select(vec![WorkloadKind::UniqueInserts, WorkloadKind::StandbyReads]);
-    (kind, any::<u32>(), rate, commit, any::<bool>())
-        .prop_map(|(kind, clients, rate, synchronous_commit, sticky)| Workload {
+    (kind, any::<u32>(), rate, commit, any::<bool>(), of(size()))
+        .prop_map(|(kind, clients, rate, synchronous_commit, sticky, row)| Workload {
             kind,
             clients,
             rate,
             synchronous_commit,
             sticky,
+            row,
         })
         .boxed()
 }

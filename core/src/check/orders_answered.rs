@@ -5,15 +5,15 @@
 use super::trace::{Answered, Fault, Kind, Trace};
 use crate::model::Moment;
 use crate::scenario::words;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 const MONITOR: &str = "monitor";
 const BOUND: Duration = Duration::from_secs(15);
 
 pub fn check(trace: &Trace) -> Result<(), String> {
-    // When each was asked, and whether the monitor could be reached then.
-    let mut open: BTreeMap<&str, (Moment, bool)> = BTreeMap::new();
+    // When each was asked, and whether the monitor could be reached then. Two may ask the same at once.
+    let mut open: BTreeMap<&str, VecDeque<(Moment, bool)>> = BTreeMap::new();
     // A process may die at a point in the code.
     let mut away = trace.terms.fault_points.then_some(Moment::ZERO);
     let mut cuts: Vec<&[String]> = Vec::new();
@@ -27,10 +27,11 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 cuts.retain(|cut| !nodes.is_empty() && !nodes.iter().any(|node| cut.contains(node)));
             }
             Kind::Asked { order } => {
-                open.insert(order, (event.at, away.is_none() && cuts.is_empty() && stores));
+                let reachable = away.is_none() && cuts.is_empty() && stores;
+                open.entry(order).or_default().push_back((event.at, reachable));
             }
             Kind::Told { order, answer } => {
-                let Some((asked, was_reachable)) = open.remove(order.as_str()) else {
+                let Some((asked, was_reachable)) = open.get_mut(order.as_str()).and_then(VecDeque::pop_front) else {
                     return Err(format!("\"{order}\" was answered and not asked"));
                 };
                 if event.at.since(asked) > BOUND {
@@ -52,7 +53,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             _ => {}
         }
     }
-    match open.first_key_value() {
+    match open.iter().find(|(_, asked)| !asked.is_empty()) {
         Some((order, _)) => Err(format!("\"{order}\" was never answered")),
         None => Ok(()),
     }
@@ -91,6 +92,9 @@ mod tests {
         let then = |first| away([(1, asked().1), told(10, first)].into_iter().chain(again()).collect());
         assert_eq!(then(lost()), Ok(()));
         assert!(then(Answered::Accepted).is_err(), "it is back");
+        let twice = |answers: Vec<(u64, Kind)>| check(&trace([asked(), asked()].into_iter().chain(answers).collect()));
+        assert_eq!(twice(vec![told(10, Answered::Accepted), told(11, refused("b is on its way"))]), Ok(()));
+        assert!(twice(vec![told(10, Answered::Accepted)]).unwrap_err().contains("never answered"));
     }
 
     #[test]

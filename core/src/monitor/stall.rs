@@ -187,17 +187,34 @@ impl View<'_> {
     }
 
     fn commit_stall(&self, primary: &NodeRecord) -> Option<String> {
-        let contract = self.record.contract().filter(|c| !c.is_none())?;
-        let missing: Vec<(NodeId, &str)> =
-            contract.members.iter().filter_map(|m| Some((*m, self.missing(*m)?))).collect();
+        let told = self.record.contract()?;
+        if let Some((asked, reasons)) = self.unmet_demand(told, |member| self.missing(member)) {
+            let policy = self.durability().name();
+            return Some(format!("commits wait: on {} {asked} and the formation is {policy}; {reasons}", primary.name));
+        }
+        // Its server goes on to enforce what it did when the keeper fell silent, which may be older than what was told.
+        let is_silent = self.is_mute(primary.id) || self.pulse(primary.id).is_some_and(|p| p.hungup.is_some());
+        let mut older = self.record.in_force.iter().filter(|contract| is_silent && *contract != told);
+        let (asked, reasons) = older.find_map(|contract| self.unmet_demand(contract, |member| self.away(member)))?;
+        Some(format!(
+            "commits wait: on {} {asked} as long as its keeper, which is silent, has not changed that; {reasons}",
+            primary.name
+        ))
+    }
+
+    /// What a contract asks for that its members can't give without those that are missing, and why these are.
+    fn unmet_demand(
+        &self,
+        contract: &Contract,
+        missing: impl Fn(NodeId) -> Option<&'static str>,
+    ) -> Option<(String, String)> {
+        let missing: Vec<(NodeId, &str)> = contract.members.iter().filter_map(|m| Some((*m, missing(*m)?))).collect();
         if contract.can_acknowledge_without(&missing.iter().map(|(id, _)| *id).collect()) {
             return None;
         }
-        let policy = self.durability().name();
-        let reasons = self.reasons(&missing);
         let members: Vec<String> = contract.members.iter().map(|m| self.name(*m)).collect();
         let asked = format!("any {} of {} must acknowledge", contract.k, members.join(", "));
-        Some(format!("commits wait: on {} {asked} and the formation is {policy}; {reasons}", primary.name))
+        Some((asked, self.reasons(&missing)))
     }
 }
 
@@ -272,6 +289,15 @@ mod tests {
         p
     }
 
+    /// The keeper died before it could tell its server to go on alone.
+    fn did_not_hear_to_go_on_alone() -> Pair {
+        let mut p = Pair::settled();
+        p.dies(B);
+        p.hangs_up(A);
+        p.probed(A, Probe::Answers);
+        p
+    }
+
     /// The primary of an async group fell silent in a handover, and the operator has given up what it may hold.
     fn under_a_lease() -> Pair {
         let mut p = Pair::settled();
@@ -290,7 +316,7 @@ mod tests {
 
     #[test]
     fn each_wait_is_told_with_its_kind_and_with_who_is_waited_for() {
-        let stories: [(Story, &str); 12] = [
+        let stories: [(Story, &str); 13] = [
             (
                 Pair::in_doubt,
                 "waits for nodes: what the monitor knows is older than what they report; still to be heard: a",
@@ -310,6 +336,10 @@ mod tests {
             (lost_with_nobody_else, "waits for nodes: a is lost (its keeper's connection broke"),
             (lost_with_nobody_to_lead, "waits for the operator: every candidate priority is 0; perform promotion"),
             (commits_wait, "commits wait: on a any 1 of b must acknowledge and the formation is strict; b: its keeper"),
+            (
+                did_not_hear_to_go_on_alone,
+                "commits wait: on a any 1 of b must acknowledge as long as its keeper, which is silent, has not changed that; b",
+            ),
             (under_a_lease, "waits for nodes: a may acknowledge commits until its lease has ended"),
             (|| electing(&[]), "waits for nodes: the votes of an election are being sealed, of b, c not yet"),
         ];

@@ -23,14 +23,8 @@ pub fn event(verb: &Verb, names: &[String]) -> Kind {
         Verb::StopService(_) => Fault::Service,
         Verb::Cut(_) | Verb::CutOneWay(_) | Verb::HalfOpen(_) | Verb::Isolate(_) => Fault::Link,
         Verb::StartService(_) | Verb::Resume(_) | Verb::Heal(_) => Fault::Mend,
-        Verb::Switchover(_)
-        | Verb::Failover(_)
-        | Verb::Promote(_)
-        | Verb::Maintenance(_)
-        | Verb::SetNode(_)
-        | Verb::SetFormation(_)
-        | Verb::Drop(_)
-        | Verb::AcceptTimeline(_) => Fault::Order,
+        Verb::AtOnce(_) => Fault::Order,
+        order if order.is_order() => Fault::Order,
         Verb::RoguePromote(_) | Verb::RogueStart(_) => Fault::Rogue,
         // Disks, clocks, loss and delay on links, hands behind the keeper's back: they may cost anything.
         _ => Fault::Other,

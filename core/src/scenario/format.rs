@@ -110,7 +110,7 @@ impl Scenario {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PostgresOptions {
-    /// What each write of a client adds to the log.
+    /// What each write of a client adds to the log, unless its workload says it.
     pub row: Option<Size>,
     pub wal_keep_size: Option<Size>,
     pub max_slot_wal_keep_size: Option<Size>,
@@ -165,6 +165,9 @@ pub struct Workload {
     /// connection makes them look for another.
     #[serde(default)]
     pub sticky: bool,
+    /// What each write adds to the log, when that is to be much. Live it is filled with what can't be compressed.
+    #[serde(default)]
+    pub row: Option<Size>,
 }
 
 /// What the sessions of a workload ask of each commit.

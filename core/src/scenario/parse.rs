@@ -204,6 +204,10 @@ fn check_options(cluster: &Cluster, node: &str, options: &NodeOptions) -> Result
 fn check_verb(verb: &Verb) -> Result<(), String> {
     match verb {
         Verb::KillGroup(nodes) if nodes.is_empty() => Err("kill_group needs a node: write [\"@primary\", ...]".into()),
+        Verb::AtOnce(orders) if orders.is_empty() || !orders.iter().all(Verb::is_order) => {
+            Err("at_once gives orders to the monitor, one at least: write [{ switchover = {} }, ...]".into())
+        }
+        Verb::AtOnce(orders) => orders.iter().try_for_each(check_verb),
         Verb::ReadOnlyDisk(disk) if disk.whose != Whose::Postgres => {
             Err("only the disk of a data directory becomes read-only: write whose = \"postgres\"".into())
         }
@@ -384,6 +388,9 @@ max_warnings = 0
             ("rate = 0.3", "rate = 3", 19, "write a number above 0 and below 1"),
             ("\"-5m\"", "\"-5\"", 21, "is not a duration"),
             ("promote = \"b\"", "promote = 7", 23, "a node, or a table { node"),
+            ("promote = \"b\"", "at_once = [{ switchover = {} }, { heal = {} }]", 22, "gives orders to the monitor"),
+            ("promote = \"b\"", "at_once = [{ set_node = { node = \"b\" } }]", 22, "set_node changes nothing"),
+            ("promote = \"b\"", "at_once = [{ drop = { node = \"d\" } }]", 22, "\"d\" is no node of this cluster"),
             ("refused = \"no\"", "refuse = \"no\"", 25, "unknown field `refuse`"),
             ("whose = \"monitor\"", "whose = \"keeper\"", 26, "which node's disk? add node"),
             ("whose =", "node = \"a\", whose =", 26, "the monitor has one disk"),

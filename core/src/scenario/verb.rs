@@ -85,6 +85,8 @@ pub enum Verb {
     SetFormation(SetFormation),
     Drop(DropNode),
     AcceptTimeline(AcceptTimeline),
+    /// Several orders at the same instant, each from an operator of its own: none waits for the answer to another.
+    AtOnce(Vec<Verb>),
 
     /// Writes find no space left. Live, a node's whole disk is full: what its keeper stores lies there as well.
     FillDisk(OnDisk),
@@ -378,6 +380,7 @@ impl Verb {
             | Verb::Lose(Lossy { between: [a, b], .. })
             | Verb::Repeat(Lossy { between: [a, b], .. }) => vec![a, b],
             Verb::KillGroup(nodes) => nodes.iter().collect(),
+            Verb::AtOnce(orders) => orders.iter().flat_map(Verb::selectors).collect(),
             other => other.subject().into_iter().collect(),
         }
     }
@@ -443,8 +446,23 @@ impl Verb {
             | Verb::Switchover(_)
             | Verb::Failover(_)
             | Verb::SetFormation(_)
-            | Verb::AcceptTimeline(_) => None,
+            | Verb::AcceptTimeline(_)
+            | Verb::AtOnce(_) => None,
         }
+    }
+
+    pub fn is_order(&self) -> bool {
+        matches!(
+            self,
+            Verb::Switchover(_)
+                | Verb::Failover(_)
+                | Verb::Promote(_)
+                | Verb::Maintenance(_)
+                | Verb::SetNode(_)
+                | Verb::SetFormation(_)
+                | Verb::Drop(_)
+                | Verb::AcceptTimeline(_)
+        )
     }
 
     /// In the simulation processes have no numbers.
@@ -513,6 +531,7 @@ impl Verb {
             Verb::SetFormation(_) => "change the settings of the formation",
             Verb::Drop(_) => "drop",
             Verb::AcceptTimeline(_) => "accept another timeline",
+            Verb::AtOnce(_) => "give several orders at once, about",
             Verb::FillDisk(OnDisk { node: None, .. }) => words::FILL_MONITOR,
             Verb::FillDisk(_) => "fill a disk of",
             Verb::StallDisk(OnDisk { node: None, .. }) => words::STALL_MONITOR,

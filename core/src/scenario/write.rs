@@ -90,7 +90,7 @@ fn write_beside(page: &mut Page, beside: &Beside) {
 }
 
 fn write_workload(page: &mut Page, header: &str, workload: &Workload) {
-    let Workload { kind, clients, rate, synchronous_commit, sticky } = workload;
+    let Workload { kind, clients, rate, synchronous_commit, sticky, row } = workload;
     page.header(header);
     page.entry("kind", kind);
     page.entry("clients", clients);
@@ -101,6 +101,7 @@ fn write_workload(page: &mut Page, header: &str, workload: &Workload) {
     if *sticky {
         page.entry("sticky", sticky);
     }
+    page.some("row", row);
 }
 
 fn write_step(page: &mut Page, step: &Step) {

@@ -66,6 +66,7 @@ pub fn draw(dice: &mut Dice, manner: &Manner) -> Option<(Beside, Trouble)> {
         rate: 5.0,
         synchronous_commit: SynchronousCommit::On,
         sticky: dice.chance(25),
+        row: None,
     }];
     let possible = HAZARDS.into_iter().filter(|hazard| hazard.needs() <= size);
     // See `Swarm::keep_leases_minded`; links may break by what the first formation goes through.

@@ -246,6 +246,7 @@ pub fn workload(dice: &mut Dice, manner: &Manner) -> Vec<Workload> {
         rate: *dice.pick(&manner.rates),
         synchronous_commit,
         sticky: dice.chance(25),
+        row: None,
     };
     let mut all = vec![load(SynchronousCommit::On)];
     let another = [
@@ -262,6 +263,7 @@ pub fn workload(dice: &mut Dice, manner: &Manner) -> Vec<Workload> {
         rate: 5.0,
         synchronous_commit: kind,
         sticky: false,
+        row: None,
     }));
     all
 }

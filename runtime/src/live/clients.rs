@@ -5,7 +5,7 @@ use super::ledger::{Ledger, Outcome, Write};
 use super::reader;
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, future, stream};
-use pgbaton_core::scenario::{SynchronousCommit, Workload, WorkloadKind};
+use pgbaton_core::scenario::{Size, SynchronousCommit, Workload, WorkloadKind};
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -67,6 +67,7 @@ impl Clients {
                     period: period(workload),
                     synchronous_commit: workload.synchronous_commit,
                     sticky: workload.sticky,
+                    filler: workload.row.map(filler),
                     targets: Arc::clone(targets),
                     ledger: Arc::clone(ledger),
                 };
@@ -100,12 +101,19 @@ fn period(workload: &Workload) -> Duration {
     Duration::from_secs_f64(f64::from(workload.clients) / workload.rate)
 }
 
+/// Chance can't be compressed. What the log adds to a row is little beside one whose size is said.
+fn filler(Size(bytes): Size) -> Vec<u8> {
+    (0..bytes).map(|_| rand::random()).collect()
+}
+
 struct Inserter {
     number: u32,
     period: Duration,
     synchronous_commit: SynchronousCommit,
     /// Goes on with its session as long as there is one.
     sticky: bool,
+    /// What makes its rows as large as its workload wants them.
+    filler: Option<Vec<u8>>,
     targets: Arc<Vec<Target>>,
     ledger: Arc<Ledger>,
 }
@@ -139,7 +147,7 @@ impl Inserter {
         session.warned.store(false, Ordering::SeqCst);
         let (key, client) = (id.cast_signed(), self.number.cast_signed());
         let patience = if self.sticky { Duration::MAX } else { WRITE_PATIENCE };
-        let answer = timeout(patience, session.client.execute(insert, &[&key, &client])).await;
+        let answer = timeout(patience, session.client.execute(insert, &[&key, &client, &self.filler])).await;
         let unpromised = self.synchronous_commit.forgoes_standbys();
         let outcome = match &answer {
             Ok(Ok(_)) => Outcome::Acked {
@@ -180,7 +188,7 @@ impl Session {
         };
         let set = format!("set synchronous_commit = {setting}");
         timeout(WRITE_PATIENCE, self.client.batch_execute(&set)).await??;
-        let text = "insert into pgbaton_writes (id, client) values ($1, $2)";
+        let text = "insert into pgbaton_writes (id, client, filler) values ($1, $2, $3)";
         Ok(timeout(WRITE_PATIENCE, self.client.prepare(text)).await??)
     }
 }
@@ -239,7 +247,8 @@ async fn connect_to(target: &Target, wanted: TargetSessionAttrs) -> Result<Sessi
 pub async fn make_table(targets: &[Target]) -> Result<()> {
     let session = timeout(Duration::from_secs(10), connect_writable(targets)).await?;
     let table = "create table if not exists pgbaton_writes \
-                 (id bigint primary key, client int not null, at timestamptz not null default clock_timestamp())";
+                 (id bigint primary key, client int not null, at timestamptz not null default clock_timestamp(), \
+                 filler bytea)";
     session.client.batch_execute(table).await.context("can't create the clients' table")
 }
 

@@ -325,7 +325,17 @@ impl<'a> Play<'a> {
     }
 
     pub fn note(&mut self, kind: Kind) {
-        self.notes.push((self.ledger.now(), kind));
+        let dated = self.dated(kind);
+        self.notes.push(dated);
+    }
+
+    /// For those who do several things at once, and note them afterwards.
+    pub fn dated(&self, kind: Kind) -> (Moment, Kind) {
+        (self.ledger.now(), kind)
+    }
+
+    pub fn note_dated(&mut self, notes: Vec<(Moment, Kind)>) {
+        self.notes.extend(notes);
     }
 
     /// `ends` is how things are after all has happened.

@@ -3,8 +3,10 @@
 use super::play::Play;
 use super::{checkpoints, disks, hands};
 use anyhow::{Context, Result, bail};
+use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 use pgbaton_core::check::{Kind, orders};
+use pgbaton_core::model::Moment;
 use pgbaton_core::scenario::verb::DropNode;
 use pgbaton_core::scenario::{Order, Verb, order};
 use pgbaton_core::wire::Request;
@@ -22,14 +24,10 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
     {
         return play.narrator.switchover(&play.cluster).await;
     }
-    let group = play.scenario.group_of(names.first().map(String::as_str));
-    let node = || names.first().map(String::as_str).context("the verb needs a node");
-    if let Some(order) = verb.order(&group, |_| node().map(str::to_string)) {
-        give(play, &order?).await?;
-        if let Verb::Drop(DropNode { refused: None, .. }) = verb {
-            play.cluster.mark_dropped(node()?)?;
-        }
-        return Ok(());
+    match verb {
+        Verb::AtOnce(orders) => return give_all(play, orders, names).await,
+        order if order.is_order() => return give_all(play, std::slice::from_ref(order), names).await,
+        _ => {}
     }
     match names {
         [] => to_the_world(play, verb).await,
@@ -39,17 +37,39 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
     }
 }
 
-/// An operator whose order was not taken, for the monitor is down or can't do it at the moment, asks again.
-async fn give(play: &mut Play<'_>, given: &Order) -> Result<()> {
+/// All at the same instant. Each is about one node at most.
+async fn give_all(play: &mut Play<'_>, verbs: &[Verb], names: &[String]) -> Result<()> {
+    let group = play.scenario.group_of(names.first().map(String::as_str));
+    let (mut orders, mut dropped, mut rest) = (Vec::new(), Vec::new(), names);
+    for verb in verbs {
+        let (own, others) = rest.split_at(verb.selectors().len());
+        let name = |_: &_| own.first().cloned().context("the verb needs a node");
+        orders.extend(verb.order(&group, name).transpose()?);
+        if let Verb::Drop(DropNode { refused: None, .. }) = verb {
+            dropped.extend(own);
+        }
+        rest = others;
+    }
+    let given = join_all(orders.iter().map(|order| give(play, order))).await;
+    let (notes, done): (Vec<_>, Vec<_>) = given.into_iter().unzip();
+    play.note_dated(notes.concat());
+    done.into_iter().collect::<Result<()>>()?;
+    dropped.into_iter().try_for_each(|name| play.cluster.mark_dropped(name))
+}
+
+/// An operator whose order was not taken, for the monitor is down or can't do it at the moment, asks again. What was said
+/// comes with what came of it.
+async fn give(play: &Play<'_>, given: &Order) -> (Vec<(Moment, Kind)>, Result<()>) {
     let request = Request::Command(given.command.clone());
     let words = orders::describe(&request);
-    let began = Instant::now();
+    let (began, mut notes) = (Instant::now(), Vec::new());
     loop {
-        play.note(Kind::Asked { order: words.clone() });
+        notes.push(play.dated(Kind::Asked { order: words.clone() }));
         let answer = play.operator.ask(&request, ASK_LIMIT).await;
-        play.note(Kind::Told { order: words.clone(), answer: orders::answered(&answer) });
+        notes.push(play.dated(Kind::Told { order: words.clone(), answer: orders::answered(&answer) }));
         if !order::is_to_be_repeated(&answer) || began.elapsed() >= ASK_LIMIT {
-            return given.judge(answer?).map_err(anyhow::Error::msg);
+            let judged = answer.map_err(anyhow::Error::from).and_then(|a| given.judge(a).map_err(anyhow::Error::msg));
+            return (notes, judged);
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }

@@ -15,10 +15,13 @@ use std::future::pending;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// How long a reload waits for a node that is on its way; copies of a whole data directory it never cuts short.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A copy that has ended well is marked as whole by then. One that failed stays marked.
+const MARK_PATIENCE: Duration = Duration::from_secs(2);
 
 pub type KeeperStore = MirroredStore<RedbStore>;
 
@@ -168,12 +171,14 @@ fn log_stop(request: StopRequest) {
 }
 
 /// Ends when a reload that is due by then does the least harm: at rest, or else between two tries of what may fail for
-/// ever under the old configuration. Never without one.
+/// ever under the old configuration. A copy that has just ended is between no tries before it is marked as whole: under its
+/// mark all of it would be copied anew. Never without one.
 async fn may_reload(store: &KeeperStore, rebuilding: &Mutex<()>, due: Option<Instant>) {
     let Some(due) = due else { return pending().await };
     let between_tries = async {
         tokio::time::sleep_until(due).await;
-        drop(rebuilding.lock().await);
+        let _no_copy_begins = rebuilding.lock().await;
+        let _failed_at_worst = timeout(MARK_PATIENCE, store.until(|record| record.rebuild.is_none())).await;
     };
     tokio::select! {
         () = store.until(KeeperRecord::is_at_rest) => {}
@@ -253,7 +258,9 @@ pub fn find_user(name: &str) -> Result<User, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::timeout;
+    use pgbaton_core::model::{GroupKey, NodeId, Rebuild};
+    use pgbaton_core::ports::{Change, Store};
+    use pgbaton_core::stored;
 
     #[tokio::test]
     async fn a_reload_waits_for_a_copy_and_not_for_what_fails_for_ever() {
@@ -270,5 +277,26 @@ mod tests {
         timeout(MOMENT, may_reload(&store, &rebuilding, now)).await.unwrap_err();
         drop(copying);
         timeout(RELOAD_PATIENCE, may_reload(&store, &rebuilding, now)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_reload_lets_a_copy_that_has_ended_be_marked_as_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("a.pgbaton")).unwrap();
+        let store = open_store(&Places::node(&dir.path().join("a"))).await.unwrap();
+        let group = GroupKey { formation: "default".into(), group: 0 };
+        let mut record = KeeperRecord::new(group, NodeId(1), "a".into());
+        record.state = NodeState::Catchingup;
+        let save = async |version, rebuild| {
+            let record = KeeperRecord { rebuild, ..record.clone() };
+            store.commit(version, vec![Change::Put("keeper".into(), stored::encode(&record))]).await.unwrap()
+        };
+        let version = save(0, Some(Rebuild::Clone)).await;
+        let rebuilding = Mutex::new(());
+        let mut reload = pin!(may_reload(&store, &rebuilding, Some(Instant::now())));
+        timeout(Duration::from_millis(50), &mut reload).await.unwrap_err();
+        assert!(rebuilding.try_lock().is_err(), "the next copy doesn't begin meanwhile");
+        save(version, None).await;
+        timeout(Duration::from_millis(500), reload).await.unwrap();
     }
 }

@@ -12,7 +12,7 @@ use crate::world::{CLIENTS, Chronicle, Fate, World};
 use futures_util::future::select_all;
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::Moment;
-use pgbaton_core::scenario::{SynchronousCommit, Workload, WorkloadKind};
+use pgbaton_core::scenario::{Size, SynchronousCommit, Workload, WorkloadKind};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -73,6 +73,7 @@ impl Clients {
                     period,
                     commit: workload.synchronous_commit,
                     sticky: workload.sticky,
+                    row: workload.row,
                     hosts: hosts.to_vec(),
                     fate: world.fate.clone(),
                     net: world.net.clone(),
@@ -94,6 +95,7 @@ impl Clients {
             period: Duration::ZERO,
             commit: SynchronousCommit::default(),
             sticky: false,
+            row: None,
             hosts: hosts.to_vec(),
             fate: world.fate.clone(),
             net: world.net.clone(),
@@ -123,6 +125,7 @@ struct Client {
     period: Duration,
     commit: SynchronousCommit,
     sticky: bool,
+    row: Option<Size>,
     hosts: Vec<String>,
     fate: Fate,
     net: Net,
@@ -199,7 +202,7 @@ impl Client {
     /// One insert; false when the connection is of no more use.
     async fn write(&self, end: &End) -> bool {
         let (id, sent) = (self.all.next_id(), self.fate.now());
-        end.send(Packet::Insert { id });
+        end.send(Packet::Insert { id, bytes: self.row.map(|Size(bytes)| bytes) });
         let answer = match self.sticky {
             true => Some(end.recv().await),
             false => self.fate.timeout(STATEMENT_TIMEOUT, end.recv()).await,

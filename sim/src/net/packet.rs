@@ -35,6 +35,8 @@ pub enum Packet {
     },
     Insert {
         id: u64,
+        /// What the row, with its commit, adds to the log; `None` when it is as all others.
+        bytes: Option<u64>,
     },
     Committed {
         id: u64,

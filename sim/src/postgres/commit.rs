@@ -15,8 +15,8 @@ const WALWRITER_MAX_MS: u64 = 600;
 
 impl PgHost {
     /// `None` when the backend ends without an answer.
-    pub(super) async fn insert(&self, session: &Session<'_>, id: u64) -> Option<Packet> {
-        let count = match self.begin_commit(session, id) {
+    pub(super) async fn insert(&self, session: &Session<'_>, id: u64, bytes: Option<u64>) -> Option<Packet> {
+        let count = match self.begin_commit(session, id, bytes) {
             Ok(count) => count,
             Err(reason) => return Some(Packet::Refused { reason: reason.into() }),
         };
@@ -50,7 +50,7 @@ impl PgHost {
         (interrupt != Some(Interrupt::Terminate)).then_some(Packet::Committed { id, warning: interrupt.is_some() })
     }
 
-    fn begin_commit(&self, session: &Session, id: u64) -> Result<usize, &'static str> {
+    fn begin_commit(&self, session: &Session, id: u64, bytes: Option<u64>) -> Result<usize, &'static str> {
         let (uid, now) = (self.fate.random(), self.fate.now());
         let mut pg = self.pg();
         let Pg { dir: Some(dir), server: Some(server), settings, .. } = &mut *pg else {
@@ -61,7 +61,8 @@ impl PgHost {
         }
         server.commits.insert(session.backend, Commit { id, waits: false, interrupt: None });
         let feedback = session.level == SyncCommit::RemoteApply;
-        Ok(dir.write(uid, now, Kind::Insert { id, feedback, bytes: settings.row_bytes }))
+        let bytes = bytes.unwrap_or(settings.row_bytes);
+        Ok(dir.write(uid, now, Kind::Insert { id, feedback, bytes }))
     }
 
     /// From here on every session sees it.

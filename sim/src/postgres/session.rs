@@ -120,7 +120,7 @@ impl PgHost {
         let talk = async {
             while let Some(packet) = end.recv().await {
                 let answer = match packet {
-                    Packet::Insert { id } => self.insert(&session, id).await,
+                    Packet::Insert { id, bytes } => self.insert(&session, id, bytes).await,
                     Packet::Select { most } => Some(Packet::Rows(self.latest_rows(most))),
                     Packet::Set(Setting::SynchronousCommit(level)) => {
                         session.level = level;

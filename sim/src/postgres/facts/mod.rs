@@ -119,7 +119,7 @@ struct Client {
 
 impl Client {
     fn begin(&self, id: u64) {
-        self.end.send(Packet::Insert { id });
+        self.end.send(Packet::Insert { id, bytes: None });
     }
 
     async fn answer(&self) -> Option<Packet> {

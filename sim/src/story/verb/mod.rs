@@ -9,6 +9,7 @@ pub(super) use machines::services_have_stopped;
 use super::observer::ask;
 use crate::ports::SimLink;
 use crate::world::{CLIENTS, MONITOR, World};
+use futures_util::future::join_all;
 use pgbaton_core::check::{Kind, orders};
 use pgbaton_core::model::GroupKey;
 use pgbaton_core::ports::LinkError;
@@ -30,6 +31,10 @@ pub async fn perform(
     names: &[String],
     name: impl Fn(&Selector) -> Result<String, String>,
 ) -> Result<(), String> {
+    if let Verb::AtOnce(orders) = verb {
+        let orders: Vec<Order> = orders.iter().filter_map(|verb| verb.order(group, &name)).collect::<Result<_, _>>()?;
+        return join_all(orders.iter().map(|order| give(world, order))).await.into_iter().collect();
+    }
     if let Some(order) = verb.order(group, name) {
         return give(world, &order?).await;
     }
