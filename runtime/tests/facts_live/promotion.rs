@@ -147,6 +147,50 @@ fn a_promotion_replays_all_it_has_received_first() {
 }
 
 #[test]
+fn a_promotion_lasts_as_long_as_replay_of_what_was_received() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        b.run("SELECT pg_wal_replay_pause()").await;
+        b.until("pg_get_wal_replay_pause_state() = 'paused'").await;
+        a.run("INSERT INTO t SELECT generate_series(1, 1000000)").await;
+        b.until_received(&a).await;
+        let end = a.end().await;
+        assert_eq!(b.ask("SELECT pg_promote(false)").await, "t");
+        let mut stages = Vec::new();
+        until("b is open", async || {
+            let seen = b.ask("SELECT concat_ws(' ', pg_is_in_recovery(), pg_last_wal_replay_lsn())").await;
+            let (in_recovery, replayed) = seen.split_once(' ').unwrap();
+            if in_recovery == "t" {
+                stages.push(lsn(replayed));
+            }
+            in_recovery == "f"
+        })
+        .await;
+        stages.dedup();
+        assert!(stages.len() > 3 && stages.is_sorted(), "on its way, and closed: {stages:?}");
+        assert!(lsn(&end).bytes_past(stages[1]) > 1 << 20, "{stages:?} of {end}");
+        assert_eq!(b.count().await, 1_000_000);
+    });
+}
+
+#[test]
+fn a_promotion_waits_for_no_attempt_to_reach_an_upstream() {
+    fact(async |lab: &Lab| {
+        let (a, network, b) = lab.distant_pair().await;
+        let c = lab.standby_through("c", &a, network.port).await;
+        // One is between two attempts, the other amid one that gets no answer.
+        b.set_now("wal_retrieve_retry_interval", "1h").await;
+        network.cut();
+        network.break_connections();
+        let waits = |event: &str| format!("EXISTS (SELECT FROM pg_stat_activity WHERE lower(wait_event) = '{event}')");
+        b.until(&waits("recoveryretrieveretryinterval")).await;
+        b.promote().await;
+        c.until(&waits("libpqwalreceiverconnect")).await;
+        c.promote().await;
+    });
+}
+
+#[test]
 fn an_apply_delay_holds_replay_back_but_not_receiving() {
     fact(async |lab: &Lab| {
         let (a, b) = lab.pair().await;
