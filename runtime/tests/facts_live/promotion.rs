@@ -1,6 +1,6 @@
 //! Promotions, timelines and who follows whom.
 
-use super::harness::{Lab, Ported, Server, Session, fact, freeze, lsn, until};
+use super::harness::{Lab, Ported, Proxy, Server, Session, fact, freeze, lsn, until};
 use pgbaton_core::model::{NodeId, Peer, Upstream};
 use pgbaton_core::ports::{Postgres, StartAs};
 
@@ -176,17 +176,20 @@ fn a_promotion_lasts_as_long_as_replay_of_what_was_received() {
 #[test]
 fn a_promotion_waits_for_no_attempt_to_reach_an_upstream() {
     fact(async |lab: &Lab| {
-        let (a, network, b) = lab.distant_pair().await;
+        let (a, b) = lab.pair().await;
+        let network = Proxy::to(a.port).await;
         let c = lab.standby_through("c", &a, network.port).await;
-        // One is between two attempts, the other amid one that gets no answer.
-        b.set_now("wal_retrieve_retry_interval", "1h").await;
+        let waits = |event: &str| format!("EXISTS (SELECT FROM pg_stat_activity WHERE lower(wait_event) = '{event}')");
+        // Amid an attempt that gets no answer.
         network.cut();
         network.break_connections();
-        let waits = |event: &str| format!("EXISTS (SELECT FROM pg_stat_activity WHERE lower(wait_event) = '{event}')");
-        b.until(&waits("recoveryretrieveretryinterval")).await;
-        b.promote().await;
         c.until(&waits("libpqwalreceiverconnect")).await;
         c.promote().await;
+        // Between two attempts.
+        b.set_now("wal_retrieve_retry_interval", "1h").await;
+        a.stop_immediately().await;
+        b.until(&waits("recoveryretrieveretryinterval")).await;
+        b.promote().await;
     });
 }
 
