@@ -110,3 +110,42 @@ fn an_empty_restore_command_takes_no_dead_branch() {
         c.until("(SELECT string_agg(n::text, ',') FROM t) = '2'").await;
     });
 }
+
+#[test]
+fn a_rewind_takes_its_own_wal_from_the_archive_only_when_told_to() {
+    fact(async |lab: &Lab| {
+        let dir = archive(lab);
+        let (a, b) = (lab.server("a"), lab.server("b"));
+        archives(&a, &dir);
+        a.start().await;
+        b.follow(a.port);
+        b.start().await;
+        a.until_streams("b").await;
+        let segment = a.ask("SELECT pg_walfile_name(checkpoint_lsn) FROM pg_control_checkpoint()").await;
+        a.run("SELECT pg_switch_wal()").await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        b.until_replayed(&a).await;
+        b.promote().await;
+        b.run("CHECKPOINT").await;
+        a.run("INSERT INTO t VALUES (2)").await;
+        a.stop_fast().await;
+        assert!(dir.join(&segment).exists());
+        let file = a.pgdata.join("pg_wal").join(&segment);
+        std::fs::remove_file(&file).unwrap();
+        restores(&a, &dir);
+        let refused = lab.rewind(&a, b.port).await;
+        assert!(!refused.success && refused.text.contains("could not find previous WAL record"), "{}", refused.text);
+        a.set("restore_command", "");
+        let refused = lab.rewind_with(&a, b.port, &["--restore-target-wal"]).await;
+        assert!(!refused.success && refused.text.contains("is not set in the target cluster"), "{}", refused.text);
+        assert!(!file.exists());
+        restores(&a, &dir);
+        let rewound = lab.rewind_with(&a, b.port, &["--restore-target-wal"]).await;
+        assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
+        a.write_settings();
+        a.follow(b.port);
+        a.start().await;
+        b.until_streams("a").await;
+        assert_eq!(a.ask("SELECT string_agg(n::text, ',') FROM t").await, "1");
+    });
+}

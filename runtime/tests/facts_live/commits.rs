@@ -1,7 +1,9 @@
 //! What a commit waits for, and what ends its wait.
 
-use super::harness::{Lab, Server, StallingDisk, fact, give_away, lsn, until};
+use super::harness::{Lab, Proxy, Server, StallingDisk, fact, give_away, lsn, until};
 use nix::sys::signal::Signal;
+
+const ROWS: &str = "SELECT string_agg(n::text, ',' ORDER BY n) FROM t";
 
 /// What this standby has confirmed is on its disk.
 async fn flushed_by(a: &Server, name: &str) -> String {
@@ -50,7 +52,6 @@ fn a_waiting_commit_is_visible_on_the_standby_first() {
 #[test]
 fn two_commits_are_seen_in_opposite_order_on_primary_and_standby() {
     fact(async |lab: &Lab| {
-        const ROWS: &str = "SELECT string_agg(n::text, ',' ORDER BY n) FROM t";
         let (a, network, b) = lab.distant_pair().await;
         a.set_names("b").await;
         network.cut_acknowledgements();
@@ -169,6 +170,51 @@ fn remote_write_is_acknowledged_before_the_standby_flushes() {
         assert!(flushing.waits(&a).await);
         drop(stalled);
         assert_eq!(flushing.answer().await, Ok(vec![]));
+    });
+}
+
+/// `b` has written this row and not flushed it, and its client was told that it is committed.
+async fn acknowledged_once_written(a: &Server, row: u32) {
+    let written = format!("SET synchronous_commit = remote_write; INSERT INTO t VALUES ({row})");
+    assert_eq!(a.session().await.begin(&written).answer().await, Ok(vec![]));
+    a.until("(SELECT write_lsn > flush_lsn FROM pg_stat_replication WHERE application_name = 'b')").await;
+}
+
+#[test]
+fn remote_write_outlives_the_standbys_processes_and_not_its_loss_of_power() {
+    fact(async |lab: &Lab| {
+        let Some(disk) = StallingDisk::new(lab) else { return };
+        let a = lab.primary("a").await;
+        let network = Proxy::to(a.port).await;
+        let b = lab.server("b");
+        b.put_on(disk.path());
+        b.set("fsync", "on");
+        b.follow(network.port);
+        b.start().await;
+        a.until_streams("b").await;
+        a.set_names("b").await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        let stalled = disk.stall();
+        acknowledged_once_written(&a, 2).await;
+        network.cut();
+        // They can't end before the disk goes on, and do nothing more.
+        tokio::join!(b.kill_all(), async { drop(stalled) });
+        b.start().await;
+        b.until(&format!("({ROWS}) = '1,2'")).await;
+        network.heal();
+        network.break_connections();
+        a.until_streams("b").await;
+        a.run("INSERT INTO t VALUES (3)").await;
+
+        let stalled = disk.stall();
+        acknowledged_once_written(&a, 4).await;
+        network.cut();
+        let medium = disk.medium();
+        tokio::join!(b.kill_all(), async { drop(stalled) });
+        disk.come_back(medium);
+        b.start().await;
+        b.promote().await;
+        assert_eq!((a.ask(ROWS).await.as_str(), b.ask(ROWS).await.as_str()), ("1,2,3,4", "1,2,3"));
     });
 }
 

@@ -1,6 +1,6 @@
 //! Promotions, timelines and who follows whom.
 
-use super::harness::{Lab, Ported, Server, Session, fact, freeze, lsn, until};
+use super::harness::{Lab, Ported, Proxy, Server, Session, fact, freeze, lsn, until};
 use pgbaton_core::model::{NodeId, Peer, Upstream};
 use pgbaton_core::ports::{Postgres, StartAs};
 
@@ -143,6 +143,53 @@ fn a_promotion_replays_all_it_has_received_first() {
         b.promote().await;
         assert_eq!(b.count().await, 10_000);
         assert!(lsn(&history(&b, 2)[0].1) >= lsn(&end));
+    });
+}
+
+#[test]
+fn a_promotion_lasts_as_long_as_replay_of_what_was_received() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        b.run("SELECT pg_wal_replay_pause()").await;
+        b.until("pg_get_wal_replay_pause_state() = 'paused'").await;
+        a.run("INSERT INTO t SELECT generate_series(1, 1000000)").await;
+        b.until_received(&a).await;
+        let end = a.end().await;
+        assert_eq!(b.ask("SELECT pg_promote(false)").await, "t");
+        let mut stages = Vec::new();
+        until("b is open", async || {
+            let seen = b.ask("SELECT concat_ws(' ', pg_is_in_recovery(), pg_last_wal_replay_lsn())").await;
+            let (in_recovery, replayed) = seen.split_once(' ').unwrap();
+            if in_recovery == "t" {
+                stages.push(lsn(replayed));
+            }
+            in_recovery == "f"
+        })
+        .await;
+        stages.dedup();
+        assert!(stages.len() > 3 && stages.is_sorted(), "on its way, and closed: {stages:?}");
+        assert!(lsn(&end).bytes_past(stages[1]) > 1 << 20, "{stages:?} of {end}");
+        assert_eq!(b.count().await, 1_000_000);
+    });
+}
+
+#[test]
+fn a_promotion_waits_for_no_attempt_to_reach_an_upstream() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        let network = Proxy::to(a.port).await;
+        let c = lab.standby_through("c", &a, network.port).await;
+        let waits = |event: &str| format!("EXISTS (SELECT FROM pg_stat_activity WHERE lower(wait_event) = '{event}')");
+        // Amid an attempt that gets no answer.
+        network.cut();
+        network.break_connections();
+        c.until(&waits("libpqwalreceiverconnect")).await;
+        c.promote().await;
+        // Between two attempts.
+        b.set_now("wal_retrieve_retry_interval", "1h").await;
+        a.stop_immediately().await;
+        b.until(&waits("recoveryretrieveretryinterval")).await;
+        b.promote().await;
     });
 }
 

@@ -145,6 +145,37 @@ fn a_slot_on_a_standby_keeps_wal_until_it_is_advanced() {
 }
 
 #[test]
+fn a_rewind_leaves_no_slot() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        let slots = "SELECT string_agg(slot_name, ' ') FROM pg_replication_slots";
+        a.run("SELECT pg_create_physical_replication_slot('c', true)").await;
+        b.run("SELECT pg_create_physical_replication_slot('d', true)").await;
+        b.promote().await;
+        b.run("CHECKPOINT").await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        a.stop_fast().await;
+        a.start().await;
+        assert_eq!(a.ask(slots).await, "c");
+        a.stop_fast().await;
+        let rewound = lab.rewind(&a, b.port).await;
+        assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
+        a.write_settings();
+        a.follow(b.port);
+        a.start().await;
+        b.until_streams("a").await;
+        assert_eq!((a.ask(slots).await.as_str(), b.ask(slots).await.as_str()), ("", "d"));
+        // One that finds nothing to do leaves them.
+        a.run("SELECT pg_create_physical_replication_slot('c', true)").await;
+        a.stop_fast().await;
+        let rewound = lab.rewind(&a, b.port).await;
+        assert!(rewound.success && rewound.text.contains("no rewind required"), "{}", rewound.text);
+        a.start().await;
+        assert_eq!(a.ask(slots).await, "c");
+    });
+}
+
+#[test]
 fn a_receiver_comes_back_within_the_retry_interval() {
     fact(async |lab: &Lab| {
         const INTERVAL: Duration = Duration::from_millis(1500);

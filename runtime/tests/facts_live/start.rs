@@ -1,6 +1,6 @@
 //! What a start makes of a directory, and what is known after it.
 
-use super::harness::{Lab, Ported, fact, is_alive, lsn, until};
+use super::harness::{Lab, Ported, Server, fact, freeze, is_alive, lsn, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pgbaton_core::ports::{Postgres, StartAs};
@@ -108,6 +108,78 @@ fn crash_recovery_takes_time_for_the_wal_since_the_checkpoint() {
         assert!(lsn(done) > lsn(&redo) && lsn(done) < lsn(&end));
         assert!(lsn(&end).bytes_past(lsn(done)) < 1000, "to the end, {end}, in one record: {done}");
         assert_eq!(a.count().await, 401_000);
+    });
+}
+
+/// The startup process, by what it calls itself, and what it says it is at.
+fn startup(server: &Server) -> Option<(i32, String)> {
+    server.children().into_iter().find_map(|pid| {
+        let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        let (_, at) = title.trim_end_matches('\0').split_once(": startup ")?;
+        Some((pid, at.trim().to_string()))
+    })
+}
+
+#[test]
+fn a_crash_recovery_cut_short_begins_anew() {
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        a.set_now("log_startup_progress_interval", "1ms").await;
+        a.run("CHECKPOINT").await;
+        a.run("INSERT INTO t SELECT generate_series(1, 1000000)").await;
+        a.kill_all().await;
+        let redo = a.control("Latest checkpoint's REDO location").await;
+        for _ in 0..2 {
+            let said = || a.log().matches("redo in progress").count();
+            let before = said();
+            a.launch();
+            until("it is on its way", async || said() > before).await;
+            let (pid, at) = startup(&a).expect("it is there");
+            let frozen = freeze(pid);
+            assert!(at.starts_with("recovering 00000001"), "{at}");
+            assert!(!a.is_ready() && a.try_ask("SELECT 1").await.unwrap_err().starts_with("57P03"));
+            assert_eq!(a.control("Database cluster state").await, "in crash recovery");
+            assert_eq!(a.control("Latest checkpoint's REDO location").await, redo);
+            assert_eq!(a.control("Minimum recovery ending location").await, "0/0", "that says nothing of it");
+            a.kill_all().await;
+            drop(frozen);
+        }
+        a.start().await;
+        assert_eq!(a.log().matches(&format!("redo starts at {redo}")).count(), 3);
+        assert_eq!(a.count().await, 1_000_000);
+    });
+}
+
+#[test]
+fn a_standby_is_up_once_it_is_consistent_and_replays_the_rest_then() {
+    const DELAYED: &str = "EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'RecoveryApplyDelay')";
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        a.run("CHECKPOINT").await;
+        b.until_replayed(&a).await;
+        b.run("CHECKPOINT").await;
+        b.set_now("recovery_min_apply_delay", "1h").await;
+        a.run("INSERT INTO t VALUES (2)").await;
+        b.until_received(&a).await;
+        let held = b.ask("SELECT pg_last_wal_receive_lsn()").await;
+        b.until(DELAYED).await;
+        b.kill_all().await;
+        assert!(lsn(&b.control("Minimum recovery ending location").await) < lsn(&held));
+        b.start().await;
+        b.until(DELAYED).await;
+        assert_eq!(b.count().await, 1);
+        assert!(lsn(&b.ask("SELECT pg_last_wal_replay_lsn()").await) < lsn(&held));
+        assert_eq!(b.ask("SELECT count(*) FROM pg_stat_wal_receiver").await, "0", "first what it has");
+        b.set_now("recovery_min_apply_delay", "0").await;
+        b.until("(SELECT count(*) FROM t) = 2").await;
+        a.until_streams("b").await;
+        // A primary's control file says nothing of the kind.
+        a.kill_all().await;
+        a.set("recovery_min_apply_delay", "1h");
+        a.put_signal();
+        a.start().await;
+        assert_eq!((a.ask(IN_RECOVERY).await.as_str(), a.count().await), ("t", 2));
     });
 }
 

@@ -7,7 +7,7 @@ use super::receiver::RETRY;
 use super::server::{Phase, ServerState};
 use super::wal::{Kind, Record};
 use pgbaton_core::check::Kind as Happened;
-use pgbaton_core::model::{History, Timeline};
+use pgbaton_core::model::{History, Lsn, Timeline};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -34,6 +34,13 @@ impl Archive {
     pub fn holds(&self, row: u64) -> bool {
         let is_it = |record: &Record| matches!(record.kind, Kind::Insert { id, .. } if id == row);
         self.files().segments.values().any(|records| records.iter().any(is_it))
+    }
+
+    /// Whether it has all that this directory has removed of its own timeline's WAL from there on.
+    pub(super) fn covers(&self, dir: &DataDir, from: Lsn, segment_bytes: u64) -> bool {
+        let removed = from.0 / segment_bytes..dir.wal.held_from().0.div_ceil(segment_bytes);
+        let files = self.files();
+        removed.into_iter().all(|number| files.segments.contains_key(&(dir.history.tli, number)))
     }
 
     /// A file that is there already stays.

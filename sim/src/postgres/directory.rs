@@ -36,6 +36,10 @@ pub struct DataDir {
     pub written: usize,
     /// How many are on the medium; a loss of power spares no more than these.
     pub flushed: usize,
+    /// How many records a standby's pages may have seen: so many at least (`minRecoveryPoint`), those that the last
+    /// server had replayed at most. Before that recovery isn't consistent.
+    pub consistent: usize,
+    pub applied: usize,
     /// Lineage of the end of the log.
     pub history: History,
     /// The history files in `pg_wal`: they decide the number of the next timeline.
@@ -75,6 +79,8 @@ impl DataDir {
             wal: Wal::default(),
             written: 0,
             flushed: 0,
+            consistent: 0,
+            applied: 0,
             history: History::root(Timeline(1)),
             histories: BTreeMap::new(),
             state: ControlState::ShutDown,
@@ -116,6 +122,13 @@ impl DataDir {
         self.flush();
         self.checkpoint = Position { tli: self.history.tli, lsn };
         self.recovery_ended_on = None;
+        self.count_all_as_applied();
+    }
+
+    /// Of a primary it isn't known how much of its log pages have seen: recovery begins with all of it.
+    pub fn count_all_as_applied(&mut self) {
+        self.consistent = self.wal.len();
+        self.applied = self.wal.len();
     }
 
     /// Only the first `count` records are left of the log. Recovery syncs what it finds.
@@ -198,6 +211,8 @@ impl DataDir {
         if let Some(checkpoint) = self.wal.last_checkpoint(count) {
             self.checkpoint = checkpoint;
         }
+        self.consistent = self.consistent.max(count);
+        self.applied = self.applied.max(count);
     }
 
     pub fn control(&self) -> Control {
@@ -243,6 +258,8 @@ impl DataDir {
             wal: image.wal,
             written: count,
             flushed: count,
+            consistent: count,
+            applied: count,
             history: image.history,
             histories: image.histories,
             state: ControlState::InRecovery,

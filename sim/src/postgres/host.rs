@@ -152,6 +152,11 @@ impl PgHost {
         }
         let dir = pg.dir.as_mut().expect("a server ran on a directory");
         leave(dir, &self.fate);
+        if server.in_recovery {
+            dir.applied = dir.applied.max(server.replayed);
+        } else {
+            dir.count_all_as_applied();
+        }
         if dir.unlinked {
             pg.dir = None;
         }

@@ -5,6 +5,10 @@ use super::wal::Kind;
 use crate::world::fate::either;
 use pgbaton_core::model::Moment;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What redo of one record takes.
+pub(super) const REDO: Duration = Duration::from_micros(20);
 
 enum Next {
     /// Up to so many records.
@@ -17,15 +21,14 @@ impl PgHost {
     pub(super) async fn replay(self: Arc<Self>) {
         loop {
             let states = self.bells.state.rings();
-            match until_either(&self.bells.wal, &self.bells.state, || self.next_to_replay()).await {
-                Next::Now(_) => self.fate.sleep(self.fate.draw_ms(1..3)).await,
-                Next::At(due) => {
-                    either(self.fate.sleep_until(due), self.bells.state.past(states)).await;
-                    continue;
-                }
+            if let Next::At(due) = until_either(&self.bells.wal, &self.bells.state, || self.next_to_replay()).await {
+                either(self.fate.sleep_until(due), self.bells.state.past(states)).await;
+                continue;
             }
+            let turn = self.fate.draw_ms(1..3);
+            self.fate.sleep(turn).await;
             if let Some(Next::Now(count)) = self.next_to_replay() {
-                self.apply(count);
+                self.apply(count, (turn.as_micros() / REDO.as_micros()) as usize);
             }
         }
     }
@@ -51,10 +54,12 @@ impl PgHost {
         })
     }
 
-    fn apply(&self, count: usize) {
+    /// Up to `count`, as far as one turn takes it.
+    fn apply(&self, count: usize, most: usize) {
         let asked = {
             let mut pg = self.pg();
             let Some((dir, server)) = pg.running() else { return };
+            let count = count.min(server.replayed + most);
             let applied = &dir.wal.records()[server.replayed..count];
             let asked = applied.iter().any(|r| matches!(r.kind, Kind::Insert { feedback: true, .. }));
             let told = applied.iter().rev().find_map(|r| match r.kind {

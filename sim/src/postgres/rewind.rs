@@ -1,7 +1,9 @@
 //! pg_rewind: brings a stopped directory back to where its log leaves that of a running source.
 
+use super::archive::Archive;
 use super::directory::DataDir;
 use super::host::PgHost;
+use super::settings::Settings;
 use super::start::Pace;
 use super::tools::retry;
 use super::wal::Kind;
@@ -16,10 +18,16 @@ impl PgHost {
     /// # Panics
     /// When an earlier rewind broke off half-way: whatever comes of another, the keeper's marker should have stopped it.
     pub async fn rewind(&self, source: &Source) -> Result<(), PgError> {
+        self.rewind_with(source, false).await
+    }
+
+    /// With `--restore-target-wal`, it takes what it misses of the target's own WAL from the archive.
+    pub(super) async fn rewind_with(&self, source: &Source, restore: bool) -> Result<(), PgError> {
         let again = self.pg().dir.as_ref().is_some_and(|dir| dir.half_rewound);
         assert!(!again, "{}: a half rewound directory was rewound again", self.name);
         let unclean =
             self.stopped(|dir| !matches!(dir.state, ControlState::ShutDown | ControlState::ShutDownInRecovery))?;
+        let archive = restore.then(|| self.restorable()).transpose()?;
         let takes = self.fate.draw_ms(200..600);
         let (end, info) = self.open_source(source, None).await?;
         if !info.full_page_writes {
@@ -28,8 +36,11 @@ impl PgHost {
         if unclean {
             self.recover_single_user().await?;
         }
-        let version = self.pg().settings.version;
-        let Some(common) = self.stopped(|dir| common_checkpoint(dir, &info, version))?? else {
+        let Settings { version, segment_bytes, .. } = self.pg().settings;
+        let has = |dir: &DataDir, from: Lsn| {
+            dir.wal.holds(from) || archive.as_ref().is_some_and(|a| a.covers(dir, from, segment_bytes))
+        };
+        let Some(common) = self.stopped(|dir| common_checkpoint(dir, &info, version, has))?? else {
             return Ok(());
         };
         self.stopped(|dir| dir.half_rewound = true)?;
@@ -38,12 +49,16 @@ impl PgHost {
         // postgresql.conf is the source's now.
         self.break_config(false);
         self.stopped(|dir| {
-            let slots = std::mem::take(&mut dir.slots);
             let before = std::mem::replace(dir, DataDir::from_image(image));
-            dir.slots = slots;
             dir.lacks_wal = !dir.wal.holds(common);
             self.note_rebuilt(&before, dir);
         })
+    }
+
+    fn restorable(&self) -> Result<Archive, PgError> {
+        let pg = self.pg();
+        let archive = pg.archive.clone().filter(|_| pg.restores());
+        archive.ok_or_else(|| PgError::Operator("restore_command is not set in the target cluster".into()))
     }
 
     /// pg_rewind recovers an uncleanly stopped target in single-user mode, which writes WAL.
@@ -68,7 +83,12 @@ impl PgHost {
 
 /// The last checkpoint that both have, which recovery is to begin at; `None` when there is nothing to do. Numbers of timelines are all it compares at first:
 /// two histories under one number are the same to it.
-fn common_checkpoint(dir: &DataDir, info: &SourceInfo, version: u32) -> Result<Option<Lsn>, PgError> {
+fn common_checkpoint(
+    dir: &DataDir,
+    info: &SourceInfo,
+    version: u32,
+    has_wal_from: impl Fn(&DataDir, Lsn) -> bool,
+) -> Result<Option<Lsn>, PgError> {
     if dir.system_id != info.system_id {
         return Err(PgError::Operator("source and target are from different systems".into()));
     }
@@ -91,7 +111,7 @@ fn common_checkpoint(dir: &DataDir, info: &SourceInfo, version: u32) -> Result<O
         return Ok(None);
     }
     let common = dir.wal.last_checkpoint(dir.wal.count_until(fork.lsn));
-    let held = common.filter(|common| dir.wal.holds(common.lsn)).map(|common| common.lsn);
+    let held = common.map(|common| common.lsn).filter(|lsn| has_wal_from(dir, *lsn));
     let missing = || PgError::Condemned("could not find previous WAL record before the fork".into());
     held.map(Some).ok_or_else(missing)
 }

@@ -2,6 +2,7 @@
 
 use super::host::PgHost;
 use super::knobs::NoDisk;
+use super::replay::REDO;
 use super::server::{Phase, ServerState};
 use super::wal::Kind;
 use crate::world::fate::either;
@@ -10,9 +11,6 @@ use pgbaton_core::check::Kind as Happened;
 use pgbaton_core::model::{ControlState, Timeline};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What redo of one record takes.
-const REDO: Duration = Duration::from_micros(20);
 
 /// `checkpoint_completion_target`
 const COMPLETION_TARGET: f64 = 0.9;
@@ -75,7 +73,8 @@ impl PgHost {
         either(serve, self.bells.state.until(orphaned)).await;
     }
 
-    /// Crash recovery takes time in proportion to the WAL since the last checkpoint.
+    /// Crash recovery takes time in proportion to the WAL since the last checkpoint. A standby is up before it has
+    /// replayed all of it.
     async fn recover(self: Arc<Self>) {
         // The lock file is the first thing a postmaster writes.
         if self.disk_takes().await.is_err() {
@@ -93,19 +92,22 @@ impl PgHost {
             Target::Foreign => return self.exit_server(),
             Target::Orphan => return std::future::pending().await,
         }
+        let prelude = self.fate.draw_ms(20..60);
+        let consistent = self.consistent_at();
         let (backlog, again) = {
             let mut pg = self.pg();
             let again = pg.knobs.checkpoint_takes;
             let (dir, _) = pg.running().expect("the server was just launched");
             let crashed = !dir.standby_signal && dir.state != ControlState::ShutDown;
-            (dir.wal.len() - dir.wal.count_until(dir.checkpoint.lsn), if crashed { again } else { Duration::ZERO })
+            let behind = dir.wal.count_until(dir.checkpoint.lsn);
+            (consistent.saturating_sub(behind), if crashed { again } else { Duration::ZERO })
         };
         let redo = REDO * u32::try_from(backlog).unwrap_or(u32::MAX);
-        self.fate.sleep(self.fate.draw_ms(20..60) + redo + again).await;
+        self.fate.sleep(prelude + redo + again).await;
         if self.disk_takes().await.is_err() {
             return self.exit_server();
         }
-        let in_recovery = self.open_up();
+        let in_recovery = self.open_up(consistent);
         self.spawn(self.clone().write_behind());
         if self.pg().archive.is_some() {
             self.begin_archiving();
@@ -141,15 +143,23 @@ impl PgHost {
         Target::Kin
     }
 
-    fn open_up(&self) -> bool {
+    /// How many records recovery replays before it lets anybody in: on a standby those that pages on the medium may have
+    /// seen, else all.
+    fn consistent_at(&self) -> usize {
+        let mut pg = self.pg();
+        let (dir, server) = pg.running().expect("tasks of a dead server don't run");
+        let perhaps = (dir.applied - dir.consistent) as u64;
+        if server.in_recovery { dir.consistent + self.fate.below(perhaps + 1) as usize } else { dir.wal.len() }
+    }
+
+    fn open_up(&self, consistent: usize) -> bool {
         let (uid, now) = (self.fate.random(), self.fate.now());
         let mut pg = self.pg();
         let hints_logged = pg.settings.wal_log_hints;
         let (dir, server) = pg.running().expect("tasks of a dead server don't run");
         if server.in_recovery {
             dir.state = ControlState::InRecovery;
-            // Consistent, and about to replay the last of it.
-            server.replayed = dir.flushed.saturating_sub(self.fate.below(5) as usize);
+            server.replayed = consistent;
         } else {
             if dir.state != ControlState::ShutDown {
                 dir.write_checkpoint(uid, now, Kind::Checkpoint);

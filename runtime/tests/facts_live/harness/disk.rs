@@ -69,6 +69,9 @@ pub struct StallingDisk {
     outer: Mount,
 }
 
+/// What was on the device at some time, without all that was in the cache of its file system only.
+pub struct Medium(PathBuf);
+
 pub struct Stalled<'a>(&'a StallingDisk);
 
 impl Drop for Stalled<'_> {
@@ -94,6 +97,20 @@ impl StallingDisk {
     pub fn stall(&self) -> Stalled<'_> {
         command("fsfreeze", &["-f", self.outer.0.to_str().unwrap()]);
         Stalled(self)
+    }
+
+    /// What a loss of power would leave now: while it stalls nothing is added to that.
+    pub fn medium(&self) -> Medium {
+        let (image, kept) = (self.inner.0.with_extension("img"), self.outer.0.with_extension("medium"));
+        command("cp", &["--sparse=always", image.to_str().unwrap(), kept.to_str().unwrap()]);
+        Medium(kept)
+    }
+
+    /// The power was lost at that time and is back. Nobody may have a file on it open.
+    pub fn come_back(&self, with: Medium) {
+        let at = self.path().to_str().unwrap();
+        command("umount", &[at]);
+        command("mount", &["-o", "loop", with.0.to_str().unwrap(), at]);
     }
 }
 

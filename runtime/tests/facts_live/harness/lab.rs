@@ -94,8 +94,13 @@ impl Lab {
     }
 
     pub async fn rewind(&self, target: &Server, source_port: u16) -> Finished {
+        self.rewind_with(target, source_port, &[]).await
+    }
+
+    pub async fn rewind_with(&self, target: &Server, source_port: u16, options: &[&str]) -> Finished {
         let source = format!("host=127.0.0.1 port={source_port} user=postgres dbname=postgres");
-        self.run("pg_rewind", &["--target-pgdata", target.pgdata_text(), "--source-server", &source]).await
+        let usual = ["--target-pgdata", target.pgdata_text(), "--source-server", &source];
+        self.run("pg_rewind", &[&usual, options].concat()).await
     }
 
     /// A base backup takes the place of a stopped server's directory. Its settings are the source's then.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::postgres::Archive;
-use pgbaton_core::ports::StopMode;
+use pgbaton_core::ports::{PgError, StopMode};
 
 impl Lab {
     /// `a` and `b` archive. `c` is down, and will restore from the archive unless somebody empties its setting.
@@ -88,5 +88,29 @@ fn an_empty_restore_command_takes_no_dead_branch() {
         assert!(lab.client("b").await.commits(2).await);
         lab.until("c shows it", || lab.c.visible_rows().contains(&2)).await;
         assert!(!lab.c.visible_rows().contains(&1));
+    });
+}
+
+#[test]
+fn a_rewind_takes_its_own_wal_from_the_archive_only_when_told_to() {
+    fact(|| async {
+        let (lab, archive) = Lab::dead_branch().await;
+        lab.pb.checkpoint().await.unwrap();
+        assert!(lab.client("b").await.commits(2).await);
+        let last = lab.a.pg().dir.as_ref().unwrap().checkpoint.lsn;
+        lab.a.pg().dir.as_mut().unwrap().wal.remove_before(last);
+        let restores = |there: bool| lab.a.pg().knobs.restore_emptied = !there;
+        restores(true);
+        let refused = lab.a.rewind(&source("b")).await;
+        assert!(matches!(&refused, Err(PgError::Condemned(why)) if why.contains("could not find")), "{refused:?}");
+        restores(false);
+        let refused = lab.a.rewind_with(&source("b"), true).await;
+        assert!(matches!(&refused, Err(PgError::Operator(why)) if why.contains("is not set")), "{refused:?}");
+        assert!(lab.a.visible_rows().contains(&1) && archive.holds(1));
+        restores(true);
+        lab.a.rewind_with(&source("b"), true).await.unwrap();
+        lab.pa.follow(A, Some(&source("b"))).await.unwrap();
+        lab.pa.start(StartAs::Standby).await.unwrap();
+        lab.until("it follows", || lab.a.visible_rows() == [2].into()).await;
     });
 }

@@ -147,6 +147,39 @@ fn remote_write_is_acknowledged_before_the_standby_flushes() {
     });
 }
 
+/// What `b` has, by itself, after it was left like this with row 2 written and not flushed.
+async fn left_to_itself(ends: impl Fn(&Lab)) -> BTreeSet<u64> {
+    let lab = Lab::pair().await;
+    lab.set_names("pgbaton_standby_2").await;
+    let client = lab.client("a").await;
+    assert!(client.commits(1).await);
+    lab.b.set_disk(PgDisk::Stalled);
+    assert!(client.at(SyncCommit::RemoteWrite).await.commits(2).await && !flushed(&lab.b, 2));
+    ends(&lab);
+    lab.b.set_disk(PgDisk::Ok);
+    lab.pb.follow(B, None).await.unwrap();
+    lab.pb.start(StartAs::Standby).await.unwrap();
+    lab.pb.seal().await.unwrap();
+    lab.b.visible_rows()
+}
+
+#[test]
+fn remote_write_outlives_the_standbys_processes_and_not_its_loss_of_power() {
+    fact(|| async {
+        assert_eq!(left_to_itself(|lab| lab.b.kill_server()).await, [1, 2].into());
+        let mut left = BTreeSet::new();
+        for _ in 0..16 {
+            let power = |lab: &Lab| {
+                lab.b.lose_power();
+                lab.net.power_on("b");
+            };
+            left.insert(left_to_itself(power).await);
+        }
+        // It may have come as far as the medium.
+        assert_eq!(left, [[1].into(), [1, 2].into()].into());
+    });
+}
+
 #[test]
 fn remote_apply_waits_for_replay() {
     fact(|| async {

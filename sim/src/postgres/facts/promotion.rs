@@ -128,6 +128,41 @@ fn a_promotion_replays_all_it_has_received_first() {
 }
 
 #[test]
+fn a_promotion_lasts_as_long_as_replay_of_what_was_received() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.b.set_apply_delay(LONG * 100);
+        let before = lab.replayed_by_b();
+        write_much(&lab.a, MANY);
+        lab.until("b has it", || held(&lab.b) == held(&lab.a)).await;
+        assert_eq!(lab.replayed_by_b(), before);
+        let (end, asked) = (held(&lab.b), lab.fate.now());
+        lab.b.rogue_promote().unwrap();
+        lab.fate.sleep(BRIEF).await;
+        let replayed = lab.replayed_by_b();
+        assert!(before < replayed && replayed < end && !lab.b.pg().is_open(), "on its way, and closed");
+        lab.until("b is open", || lab.b.pg().is_open()).await;
+        let took = lab.fate.now().since(asked);
+        assert!(took > BRIEF * 3, "{took:?}");
+        assert_eq!(lab.b.visible_rows().len() as u64, MANY);
+    });
+}
+
+#[test]
+fn a_promotion_waits_for_no_attempt_to_reach_an_upstream() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.net.cut("a", "b");
+        lab.until("it tries again", || receiver(&lab.b).is_some() && !calls_itself_streaming(&lab.b)).await;
+        lab.fate.sleep(BRIEF).await;
+        assert!(receiver(&lab.b).is_some() && !calls_itself_streaming(&lab.b), "there is no answer");
+        let asked = lab.fate.now();
+        lab.pb.promote(Timeline(1)).await.unwrap();
+        assert!(lab.fate.now().since(asked) < BRIEF);
+    });
+}
+
+#[test]
 fn an_apply_delay_holds_replay_back_but_not_receiving() {
     fact(|| async {
         let lab = Lab::pair().await;

@@ -165,6 +165,26 @@ fn a_slot_on_a_standby_keeps_wal_until_it_is_advanced() {
 }
 
 #[test]
+fn a_rewind_leaves_no_slot() {
+    fact(|| async {
+        let lab = Lab::forked().await;
+        lab.pb.checkpoint().await.unwrap();
+        let slots = |host: &PgHost| host.pg().dir.as_ref().unwrap().slots.len();
+        assert_eq!((slots(&lab.a), slots(&lab.b)), (2, 2));
+        lab.pa.rewind(&source("b")).await.unwrap();
+        assert_eq!((slots(&lab.a), slots(&lab.b)), (0, 2));
+        lab.pa.follow(A, Some(&source("b"))).await.unwrap();
+        lab.pa.start(StartAs::Standby).await.unwrap();
+        lab.until_streams(&lab.a).await;
+        // One that finds nothing to do leaves them.
+        lab.pa.admit(&peers(&[C])).await.unwrap();
+        lab.pa.stop(StopMode::Fast).await.unwrap();
+        lab.pa.rewind(&source("b")).await.unwrap();
+        assert_eq!(slots(&lab.a), 1);
+    });
+}
+
+#[test]
 fn a_receiver_comes_back_within_the_retry_interval() {
     fact(|| async {
         let lab = Lab::pair().await;

@@ -109,6 +109,74 @@ fn crash_recovery_takes_time_for_the_wal_since_the_checkpoint() {
 }
 
 #[test]
+fn a_crash_recovery_cut_short_begins_anew() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        write_much(&lab.a, 100_000);
+        lab.a.kill_server();
+        put_signal(&lab.a, false);
+        let before = lab.a.facts().control().cloned();
+        for _ in 0..2 {
+            lab.a.launch();
+            lab.fate.sleep(BRIEF * 2).await;
+            assert!(lab.try_client("a").await.is_err() && lab.pa.look().await.control() == before.as_ref());
+            lab.a.kill_server();
+            assert_eq!(lab.a.facts().control().cloned(), before, "that says nothing of it");
+        }
+        let since = lab.fate.now();
+        lab.a.launch();
+        lab.until("it is up", || is_up(&lab.a)).await;
+        let took = lab.fate.now().since(since);
+        assert!(took > BRIEF * 3, "{took:?}");
+        assert_eq!(lab.a.visible_rows().len(), 100_000);
+    });
+}
+
+#[test]
+fn a_standby_is_up_once_it_is_consistent_and_replays_the_rest_then() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        assert!(lab.client("a").await.commits(1).await);
+        lab.pa.checkpoint().await.unwrap();
+        lab.until("b has replayed it", || lab.replayed_by_b() == held(&lab.a)).await;
+        lab.pb.checkpoint().await.unwrap();
+        lab.b.set_apply_delay(LONG);
+        assert!(lab.client("a").await.commits(2).await);
+        lab.until("b has it", || flushed(&lab.b, 2)).await;
+        lab.b.kill_server();
+        lab.start_unsupervised(&lab.b).await;
+        lab.fate.sleep(BRIEF).await;
+        assert_eq!(lab.client("b").await.rows().await, [1].into());
+        assert!(lab.replayed_by_b() < held(&lab.b));
+        assert_eq!(receiver(&lab.b), None, "first what it has");
+        lab.b.set_apply_delay(Duration::ZERO);
+        lab.until("b shows it", || lab.b.visible_rows() == [1, 2].into()).await;
+        lab.until_streams(&lab.b).await;
+        // A primary's control file says nothing of the kind.
+        lab.a.kill_server();
+        lab.a.set_apply_delay(LONG);
+        put_signal(&lab.a, true);
+        lab.start_unsupervised(&lab.a).await;
+        let client = lab.client("a").await;
+        assert_eq!((client.read_only, client.rows().await), (true, [1, 2].into()));
+    });
+    // What that is lies between the last restartpoint and what was replayed.
+    fact(|| async {
+        let lab = Lab::pair().await;
+        write_much(&lab.a, 10_000);
+        lab.until("b has replayed it", || lab.replayed_by_b() == held(&lab.a)).await;
+        let mut seen = BTreeSet::new();
+        for _ in 0..4 {
+            lab.b.kill_server();
+            lab.start_unsupervised(&lab.b).await;
+            seen.insert(lab.replayed_by_b());
+            lab.until_streams(&lab.b).await;
+        }
+        assert!(seen.len() > 1 && seen.iter().all(|replayed| *replayed <= held(&lab.b)), "{seen:?}");
+    });
+}
+
+#[test]
 fn after_a_restart_a_standby_does_not_know_what_it_received() {
     fact(|| async {
         let lab = Lab::pair().await;
