@@ -93,18 +93,26 @@ struct Checker {
     /// What the world must have seen.
     needs: &'static [Sense],
     check: Check,
-    /// Faults of a drawn story last and meet, and its timings are drawn: how long writes are out says nothing there.
-    of_written: bool,
+    of_drawn: OfDrawn,
+}
+
+/// Faults of a drawn story last and meet, and its timings are drawn: how long writes are out mostly says nothing there.
+#[derive(Clone, Copy)]
+enum OfDrawn {
+    Judged,
+    /// As far as each fault has a price.
+    ByPrice,
+    NotJudged,
 }
 
 type Check = fn(&Trace) -> Result<(), String>;
 
 const fn checker(name: &'static str, needs: &'static [Sense], check: Check) -> Checker {
-    Checker { name, needs, check, of_written: false }
+    Checker { name, needs, check, of_drawn: OfDrawn::Judged }
 }
 
-const fn of_written(name: &'static str, needs: &'static [Sense], check: Check) -> Checker {
-    Checker { of_written: true, ..checker(name, needs, check) }
+const fn timed(of_drawn: OfDrawn, name: &'static str, needs: &'static [Sense], check: Check) -> Checker {
+    Checker { of_drawn, ..checker(name, needs, check) }
 }
 
 use Sense::*;
@@ -140,10 +148,10 @@ const CHECKERS: &[Checker] = &[
     checker("the group settles", &[Ends], convergence::check),
     checker("nobody is left in limbo", &[Ends], no_limbo::check),
     checker("the role moves for a reason", &[Faults], no_gratuitous_move::check),
-    of_written("an outage keeps to its budget", &[Faults], outage_budget::check),
+    timed(OfDrawn::ByPrice, "an outage keeps to its budget", &[Faults], outage_budget::check),
     checker("orders are answered", &[Orders, Faults], orders_answered::check),
     checker("a stall is lawful", &[Ends, Faults], stall::check),
-    of_written("a long outage has its reason on show", &[Faults, Screen], told_why::check),
+    timed(OfDrawn::NotJudged, "a long outage has its reason on show", &[Faults, Screen], told_why::check),
     checker("the role does not go to and fro", &[Faults], no_ping_pong::check),
 ];
 
@@ -175,8 +183,13 @@ impl Checker {
             let why = format!("this world doesn't see {}", blind.join(" and "));
             return Verdict { name, broken: None, not_judged: Some(why) };
         }
-        if self.of_written && trace.terms.drawn {
-            let why = "faults of a drawn story last and meet; what each costs is priced".to_string();
+        let is_judged = match self.of_drawn {
+            OfDrawn::Judged => true,
+            OfDrawn::ByPrice => trace.terms.priced || !trace.terms.drawn,
+            OfDrawn::NotJudged => !trace.terms.drawn,
+        };
+        if !is_judged {
+            let why = "faults of a drawn story last and meet, under timings of their own".to_string();
             return Verdict { name, broken: None, not_judged: Some(why) };
         }
         match (self.check)(trace) {

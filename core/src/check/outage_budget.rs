@@ -1,7 +1,8 @@
 //! L5: a fault costs at most its budget of time without an acknowledged write; nothing at all costs almost none. A
-//! story that is to cost more says so.
+//! story that is to cost more says so. Of a drawn story those faults are judged that struck alone.
 
 use super::outage::gaps;
+use super::price;
 use super::trace::{Fault, Kind, Trace};
 use crate::model::Moment;
 use std::time::Duration;
@@ -26,6 +27,9 @@ pub(super) fn budget(fault: Fault, leased: bool) -> Duration {
 pub fn check(trace: &Trace) -> Result<(), String> {
     if trace.terms.stalled.is_some() {
         return Ok(());
+    }
+    if trace.terms.priced {
+        return price::check(trace);
     }
     let faults: Vec<(Moment, Fault)> = trace
         .events

@@ -63,6 +63,19 @@ pub fn prices(trace: &Trace) -> Vec<Price> {
     prices
 }
 
+/// What a fault costs alone is within its budget.
+pub(super) fn check(trace: &Trace) -> Result<(), String> {
+    match prices(trace).into_iter().find(|price| price.out > price.allowed) {
+        None => Ok(()),
+        Some(Price { what, at, out, allowed }) => Err(format!(
+            "{what} at {:.3} s cost {:.3} s without a write, {:.0} s are allowed",
+            at.seconds(),
+            out.as_secs_f64(),
+            allowed.as_secs_f64()
+        )),
+    }
+}
+
 struct Struck {
     at: Moment,
     what: String,
@@ -186,6 +199,7 @@ fn in_roles(text: &str, nodes: &[String], holder: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::outage_budget;
     use super::super::testing::*;
     use super::*;
     use crate::model::NodeState::*;
@@ -196,13 +210,17 @@ mod tests {
 
     /// Writes are out from the tenth second to this one.
     fn until(second: u64, killed_at: u64, more: Vec<(u64, Kind)>) -> Vec<Price> {
+        prices(&told(second, killed_at, more))
+    }
+
+    fn told(second: u64, killed_at: u64, more: Vec<(u64, Kind)>) -> Trace {
         let step = |text: &str| Kind::Step { text: text.into() };
         let settled = [(1, node("a", Primary, Primary, 1)), (0, node("b", Secondary, Secondary, 1))];
         let acks = (2..30).filter(|s| !(10..second).contains(s)).map(|s| (s * 1000, acked(s, "a", s * 1000 - 1)));
         let kill = [(killed_at, step("kill everything on a")), (killed_at, fault(Fault::Machine, &["a"]))];
         let mut trace = trace(settled.into_iter().chain(acks).chain(kill).chain(more).collect());
         trace.sort();
-        prices(&trace)
+        trace
     }
 
     #[test]
@@ -232,5 +250,17 @@ mod tests {
         assert_eq!(prices.len(), 1);
         assert_eq!(prices[0].out, Duration::from_secs(12));
         assert!(prices[0].out > prices[0].allowed);
+    }
+
+    #[test]
+    fn a_fault_that_costs_too_much_alone_breaks_a_drawn_run() {
+        let judged = |out_until| {
+            let mut run = told(out_until, 9500, vec![]);
+            (run.terms.drawn, run.terms.priced) = (true, true);
+            outage_budget::check(&run)
+        };
+        assert_eq!(judged(20), Ok(()));
+        let broken = "kill everything on the primary at 9.500 s cost 13.500 s without a write, 11 s are allowed";
+        assert_eq!(judged(23).unwrap_err(), broken);
     }
 }

@@ -67,6 +67,9 @@ pub struct Terms {
     /// Nobody wrote the story: all that it broke is mended at the end, but for nodes outside of the core.
     #[serde(default)]
     pub drawn: bool,
+    /// And what a fault costs that struck alone can be said.
+    #[serde(default)]
+    pub priced: bool,
     /// Those that must settle; all when nobody is named.
     #[serde(default)]
     pub core: BTreeSet<String>,
