@@ -7,10 +7,15 @@ use pgbaton_sim::hunt::{Hunted, blame, hunt, hunt_all, play};
 use std::collections::BTreeSet;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/kill_and_return.toml");
+const ASYNC_AGAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/durability/async-again-and-lost.toml");
 
 fn story(seed: u64) -> (Scenario, u64) {
-    let text = std::fs::read_to_string(FILE).unwrap();
-    (parse(FILE, &text).unwrap(), seed)
+    read(FILE, seed)
+}
+
+fn read(file: &str, seed: u64) -> (Scenario, u64) {
+    let text = std::fs::read_to_string(file).unwrap();
+    (parse(file, &text).unwrap(), seed)
 }
 
 fn hunted(mutant: Mutant) -> Hunted {
@@ -25,6 +30,12 @@ fn a_bug_is_found_where_it_shows_and_escapes_where_it_doesnt() {
     assert!(all[1].caught.is_none() && all[1].runs == 2, "nobody leaves in this story: {:?}", all[1]);
     let again = hunted(Mutant::ContractLeavesWhenTold);
     assert_eq!(again.caught.as_ref(), Some(caught), "the same seeds find the same");
+}
+
+#[test]
+fn what_a_standby_acknowledged_is_not_a_policys_to_give_up() {
+    let found = hunt(&|seed| read(ASYNC_AGAIN, seed), Mutant::PolicyGivesUpAll, 0..1, || ());
+    assert_eq!(found.caught.expect("it gives up what b acknowledged").invariant, "quorums meet");
 }
 
 #[test]
