@@ -195,6 +195,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             (Step::Admit(peers), _) => {
                 self.memory.admitted = Some(peers);
                 self.admitted_at = now;
+                // A slot that is new keeps what others have let go.
+                self.memory.advanced = None;
             }
             (Step::Promote(_), _) => self.memory.following = None,
             (Step::AdvanceSlots(lsn), _) => self.memory.advanced = Some(lsn),

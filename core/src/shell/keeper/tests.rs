@@ -472,3 +472,23 @@ fn a_rebuild_that_is_done_is_not_begun_anew_because_its_end_cannot_be_stored() {
         assert_eq!((copies(), keeper.record.rebuild), (1, left));
     }
 }
+
+#[test]
+fn slots_that_were_made_anew_are_moved_up_as_the_others_were() {
+    let ports = ports(standby(), "");
+    let goal = NodeState::Secondary;
+    let assignment = Assignment {
+        upstream: Some(Upstream { history: History::root(Timeline(1)), ..upstream() }),
+        wal_floor: Some(Lsn(500)),
+        peers: vec![peer(2)],
+        ..Assignment::new(Epoch(3), goal)
+    };
+    let record = KeeperRecord { assignment: Some(assignment), ..record(goal, None) };
+    let mut keeper = keeper(&ports, record);
+    let moved_up = || ports.postgres.done.lock().unwrap().iter().filter(|done| *done == "advance slots").count();
+    run(&mut keeper);
+    assert_eq!(moved_up(), 1);
+    keeper.memory.admitted = None;
+    run(&mut keeper);
+    assert_eq!(moved_up(), 2);
+}
