@@ -160,6 +160,7 @@ impl PgHost {
         if server.in_recovery {
             dir.state = ControlState::InRecovery;
             server.replayed = consistent;
+            dir.consistent = consistent;
         } else {
             if dir.state != ControlState::ShutDown {
                 dir.write_checkpoint(uid, now, Kind::Checkpoint);
