@@ -62,7 +62,8 @@ impl LocalPostgres {
         let mut command = with_password(&self.config, "pg_basebackup");
         command.arg("-d").arg(conf::tool_conninfo(source, &[]));
         command.arg("-D").arg(&staged.pgdata).args(["-X", "stream", "--checkpoint=fast", "--no-password"]);
-        command.arg("-S").arg(me.standby_name());
+        // While it is copied nothing else tells the slot that it may let WAL go.
+        command.arg("-S").arg(me.standby_name()).arg("--status-interval=1");
         let done = tool::run(&self.config, "pg_basebackup", command, None).await?;
         if !done.success {
             let text = format!("pg_basebackup failed: {}", tool::last_lines(&done.stderr, 3));

@@ -402,6 +402,44 @@ fn a_base_backup_lasts_as_long_as_its_size_takes() {
 }
 
 #[test]
+fn a_base_backup_streams_its_wal_beside_the_copy_and_fails_when_its_slot_is_lost() {
+    fact(async |lab: &Lab| {
+        let a = lab.primary("a").await;
+        a.run("CREATE TABLE bulk AS SELECT repeat('x', 900) FROM generate_series(1, 20000)").await;
+        a.set_now("wal_keep_size", "0").await;
+        a.set_now("max_slot_wal_keep_size", "2MB").await;
+        let b = lab.server("b");
+        for (interval, succeeds) in [("1", true), ("0", false)] {
+            a.run("SELECT pg_create_physical_replication_slot('b', true)").await;
+            let first = a.ask("SELECT pg_walfile_name(pg_current_wal_lsn())").await;
+            let options = ["-c", "fast", "--max-rate", "2M", "-S", "b", "--status-interval", interval];
+            let copy = lab.clone(&b, a.port, &options);
+            let holds_for_it = async |what: &str| {
+                let slot = format!("SELECT {what} FROM pg_replication_slots WHERE slot_name = 'b'");
+                until(what, async || a.ask(&slot).await == "t").await;
+            };
+            let writes = async {
+                holds_for_it("active").await;
+                for _ in 0..4 {
+                    a.run("SELECT pg_logical_emit_message(false, 'x', 'y')").await;
+                    let end = a.ask("SELECT pg_switch_wal()").await;
+                    if succeeds {
+                        holds_for_it(&format!("restart_lsn >= '{end}'")).await;
+                        a.run("CHECKPOINT").await;
+                    }
+                }
+                a.run("CHECKPOINT").await;
+            };
+            let (cloned, ()) = tokio::join!(copy, writes);
+            assert_eq!(cloned.success, succeeds, "{}", cloned.text);
+            let kept = a.ask(&format!("SELECT count(*) FROM pg_ls_waldir() WHERE name <= '{first}'")).await;
+            assert_eq!(kept, "0", "what was written first is gone");
+            a.run("SELECT pg_drop_replication_slot('b')").await;
+        }
+    });
+}
+
+#[test]
 fn a_crash_amid_a_base_backup_leaves_the_source_as_any_crash_does() {
     fact(async |lab: &Lab| {
         let a = lab.primary("a").await;

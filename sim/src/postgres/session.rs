@@ -1,9 +1,9 @@
 //! What the server does for a connection: answer a probe, serve a client, or hand out its directory.
 
-use super::host::PgHost;
+use super::host::{Pg, PgHost};
 use super::knobs::PgDisk;
 use super::server::{Interrupt, Phase};
-use super::slots::{missing, removed};
+use super::slots::missing;
 use super::sync::SyncCommit;
 use crate::net::packet::Setting;
 use crate::net::{End, Packet, SourceInfo};
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Of the kernel, which answers for a server that is busy.
 const KEEPALIVE: Duration = Duration::from_secs(1);
+/// pgbaton asks its base backups to say so often how far their WAL has come.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One backend. Its end, also by the death of its task, takes it off the server's lists.
 pub(super) struct Session<'a> {
@@ -167,11 +169,21 @@ impl PgHost {
             if slot.is_some() && self.write_checkpoint(pace).await.is_err() {
                 return self.kill_server();
             }
-            let begin = self.pg().dir.as_ref().map(|dir| dir.checkpoint.lsn).unwrap_or_default();
-            self.fate.sleep(takes).await;
-            // Reading comes to no end either.
-            let _full_is_no_trouble = self.disk_takes().await;
-            end.send(self.copied(begin, slot.as_deref()));
+            let read = async {
+                self.fate.sleep(takes).await;
+                // Reading comes to no end either.
+                let _full_is_no_trouble = self.disk_takes().await;
+                let mut pg = self.pg();
+                Packet::Copied(Box::new(pg.dir.as_mut().expect("a server runs on a directory").image()))
+            };
+            let copied = match &slot {
+                None => read.await,
+                Some(name) => match either(read, self.stream_beside(name)).await {
+                    Either::Left(copied) => copied,
+                    Either::Right(reason) => Packet::Refused { reason },
+                },
+            };
+            end.send(copied);
             // Until the reader has it all.
             end.recv().await;
         };
@@ -187,19 +199,25 @@ impl PgHost {
         }
     }
 
-    /// All WAL since the checkpoint at which a base backup began has to be there at its end.
-    fn copied(&self, begin: pgbaton_core::model::Lsn, slot: Option<&str>) -> Packet {
-        let mut pg = self.pg();
-        let (version, segment_bytes) = (pg.settings.version, pg.settings.segment_bytes);
-        let dir = pg.dir.as_mut().expect("a server runs on a directory");
-        if let Some(name) = slot {
-            if !dir.wal.holds(begin) {
-                return Packet::Refused { reason: removed(begin, segment_bytes) };
+    /// A base backup streams its WAL beside the copy, and tells its slot from time to time how far it has come. Ends, with
+    /// the reason, when that slot is lost, and its user terminated.
+    async fn stream_beside(&self, slot: &str) -> String {
+        let is_lost = |pg: &Pg| pg.dir.as_ref().is_some_and(|dir| dir.slots.get(slot).is_some_and(|s| s.lost));
+        let mut was_lost = is_lost(&self.pg());
+        loop {
+            {
+                let mut pg = self.pg();
+                if is_lost(&pg) && !was_lost {
+                    return format!("the connection was terminated to release replication slot \"{slot}\"");
+                }
+                let version = pg.settings.version;
+                if let Some(dir) = &mut pg.dir {
+                    let end = dir.end().lsn;
+                    dir.confirm_slot(slot, end, version);
+                }
+                was_lost = is_lost(&pg);
             }
-            // What was streamed beside the copy needs to be kept no longer.
-            let end = dir.end().lsn;
-            dir.confirm_slot(name, end, version);
+            self.fate.sleep(STATUS_INTERVAL).await;
         }
-        Packet::Copied(Box::new(dir.image()))
     }
 }

@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn so_many_of_the_group_must_confirm_at_the_least() {
-        let parts = |text| SyncNames::read(text).unwrap().parts();
+        let parts = |text: &str| SyncNames::read(text).unwrap().parts();
         assert_eq!(parts(""), (0, [].into()));
         assert_eq!(parts("ANY 1 (pgbaton_standby_2, pgbaton_standby_3)"), (1, [NodeId(2), NodeId(3)].into()));
         assert_eq!(parts(&Names::of_nobody().0), (1, [].into()), "it waits for ever");

@@ -323,6 +323,38 @@ fn a_base_backup_lasts_as_long_as_its_size_takes() {
 }
 
 #[test]
+fn a_base_backup_streams_its_wal_beside_the_copy_and_fails_when_its_slot_is_lost() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        lab.a.configure(|settings| {
+            settings.row_bytes = settings.segment_bytes;
+            settings.wal_keep_size = 0;
+            settings.max_slot_wal_keep_size = Some(4 * settings.segment_bytes);
+        });
+        let copies = Duration::from_secs(10);
+        lab.c.configure(|settings| settings.base_backup_takes = Some(copies));
+        let first = || lab.a.pg().dir.as_ref().unwrap().wal.held_from();
+        for (at_once, succeeds) in [(1, true), (8, false)] {
+            let begin = lab.a.pg().dir.as_ref().unwrap().end().lsn;
+            let writes = async {
+                let client = lab.client("a").await;
+                for id in 1..=8 {
+                    assert!(client.commits(100 * at_once + id).await);
+                    if id % at_once == 0 {
+                        assert!(lab.a.checkpoint().await);
+                        lab.fate.sleep(Duration::from_millis(1100)).await;
+                    }
+                }
+            };
+            let (cloned, ()) = join(lab.pc.clone_from(C, &source("a")), writes).await;
+            assert_eq!(cloned.is_ok(), succeeds, "{cloned:?}");
+            assert!(first() > begin, "what was written first is gone");
+            lab.a.renew_lost_slots();
+        }
+    });
+}
+
+#[test]
 fn a_crash_amid_a_base_backup_leaves_the_source_as_any_crash_does() {
     fact(|| async {
         let lab = Lab::pair().await;
