@@ -1,6 +1,6 @@
 //! What the server does for a connection: answer a probe, serve a client, or hand out its directory.
 
-use super::host::{Pg, PgHost};
+use super::host::PgHost;
 use super::knobs::PgDisk;
 use super::server::{Interrupt, Phase};
 use super::slots::missing;
@@ -178,10 +178,13 @@ impl PgHost {
             };
             let copied = match &slot {
                 None => read.await,
-                Some(name) => match either(read, self.stream_beside(name)).await {
-                    Either::Left(copied) => copied,
-                    Either::Right(reason) => Packet::Refused { reason },
-                },
+                Some(name) => {
+                    let mut stream = Stream::under(self, name);
+                    match either(read, stream.goes_on()).await {
+                        Either::Left(copied) if !stream.is_cut() => copied,
+                        _ => Packet::Refused { reason: stream.reason() },
+                    }
+                }
             };
             end.send(copied);
             // Until the reader has it all.
@@ -198,26 +201,54 @@ impl PgHost {
             end.close();
         }
     }
+}
 
-    /// A base backup streams its WAL beside the copy, and tells its slot from time to time how far it has come. Ends, with
-    /// the reason, when that slot is lost, and its user terminated.
-    async fn stream_beside(&self, slot: &str) -> String {
-        let is_lost = |pg: &Pg| pg.dir.as_ref().is_some_and(|dir| dir.slots.get(slot).is_some_and(|s| s.lost));
-        let mut was_lost = is_lost(&self.pg());
-        loop {
-            {
-                let mut pg = self.pg();
-                if is_lost(&pg) && !was_lost {
-                    return format!("the connection was terminated to release replication slot \"{slot}\"");
-                }
-                let version = pg.settings.version;
-                if let Some(dir) = &mut pg.dir {
-                    let end = dir.end().lsn;
-                    dir.confirm_slot(slot, end, version);
-                }
-                was_lost = is_lost(&pg);
+/// A base backup streams its WAL beside the copy, and tells its slot from time to time how far it has come. When that slot
+/// is lost, whoever uses it is terminated.
+struct Stream<'a> {
+    host: &'a PgHost,
+    slot: &'a str,
+    /// As it was when it was told last: one that is lost already may be used all the same.
+    was_lost: bool,
+}
+
+impl<'a> Stream<'a> {
+    fn under(host: &'a PgHost, slot: &'a str) -> Stream<'a> {
+        let mut stream = Stream { host, slot, was_lost: true };
+        stream.tell();
+        stream
+    }
+
+    fn is_lost(&self) -> bool {
+        let pg = self.host.pg();
+        pg.dir.as_ref().is_some_and(|dir| dir.slots.get(self.slot).is_some_and(|slot| slot.lost))
+    }
+
+    fn is_cut(&self) -> bool {
+        self.is_lost() && !self.was_lost
+    }
+
+    fn tell(&mut self) {
+        {
+            let mut pg = self.host.pg();
+            let version = pg.settings.version;
+            if let Some(dir) = &mut pg.dir {
+                let end = dir.end().lsn;
+                dir.confirm_slot(self.slot, end, version);
             }
-            self.fate.sleep(STATUS_INTERVAL).await;
         }
+        self.was_lost = self.is_lost();
+    }
+
+    /// Until it is cut.
+    async fn goes_on(&mut self) {
+        while !self.is_cut() {
+            self.tell();
+            self.host.fate.sleep(STATUS_INTERVAL).await;
+        }
+    }
+
+    fn reason(&self) -> String {
+        format!("the connection was terminated to release replication slot \"{}\"", self.slot)
     }
 }

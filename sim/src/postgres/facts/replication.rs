@@ -110,18 +110,6 @@ fn a_slot_beyond_its_limit_loses_its_wal_and_the_follower_must_be_cloned() {
         lab.pb.start(StartAs::Standby).await.unwrap();
         lab.until_streams(&lab.b).await;
     });
-    // A backup during which its WAL is lost has been in vain.
-    fact(|| async {
-        let lab = Lab::pair().await;
-        keep_little(&lab);
-        lab.a.configure(|settings| settings.max_slot_wal_keep_size = Some(4096));
-        let meanwhile = async {
-            lab.fate.sleep(Duration::from_millis(100)).await;
-            much_wal(&lab).await;
-        };
-        let (cloned, ()) = futures_util::future::join(lab.pc.clone_from(C, &source("a")), meanwhile).await;
-        assert!(matches!(&cloned, Err(PgError::Retry(why)) if why.contains(REMOVED)), "{cloned:?}");
-    });
 }
 
 #[test]
