@@ -248,7 +248,12 @@ mod tests {
             Command::Promote { formation: formation.clone(), name: name.clone(), allow_data_loss },
             Command::Maintenance { formation: formation.clone(), name: name.clone(), on: true, allow_failover: true },
             Command::Drop { formation: formation.clone(), name: name.clone(), node: None, force: false },
-            Command::SetNode { formation: formation.clone(), name: name.clone(), change: NodeChange::default() },
+            Command::SetNode {
+                formation: formation.clone(),
+                name: name.clone(),
+                node: None,
+                change: NodeChange::default(),
+            },
             Command::SetFormation { formation: formation.clone(), change: FormationChange::default() },
             Command::CreateFormation { formation: formation.clone(), settings: FormationSettings::default() },
             Command::DropFormation { formation: formation.clone() },

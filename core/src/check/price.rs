@@ -46,9 +46,10 @@ pub fn prices(trace: &Trace) -> Vec<Price> {
         let within = gaps.iter().filter(|g| g.from < to && g.to > from);
         within.map(|g| g.to.min(to).since(g.from.max(from))).max().unwrap_or_default()
     };
+    let healed = trace.events.iter().find(|e| matches!(e.kind, Kind::Healed)).map(|e| e.at);
     let mut prices = Vec::new();
     for (i, step) in steps.iter().enumerate() {
-        let next = steps.get(i + 1).map_or(step.at + WINDOW, |next| next.at).min(step.at + WINDOW);
+        let next = steps.get(i + 1).map(|next| next.at).or(healed).unwrap_or(step.at + WINDOW).min(step.at + WINDOW);
         if !step.alone {
             continue;
         }
@@ -144,11 +145,15 @@ impl<'a> Course<'a> {
             let of_links = |text: &str| text.contains("link") || text.contains("packets") || text.contains("calls");
             self.open.retain(|(text, _)| !of_links(text));
         } else if fault == Fault::Mend || ENDS.iter().any(|e| text.starts_with(e)) {
-            self.open.retain(|(_, of)| *of != nodes);
+            self.open.retain(|(text, of)| *of != nodes || text.starts_with(words::SETTINGS));
         } else if let Some(i) = begun {
-            // Said a second time, with nothing in it: as usual again.
-            self.open.remove(i);
-        } else if fault != Fault::Order && !ONCE.iter().any(|o| text.starts_with(o)) {
+            // Said a second time, with nothing in it: as usual again. Nobody sets a formation back.
+            if text != words::FORMATION_SETTINGS {
+                self.open.remove(i);
+            }
+        } else if text.starts_with(words::SETTINGS)
+            || fault != Fault::Order && !ONCE.iter().any(|o| text.starts_with(o))
+        {
             self.open.push((text, nodes));
         }
     }
@@ -250,6 +255,18 @@ mod tests {
         assert_eq!(prices.len(), 1);
         assert_eq!(prices[0].out, Duration::from_secs(12));
         assert!(prices[0].out > prices[0].allowed);
+    }
+
+    #[test]
+    fn nothing_has_a_price_while_settings_are_others_than_those_of_the_plan() {
+        let set = |text: &str, of: &'static [&'static str], at: u64| {
+            vec![(at, Kind::Step { text: text.into() }), (at, fault(Fault::Order, of))]
+        };
+        let priority = |at| set("change the settings of b", &["b"], at);
+        assert!(run(19_500, priority(3000)).is_empty());
+        assert!(!run(19_500, [priority(3000), priority(4000)].concat()).is_empty(), "and back");
+        let formation = |at| set("change the settings of the formation", &[], at);
+        assert!(run(19_500, [formation(3000), formation(4000)].concat()).is_empty(), "nobody sets it back");
     }
 
     #[test]

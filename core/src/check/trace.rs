@@ -67,7 +67,7 @@ pub struct Terms {
     /// Nobody wrote the story: all that it broke is mended at the end, but for nodes outside of the core.
     #[serde(default)]
     pub drawn: bool,
-    /// And what a fault costs that struck alone can be said.
+    /// And what a fault costs that struck alone is judged: where no other work on the machine makes it late.
     #[serde(default)]
     pub priced: bool,
     /// Those that must settle; all when nobody is named.

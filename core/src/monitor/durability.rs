@@ -148,7 +148,7 @@ mod tests {
         p.set_durability(Durability::Strict);
         in_quorum(&mut p, C, false);
         let change = NodeChange { replication_quorum: Some(false), ..NodeChange::default() };
-        let set = Command::SetNode { formation: "default".into(), name: "b".into(), change };
+        let set = Command::SetNode { formation: "default".into(), name: "b".into(), node: None, change };
         assert!(refusal(p.orders(set)).contains("the formation is strict"));
         assert!(refusal(p.ordered_drop("b", false)).contains("the formation is strict"));
         assert!(matches!(p.ordered_drop("c", false), Answer::Accepted { .. }));

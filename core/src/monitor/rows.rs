@@ -71,7 +71,12 @@ impl Group {
         }
         if let Some(rebuild) = report.filter(|_| lives).and_then(|r| r.rebuild) {
             let trouble = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
-            return Some(rebuild.describe().to_string() + &trouble);
+            let goal = node.goal();
+            let why = match goal == NodeState::Catchingup || goal == NodeState::Secondary {
+                true => rebuild.describe(),
+                false => "its data directory is half rebuilt",
+            };
+            return Some(why.to_string() + &trouble);
         }
         if trouble.is_some() {
             return trouble;

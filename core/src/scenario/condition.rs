@@ -134,10 +134,10 @@ pub fn is_settled(rows: &[StateRow], group: &GroupKey) -> bool {
         && rows().all(|row| matches!(row.assigned_group_state, Primary | Single | Secondary) && rests(row))
 }
 
-/// A node of the group gets its data directory anew, which takes as long as there is data.
-pub fn is_rebuilt(rows: &[StateRow]) -> bool {
+/// The node gets its data directory anew, which takes as long as there is data.
+pub fn is_rebuilt(row: &StateRow) -> bool {
     let kinds = [Rebuild::Rewind, Rebuild::Clone].map(Rebuild::describe);
-    rows.iter().filter_map(|row| row.pending.as_deref()).any(|why| kinds.iter().any(|kind| why.starts_with(kind)))
+    row.pending.as_deref().is_some_and(|why| kinds.iter().any(|kind| why.starts_with(kind)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a scenario expects of its end, beyond the invariants.
 
 use super::format::Scenario;
-use crate::check::{Beside, Kind, Terms, Trace, long_fork, longest_gap, price, roles};
+use crate::check::{Beside, Kind, Terms, Trace, long_fork, longest_gap, roles};
 use crate::model::{Durability, NodeState, time::duration};
 use std::time::Duration;
 
@@ -72,9 +72,7 @@ pub fn promotions(trace: &Trace) -> u32 {
 pub fn beside(scenario: &Scenario) -> Option<Beside> {
     let story = scenario.of_beside()?;
     let (group, nodes) = (story.cluster.key(), story.cluster.nodes.clone());
-    // What strikes the monitor or a machine strikes both, and the story of each knows only its own.
-    let terms = Terms { priced: false, ..terms(&story) };
-    Some(Beside { group, nodes, first_client: scenario.first_client_beside(), terms })
+    Some(Beside { group, nodes, first_client: scenario.first_client_beside(), terms: terms(&story) })
 }
 
 /// What the checkers need to know of the scenario, as to its first group.
@@ -85,7 +83,7 @@ pub fn terms(scenario: &Scenario) -> Terms {
         stalled: scenario.finally.stalled.clone(),
         outage: scenario.finally.write_outage.as_ref().map(|o| o.max),
         drawn: scenario.drawn,
-        priced: scenario.drawn && price::is_priced(scenario),
+        priced: false,
         core: core.iter().cloned().collect(),
         alone: core.iter().filter(|name| scenario.cluster.options(name).replication_quorum).count() < 2
             && core.len() < scenario.cluster.nodes.len(),

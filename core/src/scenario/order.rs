@@ -43,7 +43,7 @@ impl Verb {
             Verb::SetNode(SetNode { node, candidate_priority, replication_quorum, refused }) => {
                 let (candidate_priority, replication_quorum) = (*candidate_priority, *replication_quorum);
                 let change = NodeChange { candidate_priority, replication_quorum, ..NodeChange::default() };
-                (name(node).map(|name| Command::SetNode { formation, name, change }), refused)
+                (name(node).map(|name| Command::SetNode { formation, name, node: None, change }), refused)
             }
             Verb::SetFormation(SetFormation { number_sync_standbys, durability, secondary, refused }) => {
                 let change = FormationChange {

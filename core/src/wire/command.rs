@@ -44,6 +44,9 @@ pub enum Command {
     SetNode {
         formation: String,
         name: String,
+        /// The node of that name, as the caller has seen it: it may have its new name already.
+        #[serde(default)]
+        node: Option<NodeId>,
         change: NodeChange,
     },
     SetFormation {

@@ -228,8 +228,7 @@ impl Cluster {
         if ended(&mut self.monitor) {
             return Some("monitor".to_string());
         }
-        let node = self.nodes.iter_mut().find_map(|n| ended(&mut n.keeper).then(|| n.name.clone()));
-        node.filter(|name| !self.nodes.iter().any(|n| n.name == *name && n.dropped))
+        self.nodes.iter_mut().find_map(|n| (!n.dropped && ended(&mut n.keeper)).then(|| n.name.clone()))
     }
 
     pub fn keeper_runs(&mut self, name: &str) -> bool {

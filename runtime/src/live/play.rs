@@ -270,7 +270,8 @@ impl<'a> Play<'a> {
                 return true;
             }
             let now_shown = self.watch.describe();
-            if now_shown != shown || is_rebuilt(self.watch.rows()) {
+            let copies = self.watch.rows().iter().any(|row| scenario.must_settle(&row.nodename) && is_rebuilt(row));
+            if now_shown != shown || copies {
                 (moved, shown) = (Instant::now(), now_shown);
             }
             if moved.elapsed() >= idle || began.elapsed() >= MOVES_MOST {

@@ -5,7 +5,7 @@ use super::{checkpoints, disks, hands};
 use anyhow::{Context, Result, bail};
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
-use pgbaton_core::check::{Kind, orders};
+use pgbaton_core::check::{Answered, Kind, orders};
 use pgbaton_core::model::Moment;
 use pgbaton_core::scenario::verb::DropNode;
 use pgbaton_core::scenario::{Order, Verb, order};
@@ -40,21 +40,26 @@ pub async fn perform(play: &mut Play<'_>, verb: &Verb, names: &[String]) -> Resu
 /// All at the same instant. Each is about one node at most.
 async fn give_all(play: &mut Play<'_>, verbs: &[Verb], names: &[String]) -> Result<()> {
     let group = play.scenario.group_of(names.first().map(String::as_str));
-    let (mut orders, mut dropped, mut rest) = (Vec::new(), Vec::new(), names);
+    let (mut orders, mut rest) = (Vec::new(), names);
     for verb in verbs {
         let (own, others) = rest.split_at(verb.selectors().len());
         let name = |_: &_| own.first().cloned().context("the verb needs a node");
-        orders.extend(verb.order(&group, name).transpose()?);
-        if let Verb::Drop(DropNode { refused: None, .. }) = verb {
-            dropped.extend(own);
-        }
+        let drops = matches!(verb, Verb::Drop(DropNode { refused: None, .. }));
+        let order = verb.order(&group, name).context("the verb is no order")??;
+        orders.push((order, own.first().filter(|_| drops)));
         rest = others;
     }
-    let given = join_all(orders.iter().map(|order| give(play, order))).await;
+    let given = join_all(orders.iter().map(|(order, _)| give(play, order))).await;
+    let is_done =
+        |notes: &[(Moment, Kind)]| matches!(notes.last(), Some((_, Kind::Told { answer: Answered::Accepted, .. })));
+    for ((_, dropped), (notes, _)) in orders.iter().zip(&given) {
+        if let Some(name) = dropped.filter(|_| is_done(notes)) {
+            play.cluster.mark_dropped(name)?;
+        }
+    }
     let (notes, done): (Vec<_>, Vec<_>) = given.into_iter().unzip();
     play.note_dated(notes.concat());
-    done.into_iter().collect::<Result<()>>()?;
-    dropped.into_iter().try_for_each(|name| play.cluster.mark_dropped(name))
+    done.into_iter().collect()
 }
 
 /// An operator whose order was not taken, for the monitor is down or can't do it at the moment, asks again. What was said

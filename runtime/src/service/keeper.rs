@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 /// How long a reload waits for a node that is on its way; copies of a whole data directory it never cuts short.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A copy that has ended well is marked as whole by then. One that failed stays marked.
+/// A copy that has ended well is marked as whole by then. One of all of it that failed stays marked.
 const MARK_PATIENCE: Duration = Duration::from_secs(2);
 
 pub type KeeperStore = MirroredStore<RedbStore>;

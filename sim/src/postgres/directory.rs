@@ -211,6 +211,11 @@ impl DataDir {
         if let Some(checkpoint) = self.wal.last_checkpoint(count) {
             self.checkpoint = checkpoint;
         }
+        self.is_consistent_at(count);
+    }
+
+    /// All pages that so many records have changed are on the medium.
+    pub fn is_consistent_at(&mut self, count: usize) {
         self.consistent = self.consistent.max(count);
         self.applied = self.applied.max(count);
     }

@@ -48,10 +48,10 @@ impl PgHost {
         let now = self.fate.now();
         let wait = self.pg().running().and_then(|(dir, server)| {
             let begins_or_ends = dir.names.is_empty() != server.names.is_empty();
-            (begins_or_ends && server.checkpoints_end > now).then(|| server.checkpoints_end.since(now))
+            server.checkpoints.ends(now).filter(|_| begins_or_ends)
         });
-        if let Some(wait) = wait {
-            self.fate.sleep(wait).await;
+        if let Some(ends) = wait {
+            self.fate.sleep_until(ends).await;
         }
     }
 

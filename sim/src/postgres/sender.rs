@@ -108,7 +108,7 @@ impl PgHost {
             if !dir.slots.contains_key(slot) {
                 return Err(refused(missing(slot)));
             }
-            if server.senders.values().any(|s| s.slot.as_ref() == Some(slot)) {
+            if server.uses(slot) {
                 return Err(refused(format!("replication slot \"{slot}\" is active for another sender")));
             }
         }

@@ -4,7 +4,8 @@ use super::directory::{Conninfo, DataDir};
 use super::settings::Settings;
 use super::sync::{SyncCommit, SyncNames};
 use pgbaton_core::model::{History, Lsn, Moment, Stranded, Timeline};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -36,8 +37,7 @@ pub struct ServerState {
     pub names_asked: u64,
     pub names_shown: u64,
     pub names_done: u64,
-    /// Until then checkpoints are under way that serve no reload.
-    pub checkpoints_end: Moment,
+    pub checkpoints: Checkpoints,
     pub read_only_default: bool,
     /// What the receiver works under, and how often that changed.
     pub conninfo: Option<Conninfo>,
@@ -46,6 +46,8 @@ pub struct ServerState {
     /// Why an upstream let the receiver go last.
     pub refusal: Option<Refusal>,
     pub senders: BTreeMap<u64, SenderState>,
+    /// Slots under which base backups stream their WAL.
+    pub backups: BTreeSet<String>,
     /// Open sessions of clients.
     pub sessions: usize,
     /// Commits under way, by their backend: in the log, and hidden from all other sessions.
@@ -58,6 +60,35 @@ pub struct ServerState {
     pub archives: bool,
     /// Recovery has found nothing in the archive since its last receiver ended.
     pub archive_tried: bool,
+}
+
+/// Those that take their time. There is one checkpointer: whoever asks amid one waits for the next, as whoever else does.
+#[derive(Debug, Clone, Copy)]
+pub struct Checkpoints {
+    first_ends: Moment,
+    /// The same, unless another was asked for meanwhile.
+    last_ends: Moment,
+}
+
+impl Checkpoints {
+    pub const NONE: Checkpoints = Checkpoints { first_ends: Moment::ZERO, last_ends: Moment::ZERO };
+
+    /// When the one is done that is asked for now.
+    pub fn ask(&mut self, now: Moment, takes: Duration) -> Moment {
+        if now >= self.last_ends {
+            (self.first_ends, self.last_ends) = (now + takes, now + takes);
+        } else if now >= self.first_ends {
+            (self.first_ends, self.last_ends) = (self.last_ends, self.last_ends + takes);
+        } else if self.first_ends == self.last_ends {
+            self.last_ends = self.first_ends + takes;
+        }
+        self.last_ends
+    }
+
+    /// When the one ends that is under way.
+    pub fn ends(&self, now: Moment) -> Option<Moment> {
+        [self.first_ends, self.last_ends].into_iter().find(|ends| *ends > now)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -105,6 +136,11 @@ pub struct SenderState {
 }
 
 impl ServerState {
+    /// Somebody streams under this slot.
+    pub fn uses(&self, slot: &str) -> bool {
+        self.backups.contains(slot) || self.senders.values().any(|s| s.slot.as_deref() == Some(slot))
+    }
+
     /// The error is why a server would not start.
     pub fn new(dir: &DataDir, settings: &Settings) -> Result<ServerState, String> {
         Ok(ServerState {
@@ -119,13 +155,14 @@ impl ServerState {
             names_asked: 0,
             names_shown: 0,
             names_done: 0,
-            checkpoints_end: Moment::ZERO,
+            checkpoints: Checkpoints::NONE,
             read_only_default: settings.default_transaction_read_only,
             conninfo: dir.conninfo.clone(),
             conninfo_changes: 0,
             receiver: None,
             refusal: None,
             senders: BTreeMap::new(),
+            backups: BTreeSet::new(),
             sessions: 0,
             commits: BTreeMap::new(),
             walwriter_due: false,
@@ -163,5 +200,21 @@ impl ServerState {
         let interrupt = self.commits.get(&backend).and_then(|commit| commit.interrupt);
         let done = interrupt.is_some() || self.names.satisfied(level, lsn, &self.senders);
         done.then_some(interrupt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_a_checkpoint_amid_another_waits_for_the_next_as_all_others_do() {
+        let second = |n: u64| Moment(n * 1_000_000);
+        let takes = Duration::from_secs(10);
+        let mut checkpoints = Checkpoints::NONE;
+        let asked: Vec<Moment> = [0, 1, 2, 9, 10, 15].map(|at| checkpoints.ask(second(at), takes)).into();
+        assert_eq!(asked, [10, 20, 20, 20, 30, 30].map(second));
+        assert_eq!([20, 29, 30].map(|at| checkpoints.ends(second(at))), [Some(second(30)), Some(second(30)), None]);
+        assert_eq!(checkpoints.ask(second(40), takes), second(50));
     }
 }

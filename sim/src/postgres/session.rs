@@ -178,13 +178,13 @@ impl PgHost {
             };
             let copied = match &slot {
                 None => read.await,
-                Some(name) => {
-                    let mut stream = Stream::under(self, name);
-                    match either(read, stream.goes_on()).await {
+                Some(name) => match Stream::under(self, name) {
+                    None => Packet::Refused { reason: format!("replication slot \"{name}\" is active") },
+                    Some(stream) => match either(read, stream.goes_on()).await {
                         Either::Left(copied) if !stream.is_cut() => copied,
-                        _ => Packet::Refused { reason: stream.reason() },
-                    }
-                }
+                        _ => Packet::Refused { reason: format!("terminated to release replication slot \"{name}\"") },
+                    },
+                },
             };
             end.send(copied);
             // Until the reader has it all.
@@ -207,48 +207,41 @@ impl PgHost {
 /// is lost, whoever uses it is terminated.
 struct Stream<'a> {
     host: &'a PgHost,
-    slot: &'a str,
-    /// As it was when it was told last: one that is lost already may be used all the same.
-    was_lost: bool,
+    slot: &'a String,
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        if let Some(server) = self.host.pg().server.as_mut() {
+            server.backups.remove(self.slot);
+        }
+    }
 }
 
 impl<'a> Stream<'a> {
-    fn under(host: &'a PgHost, slot: &'a str) -> Stream<'a> {
-        let mut stream = Stream { host, slot, was_lost: true };
-        stream.tell();
-        stream
-    }
-
-    fn is_lost(&self) -> bool {
-        let pg = self.host.pg();
-        pg.dir.as_ref().is_some_and(|dir| dir.slots.get(self.slot).is_some_and(|slot| slot.lost))
+    fn under(host: &'a PgHost, slot: &'a String) -> Option<Stream<'a>> {
+        let mut pg = host.pg();
+        let server = pg.server.as_mut().filter(|server| !server.uses(slot))?;
+        server.backups.insert(slot.clone());
+        Some(Stream { host, slot })
     }
 
     fn is_cut(&self) -> bool {
-        self.is_lost() && !self.was_lost
-    }
-
-    fn tell(&mut self) {
-        {
-            let mut pg = self.host.pg();
-            let version = pg.settings.version;
-            if let Some(dir) = &mut pg.dir {
-                let end = dir.end().lsn;
-                dir.confirm_slot(self.slot, end, version);
-            }
-        }
-        self.was_lost = self.is_lost();
+        self.host.pg().server.as_ref().is_none_or(|server| !server.backups.contains(self.slot))
     }
 
     /// Until it is cut.
-    async fn goes_on(&mut self) {
+    async fn goes_on(&self) {
         while !self.is_cut() {
-            self.tell();
+            {
+                let mut pg = self.host.pg();
+                let version = pg.settings.version;
+                if let Some(dir) = &mut pg.dir {
+                    let end = dir.end().lsn;
+                    dir.confirm_slot(self.slot, end, version);
+                }
+            }
             self.host.fate.sleep(STATUS_INTERVAL).await;
         }
-    }
-
-    fn reason(&self) -> String {
-        format!("the connection was terminated to release replication slot \"{}\"", self.slot)
     }
 }

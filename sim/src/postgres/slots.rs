@@ -72,8 +72,7 @@ impl PgHost {
         let Some((dir, server)) = pg.running().filter(|(_, server)| server.phase == Phase::Up) else {
             return Err("admit peers: the server is not up".into());
         };
-        let active = |name: &String| server.senders.values().any(|s| s.slot.as_ref() == Some(name));
-        dir.slots.retain(|name, slot| active(name) || wanted.contains(name) && !slot.lost);
+        dir.slots.retain(|name, slot| server.uses(name) || wanted.contains(name) && !slot.lost);
         wanted.iter().for_each(|name| dir.create_slot(name));
         Ok(())
     }
@@ -82,8 +81,7 @@ impl PgHost {
     pub fn renew_lost_slots(&self) {
         let mut pg = self.pg();
         let Some((dir, server)) = pg.running().filter(|(_, server)| server.phase == Phase::Up) else { return };
-        let active = |name: &String| server.senders.values().any(|s| s.slot.as_ref() == Some(name));
-        let lost = dir.slots.iter().filter(|(name, slot)| slot.lost && !active(name));
+        let lost = dir.slots.iter().filter(|(name, slot)| slot.lost && !server.uses(name));
         for name in lost.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             dir.slots.remove(&name);
             dir.create_slot(&name);
@@ -100,9 +98,8 @@ impl PgHost {
             return Ok(());
         }
         let reached = dir.wal.end_of(server.replayed);
-        let active = |name: &String| server.senders.values().any(|s| s.slot.as_ref() == Some(name));
         let behind = |slot: &Slot| slot.restart.is_some_and(|at| at < to.min(reached));
-        let names = dir.slots.iter().filter(|(name, slot)| behind(slot) && !active(name));
+        let names = dir.slots.iter().filter(|(name, slot)| behind(slot) && !server.uses(name));
         let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
         names.iter().try_for_each(|name| dir.advance_slot(name, to, reached).map(drop))
     }

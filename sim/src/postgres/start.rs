@@ -205,6 +205,9 @@ impl PgHost {
             }
         }
         if self.has_its_restartpoint() {
+            if let Some((dir, server)) = self.pg().running() {
+                dir.is_consistent_at(server.replayed);
+            }
             return Ok(());
         }
         let takes = self.pg().knobs.checkpoint_takes;
@@ -227,6 +230,7 @@ impl PgHost {
             let lost = dir.recycle(&settings);
             // Who uses a slot that is lost is terminated.
             server.senders.retain(|_, s| !s.slot.as_ref().is_some_and(|slot| lost.contains(slot)));
+            server.backups.retain(|slot| !lost.contains(slot));
         }
         self.bells.wal.ring();
         Ok(())
@@ -239,18 +243,10 @@ impl PgHost {
         dir.wal.last_checkpoint(server.replayed).is_none_or(|last| last.lsn <= dir.checkpoint.lsn)
     }
 
-    /// There is one checkpointer: who asks for another checkpoint waits for this one as well, and whoever else asks
-    /// meanwhile waits for the same.
     async fn write_slowly(&self, takes: Duration) {
-        let begins = self.fate.now();
-        let ends = match self.pg().server.as_mut() {
-            None => begins + takes,
-            Some(server) => {
-                server.checkpoints_end = (server.checkpoints_end.max(begins) + takes).min(begins + takes * 2);
-                server.checkpoints_end
-            }
-        };
-        self.fate.sleep(ends.since(begins)).await;
+        let now = self.fate.now();
+        let ends = self.pg().server.as_mut().map_or(now + takes, |server| server.checkpoints.ask(now, takes));
+        self.fate.sleep_until(ends).await;
     }
 
     /// `CHECKPOINT` by the keeper. False when no server answers.

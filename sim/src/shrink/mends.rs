@@ -86,6 +86,7 @@ pub fn breaks(verb: &Verb) -> Vec<(Class, Selector)> {
             one(Class::Down, n)
         }
         Verb::Drop(DropNode { node, .. }) => one(Class::Down, node),
+        Verb::AtOnce(orders) => orders.iter().flat_map(breaks).collect(),
         Verb::KillGroup(nodes) => nodes.iter().map(|node| (Class::Down, node.clone())).collect(),
         Verb::Pause(n) | Verb::PauseKeeper(n) | Verb::Suspend(n) => one(Class::Frozen, n),
         Verb::FillDisk(disk) | Verb::StallDisk(disk) | Verb::ReadOnlyDisk(disk) => vec![of_disk(disk)],

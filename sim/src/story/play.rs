@@ -7,7 +7,7 @@ use super::outcome::Outcome;
 use super::verb;
 use crate::clients::Clients;
 use crate::world::{NodeMachine, Points, World};
-use pgbaton_core::check::{Fault, Kind, Sense, Terms, are_settled, is_unsettled};
+use pgbaton_core::check::{Fault, Kind, Sense, Terms, are_settled, is_unsettled, price};
 use pgbaton_core::model::{Facts, FormationSettings, GroupKey, Moment, NodeId};
 use pgbaton_core::scenario::words::PASSED_OVER;
 use pgbaton_core::scenario::{Beside, Cast, Cluster, Condition, Scenario, Size, Step, expect, fault, is_rebuilt};
@@ -275,7 +275,8 @@ impl Play {
             if self.now().since(moved) >= expect::AFTERMATH && groups.iter().all(are_settled) {
                 return true;
             }
-            if self.observer.events() != told || is_rebuilt(&rows) {
+            let copies = rows.iter().any(|row| self.scenario.must_settle(&row.nodename) && is_rebuilt(row));
+            if self.observer.events() != told || copies {
                 (moved, told) = (self.now(), self.observer.events());
             }
             if self.now().since(moved) >= idle || self.now().since(began) >= MOVES_MOST {
@@ -352,6 +353,7 @@ impl Play {
         let (mut trace, complaints) = chronicle.take();
         trace.nodes = self.scenario.nodes();
         trace.terms = expect::terms(&self.scenario);
+        trace.terms.priced = self.scenario.drawn && price::is_priced(&self.scenario);
         trace.beside = expect::beside(&self.scenario);
         trace.sees = Sense::ALL.into();
         self.unmet.extend(expect::unmet(&self.scenario, &trace));

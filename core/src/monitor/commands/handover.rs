@@ -272,12 +272,12 @@ impl Order<'_> {
         let is_given_up = transfer.waiver == Some(Waiver::Operator) && !self.m.view(group, self.now).is_heard(node.id);
         let stays = transfer.old != node.id || transfer.afterwards == Afterwards::Maintenance;
         if stays && !forced.is_empty() && is_given_up {
-            if node.forced {
-                return Ok(self.nothing(format!("{} isn't waited for any more", node.name)));
-            }
             // It can't be asked to go before it is heard. Nobody waits for it any more.
             let text =
                 format!("{} isn't waited for any more, as asked; drop it again once another holds the role", node.name);
+            if node.forced {
+                return Ok(self.nothing(text));
+            }
             return Ok(self.carry_out(group, &forced, &text, None));
         }
         if stays {

@@ -57,7 +57,7 @@ mod tests {
     /// What a change of priority is answered with, which is in its event as well.
     fn said(p: &mut Pair, name: &str, priority: u8) -> Option<String> {
         let change = NodeChange { candidate_priority: Some(priority), ..NodeChange::default() };
-        let command = Command::SetNode { formation: "default".into(), name: name.into(), change };
+        let command = Command::SetNode { formation: "default".into(), name: name.into(), node: None, change };
         let effects = p.feed(Input::Command(command));
         let Some(Answer::Accepted { note, .. }) = effects.answer else { panic!("{:?}", effects.answer) };
         let suffix = note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();

@@ -28,7 +28,8 @@ impl Order<'_> {
         if reference == Some(history) {
             return already();
         }
-        if histories.iter().any(|h| h.tli == tli && h != history) {
+        // The one that was accepted may be of a node that hasn't been heard yet.
+        if histories.iter().copied().chain(reference).any(|h| h.tli == tli && h != *history) {
             let reason = format!("two nodes of group {key} have different histories of timeline {tli}");
             return no(reason, "stop the one that is wrong first; show timeline tells which is which");
         }
@@ -80,6 +81,19 @@ mod tests {
         assert_eq!(p.record().history.as_ref().map(|h| h.tli), Some(Timeline(2)));
         assert_eq!((p.goals(), &p.record().transfer), (goals, &None));
         assert_eq!(p.record().nodes[&B].assignment.accepted, p.record().history);
+    }
+
+    #[test]
+    fn another_history_of_the_number_that_was_accepted_is_not_accepted_for_it() {
+        let mut p = Pair::of(3, 1);
+        p.says(B, Secondary, strayed(900));
+        p.dies(A);
+        assert!(matches!(accept(&mut p, 2), Answer::Accepted { .. }));
+        let chosen = p.record().history.clone();
+        p.says(B, Secondary, stopped(ControlState::ShutDown));
+        p.says(C, Secondary, strayed(800));
+        assert!(refusal(accept(&mut p, 2)).contains("two nodes of group default/0 have different histories"));
+        assert_eq!(p.record().history, chosen);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub fn command(m: &Monitor, now: Moment, wall_ms: u64, command: &Command) -> Eff
         }
         Command::Maintenance { formation, name, on: false, .. } => order.end_maintenance(formation, name),
         Command::Drop { formation, name, node, force } => order.drop_node(formation, name, *node, *force),
-        Command::SetNode { formation, name, change } => order.set_node(formation, name, change),
+        Command::SetNode { formation, name, node, change } => order.set_node(formation, name, *node, change),
         Command::SetFormation { formation, change } => order.set_formation(formation, change),
         Command::CreateFormation { formation, settings } => order.create_formation(formation, settings),
         Command::DropFormation { formation } => order.drop_formation(formation),

@@ -7,11 +7,17 @@ use crate::monitor::state::Effects;
 use crate::wire::NodeChange;
 
 impl Order<'_> {
-    pub fn set_node(&self, formation: &str, named: &str, change: &NodeChange) -> Result<Effects, Refusal> {
+    pub fn set_node(
+        &self,
+        formation: &str,
+        named: &str,
+        seen: Option<NodeId>,
+        change: &NodeChange,
+    ) -> Result<Effects, Refusal> {
         let (group, node) = self.node(formation, named).or_else(|no| {
             // Whoever lost the answer knows it by its old name.
             let renamed = change.name.as_deref().and_then(|name| self.node(formation, name).ok());
-            renamed.filter(|(_, node)| is_set_so(node, change)).ok_or(no)
+            renamed.filter(|(_, node)| seen == Some(node.id)).ok_or(no)
         })?;
         if is_set_so(node, change) {
             return Ok(self.nothing(format!("{} is set so already", node.name)));
@@ -114,7 +120,8 @@ mod tests {
         let mut p = Pair::settled();
         for bad in ["all", "h\nhost all all 0.0.0.0/0 trust", ".example"] {
             let change = NodeChange { host: Some(bad.into()), ..NodeChange::default() };
-            let moved = p.orders(Command::SetNode { formation: "default".into(), name: "b".into(), change });
+            let moved =
+                p.orders(Command::SetNode { formation: "default".into(), name: "b".into(), node: None, change });
             let ask = Register { host: bad.into(), ..joins("c", 1) };
             let joined = p.feed(Input::Register(ask)).answer.unwrap();
             for answer in [moved, joined] {
@@ -124,7 +131,19 @@ mod tests {
         }
         assert!(p.record().nodes.values().all(|node| node.host == "localhost") && p.record().nodes.len() == 2);
         let change = NodeChange { name: Some("b b".into()), ..NodeChange::default() };
-        let renamed = p.orders(Command::SetNode { formation: "default".into(), name: "b".into(), change });
+        let renamed = p.orders(Command::SetNode { formation: "default".into(), name: "b".into(), node: None, change });
         assert!(matches!(renamed, Answer::Refused { .. }), "{renamed:?}");
+    }
+
+    #[test]
+    fn the_name_of_another_node_is_no_proof_that_this_one_was_renamed() {
+        let mut p = Pair::settled();
+        let mut renamed = |node| {
+            let (change, name) = (NodeChange { name: Some("b".into()), ..NodeChange::default() }, "x".to_string());
+            p.orders(Command::SetNode { formation: "default".into(), name, node, change })
+        };
+        for (node, accepted) in [(None, false), (Some(A), false), (Some(B), true)] {
+            assert_eq!(matches!(renamed(node), Answer::Accepted { .. }), accepted, "{node:?}");
+        }
     }
 }

@@ -35,8 +35,8 @@ fn drop_node(name: &str, node: Option<NodeId>, force: bool) -> Command {
     Command::Drop { formation: key().formation, name: name.into(), node, force }
 }
 
-fn set_node(name: &str, change: NodeChange) -> Command {
-    Command::SetNode { formation: key().formation, name: name.into(), change }
+fn set_node(name: &str, node: Option<NodeId>, change: NodeChange) -> Command {
+    Command::SetNode { formation: key().formation, name: name.into(), node, change }
 }
 
 fn three() -> Pair {
@@ -137,9 +137,9 @@ fn cases() -> Vec<Case> {
         case(settled, drop_node("a", Some(A), false), DROPPED, "a has gone already"),
         case(settled, drop_node("a", None, true), DROPPED, "no node named a"),
         Case { done: None, ..case(b_is_silent, drop_node("b", Some(B), true), "b isn't waited for any more", "") },
-        case(settled, set_node("b", priority), SET, SET),
-        case(settled, set_node("b", quorum), SET, SET),
-        case(settled, set_node("b", name), SET, SET),
+        case(settled, set_node("b", None, priority), SET, SET),
+        case(settled, set_node("b", None, quorum), SET, SET),
+        case(settled, set_node("b", Some(B), name), SET, SET),
         case(settled, set(durability), SET, SET),
         case(three, set(number), SET, SET),
         case(settled, create, "exists already", "exists already"),

@@ -150,7 +150,7 @@ mod tests {
             let mut p = leased_trio();
             p.monitor.settings.async_lease = Duration::from_secs(asked);
             let change = NodeChange { candidate_priority: Some(60), ..NodeChange::default() };
-            p.orders(Command::SetNode { formation: key().formation, name: "b".into(), change });
+            p.orders(Command::SetNode { formation: key().formation, name: "b".into(), node: None, change });
             assert_eq!(p.record().nodes[&A].lease_ms, known);
             let serial = p.record().nodes[&A].assignment.serial;
             p.tells(A, Primary, primary_of(&[B, C]), |r| r.serial = serial);
@@ -193,7 +193,7 @@ mod tests {
 
     fn set_quorum(p: &mut Pair, name: &str, takes_part: bool) {
         let change = NodeChange { replication_quorum: Some(takes_part), ..NodeChange::default() };
-        p.orders(Command::SetNode { formation: "default".into(), name: name.into(), change });
+        p.orders(Command::SetNode { formation: "default".into(), name: name.into(), node: None, change });
     }
 
     /// a and c are dead, and what a acknowledged c had to hold; b holds what it happened to receive.

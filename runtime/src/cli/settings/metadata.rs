@@ -6,6 +6,7 @@ use crate::cli::{out, stop};
 use crate::config;
 use crate::service::{Places, keeper, pidfile};
 use clap::Args;
+use pgbaton_core::model::NodeId;
 use pgbaton_core::wire::{Command, NodeChange};
 use serde_json::json;
 
@@ -44,8 +45,8 @@ impl Metadata {
         if let Some(places) = local {
             self.refuse_a_port_in_use(places)?;
         }
-        let (formation, name) = (node.formation, node.nodename);
-        found.monitor.command(Command::SetNode { formation, name: name.clone(), change }).await?.tell();
+        let (formation, name, seen) = (node.formation, node.nodename, Some(NodeId(node.node_id)));
+        found.monitor.command(Command::SetNode { formation, name: name.clone(), node: seen, change }).await?.tell();
         if let Some(places) = local {
             self.change_locally(places)?;
         }

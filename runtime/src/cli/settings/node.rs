@@ -6,6 +6,7 @@ use crate::cli::failure::Failure;
 use crate::cli::options::ViaMonitor;
 use crate::cli::out;
 use clap::{ArgAction, Args, Subcommand};
+use pgbaton_core::model::NodeId;
 use pgbaton_core::wire::{Command, NodeChange, StateRow};
 use serde_json::{Value, json};
 
@@ -91,8 +92,8 @@ impl SetNode {
         };
         let found = which.via.find()?;
         let node = found.node(which.name.as_deref()).await?;
-        let (formation, name) = (node.formation, node.nodename);
-        let command = Command::SetNode { formation: formation.clone(), name: name.clone(), change };
+        let (formation, name, seen) = (node.formation, node.nodename, Some(NodeId(node.node_id)));
+        let command = Command::SetNode { formation: formation.clone(), name: name.clone(), node: seen, change };
         // Only the quorum is the primary's business.
         match setting {
             QUORUM => in_force::set(&found.monitor, &formation, command).await.map(drop)?,

@@ -342,6 +342,7 @@ fn a_base_backup_streams_its_wal_beside_the_copy_and_fails_when_its_slot_is_lost
                     assert!(client.commits(100 * at_once + id).await);
                     if id % at_once == 0 {
                         assert!(lab.a.checkpoint().await);
+                        lab.a.renew_lost_slots();
                         lab.fate.sleep(Duration::from_millis(1100)).await;
                     }
                 }
