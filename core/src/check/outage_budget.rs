@@ -18,7 +18,7 @@ pub(super) fn budget(fault: Fault, leased: bool) -> Duration {
         Fault::Monitor | Fault::MonitorStore | Fault::Keeper => 1,
         Fault::Mend | Fault::Postgres | Fault::Service | Fault::Order => 5,
         // Nobody says that it has gone, and its lease has to end.
-        Fault::Machine if leased => 15,
+        Fault::Machine | Fault::Disk if leased => 15,
         Fault::Machine | Fault::Disk => 10,
         Fault::Pause => 20,
         Fault::Link => 40,

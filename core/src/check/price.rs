@@ -147,8 +147,8 @@ impl<'a> Course<'a> {
         } else if fault == Fault::Mend || ENDS.iter().any(|e| text.starts_with(e)) {
             self.open.retain(|(text, of)| *of != nodes || text.starts_with(words::SETTINGS));
         } else if let Some(i) = begun {
-            // Said a second time, with nothing in it: as usual again. Nobody sets a formation back.
-            if text != words::FORMATION_SETTINGS {
+            // Said a second time, with nothing in it: as usual again. What was set may have met with other settings.
+            if !text.starts_with(words::SETTINGS) {
                 self.open.remove(i);
             }
         } else if text.starts_with(words::SETTINGS)
@@ -264,9 +264,8 @@ mod tests {
         };
         let priority = |at| set("change the settings of b", &["b"], at);
         assert!(run(19_500, priority(3000)).is_empty());
-        assert!(!run(19_500, [priority(3000), priority(4000)].concat()).is_empty(), "and back");
-        let formation = |at| set("change the settings of the formation", &[], at);
-        assert!(run(19_500, [formation(3000), formation(4000)].concat()).is_empty(), "nobody sets it back");
+        assert!(run(19_500, [priority(3000), priority(4000)].concat()).is_empty(), "perhaps of another kind");
+        assert!(run(19_500, set("change the settings of the formation", &[], 3000)).is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::outage::{Gap, gaps};
 use super::trace::{Fault, Kind, Trace};
 use crate::model::Moment;
+use crate::scenario::words;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -27,9 +28,15 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 /// before.
 fn is_excused(trace: &Trace, gap: &Gap) -> bool {
     let mut blind: BTreeMap<&str, Moment> = BTreeMap::new();
+    let mut text = "";
     for event in trace.events.iter().take_while(|e| e.at <= gap.to) {
         match &event.kind {
-            Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore, .. } => _ = blind.insert("monitor", event.at),
+            Kind::Step { text: t } => text = t,
+            Kind::Fault { fault: Fault::Monitor | Fault::MonitorStore, .. } => {
+                let comes = [words::START_MONITOR, words::SAVE_MONITOR].iter().any(|comes| text.starts_with(comes));
+                let last_words = if comes { Duration::ZERO } else { LAST_WORDS };
+                blind.insert("monitor", event.at + last_words);
+            }
             Kind::Fault { fault: Fault::Other | Fault::Rogue, .. } => return true,
             Kind::Fault { fault: Fault::Link, nodes } if nodes.iter().any(|n| n == "monitor" || n == "clients") => {
                 blind.insert("link", gap.to);
@@ -38,7 +45,7 @@ fn is_excused(trace: &Trace, gap: &Gap) -> bool {
                 blind.remove("link");
             }
             // It is there, and shows what it knows.
-            Kind::Shown { .. } if event.at < gap.from => blind.retain(|_, since| event.at <= *since + LAST_WORDS),
+            Kind::Shown { .. } if event.at < gap.from => blind.retain(|_, until| event.at <= *until),
             _ => {}
         }
     }

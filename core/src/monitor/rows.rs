@@ -71,10 +71,10 @@ impl Group {
         }
         if let Some(rebuild) = report.filter(|_| lives).and_then(|r| r.rebuild) {
             let trouble = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
-            let goal = node.goal();
-            let why = match goal == NodeState::Catchingup || goal == NodeState::Secondary {
-                true => rebuild.describe(),
-                false => "its data directory is half rebuilt",
+            use NodeState::{Catchingup, Secondary, WaitMaintenance};
+            let why = match node.goal() {
+                Catchingup | Secondary | WaitMaintenance => rebuild.describe(),
+                _ => "its data directory is half rebuilt",
             };
             return Some(why.to_string() + &trouble);
         }

@@ -528,7 +528,7 @@ impl Verb {
             Verb::Maintenance(Maintenance { on: true, .. }) => "begin the maintenance of",
             Verb::Maintenance(_) => "end the maintenance of",
             Verb::SetNode(_) => words::SETTINGS,
-            Verb::SetFormation(_) => words::FORMATION_SETTINGS,
+            Verb::SetFormation(_) => "change the settings of the formation",
             Verb::Drop(_) => "drop",
             Verb::AcceptTimeline(_) => "accept another timeline",
             Verb::AtOnce(_) => "give several orders at once, about",

@@ -5,7 +5,6 @@ pub const CLOCK_STEP: &str = "move the wall clock of";
 pub const CONTINUE_BACKEND: &str = "thaw the backend of";
 pub const CRASH_BACKEND: &str = "crash a backend of";
 pub const CUT_POWER: &str = "cut the power of";
-pub const FORMATION_SETTINGS: &str = "change the settings of the formation";
 pub const FREE_ARCHIVER: &str = "free the archiver of";
 pub const FILL_MONITOR: &str = "fill the disk of the monitor";
 pub const FREE_DISK: &str = "free a disk of";

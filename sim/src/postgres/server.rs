@@ -4,7 +4,7 @@ use super::directory::{Conninfo, DataDir};
 use super::settings::Settings;
 use super::sync::{SyncCommit, SyncNames};
 use pgbaton_core::model::{History, Lsn, Moment, Stranded, Timeline};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub struct ServerState {
     /// Why an upstream let the receiver go last.
     pub refusal: Option<Refusal>,
     pub senders: BTreeMap<u64, SenderState>,
-    /// Slots under which base backups stream their WAL.
-    pub backups: BTreeSet<String>,
+    /// Slots under which base backups stream their WAL, each with its backend.
+    pub backups: BTreeMap<String, u64>,
     /// Open sessions of clients.
     pub sessions: usize,
     /// Commits under way, by their backend: in the log, and hidden from all other sessions.
@@ -138,7 +138,7 @@ pub struct SenderState {
 impl ServerState {
     /// Somebody streams under this slot.
     pub fn uses(&self, slot: &str) -> bool {
-        self.backups.contains(slot) || self.senders.values().any(|s| s.slot.as_deref() == Some(slot))
+        self.backups.contains_key(slot) || self.senders.values().any(|s| s.slot.as_deref() == Some(slot))
     }
 
     /// The error is why a server would not start.
@@ -162,7 +162,7 @@ impl ServerState {
             receiver: None,
             refusal: None,
             senders: BTreeMap::new(),
-            backups: BTreeSet::new(),
+            backups: BTreeMap::new(),
             sessions: 0,
             commits: BTreeMap::new(),
             walwriter_due: false,

@@ -176,19 +176,21 @@ impl PgHost {
                 let mut pg = self.pg();
                 Packet::Copied(Box::new(pg.dir.as_mut().expect("a server runs on a directory").image()))
             };
-            let copied = match &slot {
-                None => read.await,
-                Some(name) => match Stream::under(self, name) {
-                    None => Packet::Refused { reason: format!("replication slot \"{name}\" is active") },
-                    Some(stream) => match either(read, stream.goes_on()).await {
-                        Either::Left(copied) if !stream.is_cut() => copied,
-                        _ => Packet::Refused { reason: format!("terminated to release replication slot \"{name}\"") },
-                    },
-                },
+            let copied = async {
+                let Some(name) = &slot else { return read.await };
+                let Some(stream) = Stream::under(self, name) else {
+                    return Packet::Refused { reason: format!("replication slot \"{name}\" is active") };
+                };
+                match either(read, stream.goes_on()).await {
+                    Either::Left(copied) if !stream.is_cut() => copied,
+                    _ => Packet::Refused { reason: format!("terminated to release replication slot \"{name}\"") },
+                }
             };
-            end.send(copied);
-            // Until the reader has it all.
-            end.recv().await;
+            // For a reader that is gone nothing is read.
+            if let Either::Left(copied) = either(copied, end.recv()).await {
+                end.send(copied);
+                end.recv().await;
+            }
         };
         // However long that takes, the reader hears from the machine.
         let alive = async {
@@ -208,11 +210,13 @@ impl PgHost {
 struct Stream<'a> {
     host: &'a PgHost,
     slot: &'a String,
+    backend: u64,
 }
 
 impl Drop for Stream<'_> {
     fn drop(&mut self) {
-        if let Some(server) = self.host.pg().server.as_mut() {
+        let cut = self.is_cut();
+        if let Some(server) = self.host.pg().server.as_mut().filter(|_| !cut) {
             server.backups.remove(self.slot);
         }
     }
@@ -221,13 +225,14 @@ impl Drop for Stream<'_> {
 impl<'a> Stream<'a> {
     fn under(host: &'a PgHost, slot: &'a String) -> Option<Stream<'a>> {
         let mut pg = host.pg();
+        let backend = pg.next_backend();
         let server = pg.server.as_mut().filter(|server| !server.uses(slot))?;
-        server.backups.insert(slot.clone());
-        Some(Stream { host, slot })
+        server.backups.insert(slot.clone(), backend);
+        Some(Stream { host, slot, backend })
     }
 
     fn is_cut(&self) -> bool {
-        self.host.pg().server.as_ref().is_none_or(|server| !server.backups.contains(self.slot))
+        self.host.pg().server.as_ref().is_none_or(|server| server.backups.get(self.slot) != Some(&self.backend))
     }
 
     /// Until it is cut.

@@ -230,7 +230,7 @@ impl PgHost {
             let lost = dir.recycle(&settings);
             // Who uses a slot that is lost is terminated.
             server.senders.retain(|_, s| !s.slot.as_ref().is_some_and(|slot| lost.contains(slot)));
-            server.backups.retain(|slot| !lost.contains(slot));
+            server.backups.retain(|slot, _| !lost.contains(slot));
         }
         self.bells.wal.ring();
         Ok(())

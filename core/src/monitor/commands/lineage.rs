@@ -28,8 +28,13 @@ impl Order<'_> {
         if reference == Some(history) {
             return already();
         }
-        // The one that was accepted may be of a node that hasn't been heard yet.
-        if histories.iter().copied().chain(reference).any(|h| h.tli == tli && h != *history) {
+        let unheard = group.record.nodes.values().find(|node| view.report(node.id).is_none());
+        if let (Some(unheard), true) = (unheard, reference.is_some_and(|h| h.tli == tli)) {
+            let reason =
+                format!("the reference of group {key} is another timeline {tli}, perhaps that of {}", unheard.name);
+            return no(reason, format!("wait until {} is heard, or drop it", unheard.name));
+        }
+        if histories.iter().any(|h| h.tli == tli && h != history) {
             let reason = format!("two nodes of group {key} have different histories of timeline {tli}");
             return no(reason, "stop the one that is wrong first; show timeline tells which is which");
         }
@@ -90,10 +95,15 @@ mod tests {
         p.dies(A);
         assert!(matches!(accept(&mut p, 2), Answer::Accepted { .. }));
         let chosen = p.record().history.clone();
-        p.says(B, Secondary, stopped(ControlState::ShutDown));
+        p.monitor_restarts();
+        p.says(A, Demoted, stopped(ControlState::ShutDown));
         p.says(C, Secondary, strayed(800));
-        assert!(refusal(accept(&mut p, 2)).contains("two nodes of group default/0 have different histories"));
+        assert!(refusal(accept(&mut p, 2)).contains("is another timeline 2, perhaps that of b"));
         assert_eq!(p.record().history, chosen);
+        // It has nothing of that any more.
+        p.says(B, Secondary, stopped(ControlState::ShutDown));
+        assert!(matches!(accept(&mut p, 2), Answer::Accepted { .. }));
+        assert_ne!(p.record().history, chosen);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Order, Refusal, no};
 use crate::model::*;
 use crate::monitor::edit::Edit;
-use crate::monitor::state::Effects;
+use crate::monitor::state::{Effects, Group};
 use crate::wire::NodeChange;
 
 impl Order<'_> {
@@ -14,11 +14,20 @@ impl Order<'_> {
         seen: Option<NodeId>,
         change: &NodeChange,
     ) -> Result<Effects, Refusal> {
-        let (group, node) = self.node(formation, named).or_else(|no| {
-            // Whoever lost the answer knows it by its old name.
-            let renamed = change.name.as_deref().and_then(|name| self.node(formation, name).ok());
-            renamed.filter(|(_, node)| seen == Some(node.id)).ok_or(no)
-        })?;
+        let is_meant = |(_, node): &(&Group, &NodeRecord)| seen.is_none_or(|seen| seen == node.id);
+        let found = self.node(formation, named);
+        // Whoever lost the answer knows it by its old name.
+        let renamed = || change.name.as_deref().and_then(|name| self.node(formation, name).ok());
+        let (group, node) = match found {
+            Ok(found) if is_meant(&found) => found,
+            found => match renamed().filter(|found| seen.is_some() && is_meant(found)) {
+                Some(renamed) => renamed,
+                None if found.is_ok() => {
+                    return no(format!("{named} is another node by now"), "look at show state, and say it again");
+                }
+                None => found?,
+            },
+        };
         if is_set_so(node, change) {
             return Ok(self.nothing(format!("{} is set so already", node.name)));
         }
@@ -145,5 +154,8 @@ mod tests {
         for (node, accepted) in [(None, false), (Some(A), false), (Some(B), true)] {
             assert_eq!(matches!(renamed(node), Answer::Accepted { .. }), accepted, "{node:?}");
         }
+        let (change, name) = (NodeChange { candidate_priority: Some(7), ..NodeChange::default() }, "b".to_string());
+        let set = Command::SetNode { formation: "default".into(), name, node: Some(A), change };
+        assert!(refusal(p.orders(set)).contains("b is another node by now"));
     }
 }
