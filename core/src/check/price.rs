@@ -26,7 +26,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// A group is in order when it was settled, and nothing struck it, for so long.
 const CALM: Duration = Duration::from_secs(5);
 
-/// A group that is to lose no write time over one fault: with usual settings, and with a node to spare.
+/// A group that is to lose no write time over one fault: with usual settings, with a node to spare, and with clients that
+/// would tell.
 pub fn is_priced(plan: &Scenario) -> bool {
     let cluster = &plan.cluster;
     let standbys = cluster.nodes.len() - 1;
@@ -35,7 +36,9 @@ pub fn is_priced(plan: &Scenario) -> bool {
         Durability::Degrade | Durability::Async => standbys > 0,
     };
     let usual = plan.monitor == MonitorSettings::default() && plan.keeper == KeeperSettings::default();
-    spare && usual && plan.fault_points.is_empty() && cluster.postgres.is_none() && cluster.node.is_empty()
+    // Who hangs on a machine that lost its power says nothing of the node that is open.
+    let mobile = plan.workload.iter().any(|w| !w.sticky);
+    spare && usual && mobile && plan.fault_points.is_empty() && cluster.postgres.is_none() && cluster.node.is_empty()
 }
 
 /// Prices of all faults that struck alone.

@@ -25,6 +25,7 @@ pub async fn perform<C: Clock, P: Postgres>(step: Step, me: NodeId, clock: &C, p
             unreachable!("steps on the record are carried out by the loop that owns it")
         }
         Step::Create => pg.create().await?,
+        Step::Recover => pg.recover().await?,
         Step::Start(role) => pg.start(role).await?,
         Step::Stop(mode) => pg.stop(mode).await?,
         Step::Follow(upstream) => {

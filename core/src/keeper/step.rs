@@ -11,6 +11,8 @@ pub enum Step {
     Mark(Rebuild),
     Clear,
     Create,
+    /// Crash recovery while nobody can connect.
+    Recover,
     Start(StartAs),
     Stop(StopMode),
     Follow(Option<Upstream>),
@@ -57,6 +59,7 @@ impl Step {
         matches!(
             self,
             Step::Start(_)
+                | Step::Recover
                 | Step::Checkpoint
                 | Step::Follow(_)
                 | Step::Enforce(_)
@@ -79,6 +82,7 @@ impl Step {
             Step::Mark(_) => "mark",
             Step::Clear => "clear",
             Step::Create => "initdb",
+            Step::Recover => "recover",
             Step::Start(_) => "start",
             Step::Stop(_) => "stop",
             Step::Follow(None) => "unfollow",

@@ -39,7 +39,7 @@ impl View<'_> {
         let joins = |n: &NodeRecord| {
             n.settled_in(NodeState::Secondary)
                 && self.life(n.id) == Life::Alive
-                && self.is_open(primary.id)
+                && self.followable_primary().is_some_and(|p| p.id == primary.id)
                 && self.streams(primary.id, n.id)
         };
         let counts =

@@ -65,6 +65,10 @@ pub trait Postgres: Send + Sync + 'static {
     /// `standby.signal` in place.
     fn create(&self) -> impl Future<Output = Result<(), PgError>> + Send;
 
+    /// Crash recovery of a stopped server that was open, on its timeline, while nobody can connect: it ends stopped in
+    /// order, with a checkpoint on that timeline. `standby.signal` is in place again however this ends.
+    fn recover(&self) -> impl Future<Output = Result<(), PgError>> + Send;
+
     /// Starts the server and ends when it takes connections. Already running is success. In either
     /// role `standby.signal` is in place again when this ends.
     fn start(&self, role: StartAs) -> impl Future<Output = Result<(), PgError>> + Send;

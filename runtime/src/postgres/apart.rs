@@ -75,6 +75,10 @@ impl<P: Postgres> Postgres for Apart<P> {
         self.step(|postgres| async move { postgres.create().await }).await
     }
 
+    async fn recover(&self) -> Result<(), PgError> {
+        self.step(|postgres| async move { postgres.recover().await }).await
+    }
+
     async fn start(&self, role: StartAs) -> Result<(), PgError> {
         self.step(move |postgres| async move { postgres.start(role).await }).await
     }

@@ -182,6 +182,10 @@ impl Postgres for LocalPostgres {
         self.create_cluster().await
     }
 
+    async fn recover(&self) -> Result<(), PgError> {
+        self.recover_alone().await
+    }
+
     async fn start(&self, role: StartAs) -> Result<(), PgError> {
         self.start_server(role).await
     }

@@ -25,13 +25,7 @@ impl LocalPostgres {
             self.ready(&postmaster, 0).await?;
             return files::put_standby_signal(&self.config);
         }
-        let fit = fit(self.control.directory(&self.config).await);
-        let control = fit.map_err(|problem| PgError::Operator(format!("start: {problem}")))?;
-        clear_the_way(&self.config).await?;
-        numbers::release_above(&self.config, control.history.tli)?;
-        conf::prepare(&self.config)?;
-        files::remove_recovery_signal(&self.config)?;
-        files::remove(&self.config.conf_dir().join("pgbaton-seal.conf"))?;
+        self.make_ready("start").await?;
         match role {
             StartAs::Standby => {
                 files::put_standby_signal(&self.config)?;
@@ -45,6 +39,36 @@ impl LocalPostgres {
                 started
             }
         }
+    }
+
+    /// In single-user mode: no port, no socket. Without statements it does nothing but recover and check point.
+    pub(super) async fn recover_alone(&self) -> Result<(), PgError> {
+        self.stopped("recovery")?;
+        self.make_ready("recover").await?;
+        let mut command = tool::command(&self.config, "postgres");
+        command.args(["--single", "-c", "log_destination=stderr", "-c", "logging_collector=off", "-D"]);
+        command.arg(&self.config.pgdata).arg("postgres");
+        let away = WithoutSignal::take(&self.config)?;
+        let done = tool::run(&self.config, "postgres", command, None).await;
+        away.put_back()?;
+        match done {
+            Ok(done) if done.success => Ok(()),
+            Ok(done) => Err(PgError::Retry(format!("recovery failed: {}", tool::last_lines(&done.stderr, 3)))),
+            // Recovery cut short begins anew.
+            Err(PgError::Condemned(lost)) => Err(PgError::Retry(lost)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whatever an earlier server or tool has left behind is out of the way.
+    async fn make_ready(&self, what: &str) -> Result<(), PgError> {
+        let fit = fit(self.control.directory(&self.config).await);
+        let control = fit.map_err(|problem| PgError::Operator(format!("{what}: {problem}")))?;
+        clear_the_way(&self.config).await?;
+        numbers::release_above(&self.config, control.history.tli)?;
+        conf::prepare(&self.config)?;
+        files::remove_recovery_signal(&self.config)?;
+        files::remove(&self.config.conf_dir().join("pgbaton-seal.conf")).map(drop)
     }
 
     async fn start_and_wait(&self) -> Result<(), PgError> {

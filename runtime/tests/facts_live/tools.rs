@@ -229,6 +229,36 @@ fn a_rewind_needs_a_source_that_writes_full_pages() {
 }
 
 #[test]
+fn single_user_mode_recovers_a_promoted_server_on_its_new_timeline() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        // Its checkpoint is asked for by the promotion, and comes when it comes.
+        let checkpointer = b.freeze("checkpointer").await;
+        promote_apart(&a, &b).await;
+        b.kill_all().await;
+        drop(checkpointer);
+        let says = async || (b.control(CLUSTER_STATE).await, b.control(CONTROL_TIMELINE).await);
+        assert_eq!(says().await, ("in production".into(), "1".into()));
+        let recovered = lab.run("postgres", &["--single", "-D", b.pgdata_text(), "postgres"]).await;
+        assert!(recovered.success, "{}", recovered.text);
+        assert_eq!(says().await, ("shut down".into(), "2".into()));
+        b.put_signal();
+        b.start().await;
+        b.until("pg_is_in_recovery()").await;
+        assert_eq!(rows(&b).await, "1 3", "what it committed, and nothing else");
+        a.stop_fast().await;
+        let rewound = lab.rewind(&a, b.port).await;
+        assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
+        a.write_settings();
+        a.follow(b.port);
+        a.start().await;
+        b.until_streams("a").await;
+        a.until("EXISTS (SELECT FROM t WHERE n = 3)").await;
+        assert_eq!(rows(&a).await, "1 3");
+    });
+}
+
+#[test]
 fn a_rewind_recovers_a_crashed_target_first() {
     fact(async |lab: &Lab| {
         let (a, b) = lab.pair().await;

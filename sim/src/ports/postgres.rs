@@ -133,6 +133,18 @@ impl Postgres for SimPostgres {
         self.host.initdb().await
     }
 
+    async fn recover(&self) -> Result<(), PgError> {
+        self.host.own_restore_command();
+        self.with_dir(|dir| {
+            dir.release_above();
+            (dir.standby_signal, dir.recovery_signal) = (false, false);
+        })?;
+        let _alone = Start(&self.started);
+        let recovered = self.host.recover_single_user().await;
+        self.put_signal_back();
+        recovered
+    }
+
     async fn start(&self, role: StartAs) -> Result<(), PgError> {
         if self.host.pg().server.is_none() {
             self.host.own_restore_command();

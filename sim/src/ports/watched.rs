@@ -64,6 +64,10 @@ impl Postgres for Watched {
         self.step("initdb", self.inner.port.create()).await
     }
 
+    async fn recover(&self) -> Result<(), PgError> {
+        self.step("recover", self.inner.port.recover()).await
+    }
+
     async fn start(&self, role: StartAs) -> Result<(), PgError> {
         self.step("start", self.inner.port.start(role)).await
     }

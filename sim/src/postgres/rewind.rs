@@ -62,7 +62,7 @@ impl PgHost {
     }
 
     /// pg_rewind recovers an uncleanly stopped target in single-user mode, which writes WAL.
-    pub(super) async fn recover_single_user(&self) -> Result<(), PgError> {
+    pub async fn recover_single_user(&self) -> Result<(), PgError> {
         if self.stopped(|dir| dir.standby_signal || dir.recovery_signal)? {
             return Err(PgError::Condemned("standby mode is not supported by single-user servers".into()));
         }

@@ -7,12 +7,6 @@ use crate::model::*;
 use crate::mutant;
 use crate::ports::{StartAs, StopMode};
 
-/// A new primary under a contract is open before its members have come over to it: without it they could not, and
-/// commits wait.
-fn opens_at_once(contract: &Contract, hop: NodeState) -> bool {
-    contract.is_none() || hop == NodeState::WaitPrimary || mutant!(OpensAfterCrash)
-}
-
 impl Scene<'_> {
     /// Opens for writes under the assigned contract, by the shortest way that is safe from where the server is.
     pub(super) fn open(&self, hop: NodeState) -> Plan {
@@ -28,7 +22,7 @@ impl Scene<'_> {
         // And whoever was elected, and has yet to open, may have been passed over since.
         let opens = self.record.state == NodeState::StopReplication;
         let outdated = opens && (self.assignment.lease_ms.is_some() || !self.facts.is_open()) && !self.memory.told;
-        if was_closed && unconfirmed && !self.members_may_vouch(&contract, hop) || outdated {
+        if was_closed && unconfirmed && !self.members_may_vouch(&contract) || outdated {
             // What is stored may be outdated: nobody opens on the strength of it.
             return Plan::default();
         }
@@ -40,7 +34,7 @@ impl Scene<'_> {
             (Server::Up(r), _) if r.stopping => return steps(self.stopped()),
             (Server::Up(r), _) if !r.in_recovery => vec![Step::Enforce(contract.clone())],
             (Server::Up(r), NodeState::StopReplication) => self.promote(&contract, r.position.tli),
-            (Server::Up(r), _) => self.reopen(&contract, hop, Some(r.position.tli)),
+            (Server::Up(r), _) => self.reopen(&contract, Some(r.position.tli)),
             (Server::Down, state)
                 if matches!(self.facts.directory, Directory::Absent)
                     && (self.is_first(state) || mutant!(InitdbOverLostDirectory)) =>
@@ -56,25 +50,42 @@ impl Scene<'_> {
             (Server::Down, _) if !self.was_open() && self.is_to_leave(self.facts.position().map(|p| p.tli)) => {
                 return steps(vec![Step::Follow(None), Step::Start(StartAs::Standby)]);
             }
+            // It was open, if not for long, and has closed: what it wrote meanwhile its members may not have.
+            (Server::Down, NodeState::StopReplication) if !contract.is_none() && !mutant!(OpensAfterCrash) => {
+                return Plan { steps: self.stopped(), then: Some(NodeState::DemoteTimeout) };
+            }
             (Server::Down, NodeState::StopReplication | NodeState::Init) => {
                 vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
-            (Server::Down, _) if opens_at_once(&contract, hop) => {
+            (Server::Down, _) if self.opens_at_once(&contract) => {
                 vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
             (Server::Down, _) => {
-                let mut closed = vec![Step::Follow(None), Step::Start(StartAs::Standby)];
-                closed.extend(self.reopen(&contract, hop, None));
+                let mut closed: Vec<Step> = self.lacks_checkpoint().then_some(Step::Recover).into_iter().collect();
+                closed.extend([Step::Follow(None), Step::Start(StartAs::Standby)]);
+                closed.extend(self.reopen(&contract, None));
                 closed
             }
             (Server::Starting | Server::Stuck { .. }, _) => return Plan::default(),
         };
         plan.extend(way);
         plan.extend([Step::Prove(contract.clone()), Step::Admit(self.assignment.peers.clone())]);
-        if !opens_at_once(&contract, hop) {
+        if !self.opens_at_once(&contract) {
             plan.push(Step::AwaitMembers(contract));
         }
         Plan { steps: plan, then: Some(hop) }
+    }
+
+    /// A new primary under a contract is open before its members have come over to it: without it they could not, and
+    /// commits wait. One that was open before shows what a crash left behind, which none of them may hold.
+    fn opens_at_once(&self, contract: &Contract) -> bool {
+        contract.is_none() || self.record.state == NodeState::StopReplication || mutant!(OpensAfterCrash)
+    }
+
+    /// A rewind from it would find nothing to do: it was lost before the first checkpoint on its timeline, and closed it
+    /// makes none.
+    fn lacks_checkpoint(&self) -> bool {
+        self.was_open() && self.facts.control().is_some_and(|c| c.checkpoint.tli < c.history.tli)
     }
 
     /// The first node of a new group: no other makes a database, as there is one already.
@@ -96,15 +107,15 @@ impl Scene<'_> {
     /// Without the monitor the members of the contract can tell that nobody was elected meanwhile: enough of them to
     /// acknowledge follow this node, so too few can have given their vote to another. The server comes up closed and
     /// opens once they hold what it holds.
-    fn members_may_vouch(&self, contract: &Contract, hop: NodeState) -> bool {
-        self.memory.unheard && !opens_at_once(contract, hop) && self.record.contract.as_ref() == Some(contract)
+    fn members_may_vouch(&self, contract: &Contract) -> bool {
+        self.memory.unheard && !self.opens_at_once(contract) && self.record.contract.as_ref() == Some(contract)
     }
 
     /// The server runs closed, in recovery. Under a contract its members first get what a crash left
     /// behind: commits that waited for them became durable here and will be visible.
-    fn reopen(&self, contract: &Contract, hop: NodeState, runs_on: Option<Timeline>) -> Vec<Step> {
+    fn reopen(&self, contract: &Contract, runs_on: Option<Timeline>) -> Vec<Step> {
         let mut plan = vec![];
-        if !opens_at_once(contract, hop) {
+        if !self.opens_at_once(contract) {
             plan.push(Step::Admit(self.assignment.peers.clone()));
             plan.push(Step::AwaitMembers(contract.clone()));
         }
@@ -206,6 +217,34 @@ mod tests {
         let start = opened.steps.iter().position(|s| *s == Step::Start(StartAs::Primary)).unwrap();
         let wait = opened.steps.iter().position(|s| matches!(s, Step::AwaitMembers(_))).unwrap();
         assert!(wait < start && opened.steps.contains(&Step::Start(StartAs::Standby)), "{opened:?}");
+    }
+
+    /// What was committed there in vain, and waits for nobody any more, would be seen, and be lost with the next election.
+    #[test]
+    fn a_new_primary_that_was_lost_after_it_opened_comes_back_closed_however_short_its_life_was() {
+        let fell = |lineage: History| {
+            let checkpoint = Position::new(1, 900);
+            let control = Control { system_id: 7, state: ControlState::InProduction, checkpoint, history: lineage };
+            Facts { directory: Directory::Present(control), server: Server::Down }
+        };
+        let plan_of = |state, contract: Contract, facts: &Facts| {
+            let record = told(record(state, Some(contract.clone())), NodeState::WaitPrimary, Some(contract));
+            let memory = Memory { confirmed: Some(state), told: true, ended: true, ..Memory::default() };
+            plan(&record, facts, &memory)
+        };
+        let begun = fell(upstream().history);
+        let untold = plan_of(NodeState::StopReplication, any(5), &begun);
+        assert_eq!((untold.steps, untold.then), (vec![], Some(NodeState::DemoteTimeout)), "it has been open");
+        let back = names(&plan_of(NodeState::DemoteTimeout, any(5), &begun));
+        assert_eq!(back[..5], ["recover", "unfollow", "start", "admit", "await members"], "{back:?}");
+        let checkpointed = names(&plan_of(NodeState::DemoteTimeout, any(5), &fell(History::root(Timeline(1)))));
+        assert_eq!(checkpointed[..4], ["unfollow", "start", "admit", "await members"], "{checkpointed:?}");
+        let closed = names(&plan_of(NodeState::DemoteTimeout, any(5), &standby()));
+        assert_eq!(closed[..2], ["admit", "await members"], "{closed:?}");
+        for state in [NodeState::StopReplication, NodeState::DemoteTimeout] {
+            let alone = plan_of(state, none(5), &begun);
+            assert_eq!(names(&alone)[..2], ["set names", "start"], "nobody else is to hold it");
+        }
     }
 
     #[test]

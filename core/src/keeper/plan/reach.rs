@@ -24,6 +24,10 @@ fn found() -> Vec<(&'static str, Facts)> {
         ("runs open", open(None)),
         ("runs as a standby", standby()),
         ("fell while it was open", down(control(ControlState::InProduction, root()))),
+        (
+            "fell before the first checkpoint of its timeline",
+            down(control(ControlState::InProduction, upstream().history)),
+        ),
         ("stopped when it was open", down(control(ControlState::ShutDown, root()))),
         ("fell as a standby", down(control(ControlState::InRecovery, root()))),
         ("has no directory", down(Directory::Absent)),
@@ -51,6 +55,14 @@ impl Small {
 
     fn lies(&mut self, state: ControlState, history: History) {
         self.facts = Facts { directory: control(state, history), server: Server::Down };
+    }
+
+    fn recover(&mut self) {
+        let history = self.history();
+        let checkpoint = Position { tli: history.tli, lsn: Lsn(950) };
+        self.lies(ControlState::ShutDown, history);
+        let Directory::Present(control) = &mut self.facts.directory else { unreachable!("it was just put there") };
+        control.checkpoint = checkpoint;
     }
 
     /// The server fell while the node could acknowledge, and nobody has ended what may be left of it.
@@ -82,6 +94,7 @@ impl Small {
             Step::Mark(rebuild) => self.record.rebuild = Some(rebuild),
             Step::Clear => self.record.rebuild = None,
             Step::Create => self.lies(ControlState::ShutDown, history),
+            Step::Recover => self.recover(),
             Step::Start(StartAs::Primary) => self.runs(false, history),
             Step::Start(StartAs::Standby) => self.runs(true, history),
             Step::Stop(mode) => self.stop(mode),

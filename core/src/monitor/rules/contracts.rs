@@ -221,6 +221,28 @@ mod tests {
         assert_eq!(p.record().contract().unwrap().members, [C].into(), "{:?}", p.record());
     }
 
+    /// It would wait for b for ever, with another there that holds all it holds.
+    #[test]
+    fn a_standby_that_has_caught_up_with_a_closed_primary_is_counted_on() {
+        let mut p = Pair::of(3, 1);
+        p.set_durability(Durability::Strict);
+        let id = p.record_mut().new_contract_id();
+        p.record_mut().in_force = InForce::only(Contract::any(id, 1, [B].into()));
+        let c = p.record_mut().nodes.get_mut(&C).unwrap();
+        (c.reported, c.assignment.goal) = (Catchingup, Catchingup);
+        p.dies(B);
+        let closed = || {
+            let senders = primary_of(&[C]).running().unwrap().senders.clone();
+            with(standby(), |r| (r.receiver, r.senders) = (None, senders.clone()))
+        };
+        p.says(C, Catchingup, standby());
+        p.says(A, DemoteTimeout, closed());
+        p.says(C, Secondary, standby());
+        assert_eq!(p.goal(C), Secondary, "{:?}", p.stall());
+        assert_eq!(p.record().contract().unwrap().members, [C].into(), "{:?}", p.record());
+        assert!(p.goal(A).is_writable());
+    }
+
     #[test]
     fn a_primary_back_from_a_crash_without_its_standby_opens_alone_after_it_is_recorded() {
         let mut p = Pair::settled();

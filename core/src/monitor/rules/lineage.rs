@@ -16,6 +16,20 @@ pub fn lineage(v: &View) -> Option<Verdict> {
     Some((vec![Edit::Lineage(history.clone())], format!("{} is on timeline {}", primary.name, history.tli)))
 }
 
+/// The new primary was open, and lost before it could say so. It has begun its timeline, and its members come over to it
+/// there as to any primary that is back: the old one among them, which what is closed can serve as the source of a rewind.
+pub fn closed_again(v: &View) -> Option<Verdict> {
+    let candidate = v.record.nodes.get(&v.record.transfer.as_ref()?.candidate?)?;
+    let report = v.report(candidate.id).filter(|r| v.is_heard(candidate.id) && r.epoch == v.record.epoch)?;
+    let closed = candidate.goal().is_writable() && candidate.reported.has_closed();
+    let runs_on = v.running(candidate.id).filter(|r| closed && r.in_recovery)?.position.tli;
+    let history = report.facts.control().map(|c| &c.history);
+    let history = history.filter(|h| h.tli == runs_on && runs_on.0 == v.record.last_timeline)?;
+    let why =
+        format!("{} has been open on timeline {runs_on}, and opens again once its members hold all", candidate.name);
+    Some((vec![Edit::Lineage(history.clone()), Edit::EndTransfer], why))
+}
+
 /// The new primary is lost before it has told its lineage, or was: an election may be under way. Those that have followed it
 /// know: what they acknowledged is on that timeline.
 pub fn followed(v: &View) -> Option<Verdict> {
@@ -41,7 +55,7 @@ pub fn followed(v: &View) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use crate::model::NodeState::*;
-    use crate::model::{Directory, Facts, History, Lsn, Position, Seal, Server, Timeline};
+    use crate::model::{ControlState, Directory, Facts, History, Lsn, Position, Seal, Sender, Server, Timeline};
     use crate::monitor::rules::testing::*;
 
     #[test]
@@ -75,6 +89,44 @@ mod tests {
             p.tells(node, ReportLsn, followed(), |r| r.seal = seal);
         }
         assert_eq!(p.goal(C), StopReplication, "{:?}", p.stall());
+    }
+
+    /// Its winner was open, and lost with what nobody else holds before it could say so.
+    #[test]
+    fn a_new_primary_that_is_back_and_closed_is_followed_as_any_other() {
+        let mut p = Pair::settled();
+        p.set_durability(crate::model::Durability::Strict);
+        p.dies(A);
+        p.says(B, PreparePromotion, standby());
+        p.sealed(1000);
+        let own = Timeline(p.record().last_timeline);
+        let theirs = History::root(Timeline(1)).branch(own, Lsn(1000));
+        let closed = |tli| {
+            let mut facts = standby();
+            let Directory::Present(control) = &mut facts.directory else { unreachable!() };
+            let Server::Up(running) = &mut facts.server else { unreachable!() };
+            if tli == own {
+                control.history = theirs.clone();
+                (running.position, running.checkpoint_tli) = (Position { tli, lsn: Lsn(1100) }, tli);
+            }
+            facts
+        };
+        p.says(B, DemoteTimeout, closed(Timeline(1)));
+        assert!(p.record().transfer.is_some(), "it has yet to begin its timeline");
+        p.says(B, DemoteTimeout, closed(own));
+        assert_eq!((p.record().transfer.as_ref(), p.record().history.as_ref()), (None, Some(&theirs)));
+        p.says(A, Demoted, stopped(ControlState::InProduction));
+        assert_eq!(p.goals(), (Catchingup, WaitPrimary), "{:?}", p.stall());
+        let lists = |tli| {
+            let mut facts = closed(tli);
+            let Server::Up(running) = &mut facts.server else { unreachable!() };
+            running.senders = vec![Sender { node: A, streaming: true, flushed: Lsn(1100) }];
+            facts
+        };
+        p.says(A, Catchingup, closed(own));
+        p.says(B, DemoteTimeout, lists(own));
+        p.says(A, Catchingup, with(closed(own), |r| r.receiver = standby().running().unwrap().receiver.clone()));
+        assert_eq!(p.goals(), (Secondary, WaitPrimary), "{:?}", p.stall());
     }
 
     /// Its service was told to stop while it was being promoted.

@@ -138,6 +138,12 @@ pub const RULES: &[Rule] = &[
     ),
     rule(OPENED, "opened", "the new primary is open: the transfer is over", transfer::opened),
     rule(
+        233,
+        "closed_again",
+        "the new primary was open, if not for long, and is back, closed until its members hold what it holds: the transfer is over",
+        lineage::closed_again,
+    ),
+    rule(
         217,
         "lineage",
         "the primary is on another timeline than known: it is what all are compared with",

@@ -27,7 +27,7 @@ pub fn rejoin(v: &View) -> Option<Verdict> {
 
 /// Both sides say that it streams and is close.
 pub fn caught_up(v: &View) -> Option<Verdict> {
-    let primary = v.open_primary(&[WaitPrimary, Primary])?;
+    let primary = v.followable_primary()?;
     let node = v.record.nodes.values().find(|n| {
         n.settled_in(Catchingup)
             && v.life(n.id) == Life::Alive

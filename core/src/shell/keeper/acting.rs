@@ -151,6 +151,8 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
                 (self.memory.inspected, self.memory.ended) = (None, false);
                 self.forget_contract();
             }
+            // It writes a checkpoint.
+            Step::Recover => self.memory.inspected = None,
             // And neither leaves a slot.
             Step::Rewind(_) | Step::Clone(_) => (self.memory.rebuilt, self.memory.admitted) = (false, None),
             _ => {}

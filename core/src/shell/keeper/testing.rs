@@ -81,6 +81,10 @@ impl Postgres for Scribe {
         self.does("create", ()).await
     }
 
+    async fn recover(&self) -> Result<(), PgError> {
+        self.does("recover", ()).await
+    }
+
     async fn start(&self, _: StartAs) -> Result<(), PgError> {
         self.facts.lock().unwrap().server = Server::Starting;
         self.does("start", ()).await

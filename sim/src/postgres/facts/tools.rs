@@ -68,6 +68,29 @@ fn a_rewind_brings_a_diverged_server_back() {
 }
 
 #[test]
+fn single_user_mode_recovers_a_promoted_server_on_its_new_timeline() {
+    fact(|| async {
+        let lab = Lab::forked().await;
+        lab.pb.stop(StopMode::Immediate).await.unwrap();
+        let control = || lab.b.pg().dir.as_ref().map(|dir| (dir.state, dir.checkpoint.tli)).unwrap();
+        assert_eq!(control(), (ControlState::InProduction, Timeline(1)));
+        lab.pb.recover().await.unwrap();
+        assert_eq!(control(), (ControlState::ShutDown, Timeline(2)));
+        assert!(lab.b.pg().dir.as_ref().unwrap().standby_signal, "the port puts it back");
+        lab.pb.follow(B, None).await.unwrap();
+        lab.pb.start(StartAs::Standby).await.unwrap();
+        lab.until("b has its own, closed", || lab.b.visible_rows().contains(&2)).await;
+        assert!(!lab.b.pg().is_open());
+        lab.pb.admit(&peers(&[A, C])).await.unwrap();
+        lab.pa.rewind(&source("b")).await.unwrap();
+        lab.rejoin_a().await;
+        lab.until("a has all of b", || lab.a.visible_rows().contains(&2)).await;
+        assert_eq!(timeline(&lab.a), Timeline(2));
+        assert!(!lab.a.visible_rows().contains(&1), "and nothing else");
+    });
+}
+
+#[test]
 fn a_rewind_needs_its_own_wal_back_to_the_last_common_checkpoint() {
     fact(|| async {
         let lab = Lab::forked().await;
