@@ -1,8 +1,9 @@
-//! S14: what the group keeps and repeats is bounded: slots at the end, the rows of the event log in any minute, and in any
-//! ten seconds the steps that a keeper tries in vain.
+//! S14: what the group keeps and repeats is bounded: slots at the end and the WAL they keep, the rows of the event log in
+//! any minute, and in any ten seconds the steps that a keeper tries in vain.
 
 use super::trace::{Event, Kind, Trace};
-use crate::model::Moment;
+use crate::model::wal::SEGMENT;
+use crate::model::{Lsn, Moment};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -11,6 +12,10 @@ const WINDOW: Duration = Duration::from_secs(60);
 const ROWS_MAX: usize = 120;
 /// Rows more per node for each fault and order in it.
 const ROWS_PER_CAUSE: usize = 15;
+
+/// Slots may keep so much at the end beyond what every member holds: they are moved in steps of a segment, and what was
+/// written last is on its way.
+const KEPT_MAX: u64 = 4 * SEGMENT;
 
 const TRIES_WINDOW: Duration = Duration::from_secs(10);
 /// More for each fault and order than the pauses between them allow.
@@ -36,6 +41,29 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 return Err(format!("{node} keeps {} slots in a group of {nodes}", slots.len()));
             }
             _ => {}
+        }
+    }
+    wal_kept(trace)
+}
+
+/// A slot keeps what somebody may still ask for. When all members are at rest and hold as much, that is next to nothing.
+fn wal_kept(trace: &Trace) -> Result<(), String> {
+    let rests = |kind: &Kind| match kind {
+        Kind::Ended { runs, reported, goal, .. } => *runs && reported == goal,
+        _ => true,
+    };
+    let ends = trace.events.iter().filter_map(|event| match &event.kind {
+        Kind::Configured { node, keeps_from, end, .. } => Some((node, *keeps_from, *end)),
+        _ => None,
+    });
+    let held_by_all = ends.clone().map(|(_, _, end)| end).min().unwrap_or(Lsn::ZERO);
+    if !trace.events.iter().all(|event| rests(&event.kind)) || ends.clone().count() < trace.nodes.len() {
+        return Ok(());
+    }
+    for (node, keeps_from, _) in ends {
+        let kept = keeps_from.map_or(0, |from| held_by_all.bytes_past(from));
+        if kept > KEPT_MAX {
+            return Err(format!("the slots of {node} keep {} MB of WAL that every member holds", kept >> 20));
         }
     }
     Ok(())
@@ -143,8 +171,32 @@ mod tests {
             names: [].into(),
             slots: slots.iter().map(|n| id(n)).collect(),
             follows: None,
+            keeps_from: None,
+            end: Lsn::ZERO,
         };
         assert_eq!(check(&trace(vec![(0, slots(&["b"]))])), Ok(()));
         assert!(check(&trace(vec![(0, slots(&["b", "c"]))])).is_err());
+    }
+
+    #[test]
+    fn wal_that_every_member_holds_and_a_slot_keeps_is_found() {
+        let member = |name: &str, keeps_from: u64, end: u64| Kind::Configured {
+            node: name.into(),
+            id: id(name),
+            system_id: 7,
+            names: [].into(),
+            slots: [].into(),
+            follows: None,
+            keeps_from: Some(Lsn(keeps_from * SEGMENT)),
+            end: Lsn(end * SEGMENT),
+        };
+        let run = |of_a: u64, of_b: u64, b| {
+            let ended = [(0, ended("a", Primary, Primary)), (0, ended("b", b, Secondary))];
+            check(&trace(ended.into_iter().chain([(0, member("a", of_a, 20)), (0, member("b", of_b, 19))]).collect()))
+        };
+        assert_eq!(run(18, 15, Secondary), Ok(()));
+        assert!(run(18, 14, Secondary).unwrap_err().contains("the slots of b keep 80 MB of WAL"));
+        assert_eq!(run(18, 14, Catchingup), Ok(()), "nobody has said yet how far it is");
+        assert!(run(2, 19, Secondary).is_err());
     }
 }

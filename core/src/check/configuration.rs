@@ -66,6 +66,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::model::Lsn;
     use crate::model::NodeState::*;
 
     fn configured(name: &str, names: &[&str], slots: &[&str], follows: Option<&str>) -> Kind {
@@ -77,6 +78,8 @@ mod tests {
             names: ids(names),
             slots: ids(slots),
             follows: follows.map(String::from),
+            keeps_from: None,
+            end: Lsn::ZERO,
         }
     }
 

@@ -63,6 +63,7 @@ fn is_asynchronous(trace: &Trace) -> bool {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::model::Lsn;
     use crate::model::NodeState::*;
 
     fn ends(in_force: &str, names: &[&str], more: Vec<(u64, Kind)>) -> Result<(), String> {
@@ -73,6 +74,8 @@ mod tests {
             names: names.iter().map(|n| id(n)).collect(),
             slots: [].into(),
             follows: None,
+            keeps_from: None,
+            end: Lsn::ZERO,
         };
         let run = [(0, under("a", Primary, Primary, 1, in_force))].into_iter().chain(more);
         check(&trace(run.chain([(10_009, configured), (10_009, ended("a", Primary, Primary))]).collect()))

@@ -69,6 +69,7 @@ impl<'a> Register<'a> {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::model::Lsn;
     use crate::model::NodeState::*;
 
     #[test]
@@ -80,6 +81,8 @@ mod tests {
             names: [].into(),
             slots: [].into(),
             follows: None,
+            keeps_from: None,
+            end: Lsn::ZERO,
         };
         let start = || (0, stored("a", 1, Primary, None));
         assert_eq!(check(&trace(vec![start(), (1, stored("b", 1, Secondary, None))])), Ok(()));

@@ -296,6 +296,10 @@ pub enum Kind {
         slots: BTreeSet<NodeId>,
         /// Whom `primary_conninfo` names.
         follows: Option<String>,
+        /// The oldest WAL that a slot keeps, where one keeps any.
+        keeps_from: Option<Lsn>,
+        /// The end of the WAL it has.
+        end: Lsn,
     },
 }
 

@@ -176,6 +176,9 @@ mutants! {
     InitdbOverLostDirectory "initdb-over-lost-directory"
         "A primary whose directory is gone makes an empty one and goes on."
         "stolon 917",
+    SlotsStayBehind "slots-stay-behind"
+        "A standby never moves its slots for the other nodes up."
+        "pgaf 283",
     SlotsOnlyAdded "slots-only-added"
         "Slots of nodes that left stay."
         "a list that only grows",

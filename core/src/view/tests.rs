@@ -4,7 +4,7 @@ use super::*;
 use crate::check::testing::{self, acked, branched, closed, fault, found, names, node, opened, stored, waiting};
 use crate::check::{Answered, Beside, Fault, Terms, judge};
 use crate::model::NodeState::*;
-use crate::model::{GroupKey, NodeId, Position};
+use crate::model::{GroupKey, Lsn, NodeId, Position};
 
 fn one_of_each() -> Trace {
     let order = || "Failover".to_string();
@@ -40,6 +40,8 @@ fn one_of_each() -> Trace {
             names: [].into(),
             slots: [NodeId(1)].into(),
             follows: None,
+            keeps_from: None,
+            end: Lsn(100),
         },
         Kind::Shown { node: "b".into(), position: Position::new(1, 100), health: 0, pending: None },
     ];

@@ -7,14 +7,17 @@ use crate::postgres::{control_file, find_installation, names_on_disk, upstream_o
 use crate::service::Places;
 use anyhow::{Context, Result};
 use pgbaton_core::check::Kind;
-use pgbaton_core::model::NodeId;
+use pgbaton_core::model::{Lsn, NodeId};
 use std::collections::BTreeSet;
 
 /// Each row a word of what it is, and the value.
 const QUERY: &str = "SELECT 'system ' || system_identifier FROM pg_control_system() \
                      UNION ALL SELECT 'names ' || current_setting('synchronous_standby_names') \
                      UNION ALL SELECT 'upstream ' || current_setting('primary_conninfo') \
-                     UNION ALL SELECT 'slot ' || slot_name FROM pg_replication_slots";
+                     UNION ALL SELECT 'slot ' || slot_name FROM pg_replication_slots \
+                     UNION ALL SELECT 'keeps ' || min(restart_lsn) FROM pg_replication_slots \
+                     UNION ALL SELECT 'end ' || CASE WHEN pg_is_in_recovery() \
+                       THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_lsn() END";
 
 /// What both sources give.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,6 +26,8 @@ struct Settings {
     names: String,
     upstream: String,
     slots: BTreeSet<NodeId>,
+    keeps_from: Option<Lsn>,
+    end: Lsn,
 }
 
 /// None where there is no data directory.
@@ -47,6 +52,8 @@ pub async fn of(cluster: &Cluster, name: &str, id: NodeId) -> Result<Option<Kind
         names: Names::read(&settings.names).of,
         slots: settings.slots,
         follows,
+        keeps_from: settings.keeps_from,
+        end: settings.end,
     }))
 }
 
@@ -57,6 +64,8 @@ fn told(rows: &[String]) -> Settings {
             "system" => settings.system_id = value.parse().unwrap_or_default(),
             "names" => settings.names = value.to_string(),
             "upstream" => settings.upstream = value.to_string(),
+            "keeps" => settings.keeps_from = value.parse().ok(),
+            "end" => settings.end = value.parse().unwrap_or_default(),
             _ => settings.slots.extend(NodeId::from_standby_name(value)),
         }
     }
@@ -72,6 +81,9 @@ fn on_disk(node: &Node) -> Result<Settings> {
         names: names_on_disk(&state_dir),
         upstream: upstream_on_disk(&state_dir),
         slots: slots.filter_map(|slot| NodeId::from_standby_name(slot.file_name().to_str()?)).collect(),
+        // Only a server tells what its slots keep.
+        keeps_from: None,
+        end: control.checkpoint.lsn,
     })
 }
 
@@ -86,11 +98,18 @@ mod tests {
 
     #[test]
     fn a_server_tells_what_its_files_hold() {
-        let rows =
-            ["system 7", "names ANY 1 (pgbaton_standby_2)", "upstream host='h' port='1'", "slot pgbaton_standby_2"];
+        let rows = [
+            "system 7",
+            "names ANY 1 (pgbaton_standby_2)",
+            "upstream host='h' port='1'",
+            "slot pgbaton_standby_2",
+            "keeps 0/3000060",
+            "end 0/4000060",
+        ];
         let settings = told(&rows.map(str::to_string));
         assert_eq!((settings.system_id, settings.slots), (7, [NodeId(2)].into()));
         assert_eq!((Names::read(&settings.names).of, host(&settings.upstream)), ([NodeId(2)].into(), Some("h")));
+        assert_eq!((settings.keeps_from, settings.end), (Some(Lsn(0x0300_0060)), Lsn(0x0400_0060)));
         assert_eq!(host(""), None);
     }
 }

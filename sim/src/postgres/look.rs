@@ -79,6 +79,8 @@ impl PgHost {
             names: SyncNames::read(&dir.names).expect("the names can be loaded").parts().1,
             slots: dir.slots.keys().filter_map(|slot| NodeId::from_standby_name(slot)).collect(),
             follows: dir.conninfo.as_ref().map(|c| c.host.clone()),
+            keeps_from: dir.slots.values().filter_map(|slot| slot.restart).min(),
+            end: dir.end().lsn,
         })
     }
 }

@@ -21,7 +21,10 @@ impl Scene<'_> {
             Server::Up(r) if r.in_recovery => {
                 let mut plan = self.follow(&Some(upstream.clone()));
                 plan.extend(self.admit());
-                let floor = self.assignment.wal_floor.filter(|floor| self.memory.advanced < Some(*floor));
+                let floor = self
+                    .assignment
+                    .wal_floor
+                    .filter(|floor| self.memory.advanced < Some(*floor) && !mutant!(SlotsStayBehind));
                 plan.extend(floor.map(Step::AdvanceSlots));
                 steps(plan)
             }
