@@ -53,13 +53,12 @@ pub enum Outcome {
 
 impl Step {
     /// May be dropped half-way when the assignment changes: it waits, or what it has begun goes on and is seen, or it
-    /// is done again. What is only written, into files, is over in moments, unless their disk stalls. A stop and a
-    /// promotion are seen through, and so is a rewind: what one that was killed has left is nobody's any more.
+    /// is done again. What is only written, into files, is over in moments, unless their disk stalls. A stop, a
+    /// promotion and a recovery are seen through, and so is a rewind: what one that was killed has left is nobody's any more.
     pub fn is_abandonable(&self) -> bool {
         matches!(
             self,
             Step::Start(_)
-                | Step::Recover
                 | Step::Checkpoint
                 | Step::Follow(_)
                 | Step::Enforce(_)

@@ -239,6 +239,11 @@ fn single_user_mode_recovers_a_promoted_server_on_its_new_timeline() {
         drop(checkpointer);
         let says = async || (b.control(CLUSTER_STATE).await, b.control(CONTROL_TIMELINE).await);
         assert_eq!(says().await, ("in production".into(), "1".into()));
+        b.put_signal();
+        b.start().await;
+        b.stop_fast().await;
+        assert_eq!(says().await, ("shut down in recovery".into(), "1".into()), "a standby makes no checkpoint");
+        b.remove_signal();
         let recovered = lab.run("postgres", &["--single", "-D", b.pgdata_text(), "postgres"]).await;
         assert!(recovered.success, "{}", recovered.text);
         assert_eq!(says().await, ("shut down".into(), "2".into()));
@@ -255,6 +260,26 @@ fn single_user_mode_recovers_a_promoted_server_on_its_new_timeline() {
         b.until_streams("a").await;
         a.until("EXISTS (SELECT FROM t WHERE n = 3)").await;
         assert_eq!(rows(&a).await, "1 3");
+    });
+}
+
+#[test]
+fn an_idle_standby_can_be_cloned() {
+    fact(async |lab: &Lab| {
+        let (a, b) = lab.pair().await;
+        a.run("INSERT INTO t VALUES (1)").await;
+        b.until_replayed(&a).await;
+        b.run("CHECKPOINT").await;
+        a.stop_immediately().await;
+        let c = lab.server("c");
+        let cloned = lab.clone(&c, b.port, &["-X", "stream", "--checkpoint=fast"]).await;
+        assert!(cloned.success, "{}", cloned.text);
+        c.write_settings();
+        c.follow(b.port);
+        c.put_signal();
+        c.start().await;
+        b.until_streams("c").await;
+        assert_eq!(c.count().await, 1);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use crate::harness::{Base, Node, on_every_version, pair, timed};
 use nix::unistd::chown;
-use pgbaton_core::model::{History, Timeline};
+use pgbaton_core::model::{ControlState, Directory, History, Timeline};
 use pgbaton_core::ports::{Postgres, StartAs, StopMode};
 use std::time::Duration;
 
@@ -77,5 +77,32 @@ fn a_promotion_that_was_begun_leaves_no_number_that_a_start_would_wait_for() {
         timed("start beside a reserved number", b.pg.start(StartAs::Standby)).await;
         assert!(!after.exists());
         a.until("b streams", |r| r.sender(b.id).is_some_and(|s| s.streaming)).await;
+    });
+}
+
+/// It comes back closed, and its directory is a source for the others.
+#[test]
+fn a_promoted_server_that_crashed_is_recovered_while_nobody_can_connect() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "trust").await;
+        a.pg.stop(StopMode::Fast).await.unwrap();
+        b.pg.follow(b.id, None).await.unwrap();
+        b.pg.seal().await.unwrap();
+        b.pg.promote(Timeline(2)).await.unwrap();
+        b.execute("INSERT INTO t VALUES (1)").await;
+        assert!(b.pg.recover().await.is_err(), "it runs");
+        b.pg.stop(StopMode::Immediate).await.unwrap();
+        // Given up amid it, nothing of it is left, and it begins anew.
+        let given_up = tokio::time::timeout(Duration::from_millis(20), b.pg.recover()).await;
+        assert!(b.has_signal());
+        if given_up.is_err() {
+            timed("recover", b.pg.recover()).await;
+        }
+        let Directory::Present(control) = b.pg.look().await.directory else { panic!("it is there") };
+        assert_eq!((control.state, control.checkpoint.tli), (ControlState::ShutDown, Timeline(2)));
+        assert!(b.has_signal());
+        b.pg.start(StartAs::Standby).await.unwrap();
+        assert!(b.running().await.in_recovery);
+        assert_eq!(b.count().await, 1);
     });
 }

@@ -4,12 +4,13 @@ use super::archive::Archive;
 use super::directory::DataDir;
 use super::host::PgHost;
 use super::settings::Settings;
-use super::start::Pace;
+use super::start::{Pace, REDO};
 use super::tools::retry;
 use super::wal::Kind;
 use crate::net::SourceInfo;
 use pgbaton_core::model::{ControlState, Lsn};
 use pgbaton_core::ports::{PgError, Source};
+use std::time::Duration;
 
 /// From this major version on it looks at where recovery has ended as well, not only at the last checkpoint.
 const SEES_END_OF_RECOVERY: u32 = 16;
@@ -66,7 +67,13 @@ impl PgHost {
         if self.stopped(|dir| dir.standby_signal || dir.recovery_signal)? {
             return Err(PgError::Condemned("standby mode is not supported by single-user servers".into()));
         }
-        self.fate.sleep(self.fate.draw_ms(40..120)).await;
+        let again = self.pg().knobs.checkpoint_takes;
+        let redo = self.stopped(|dir| {
+            let behind = dir.wal.len() - dir.wal.count_until(dir.checkpoint.lsn);
+            let redo = REDO * u32::try_from(behind).unwrap_or(u32::MAX);
+            if dir.state == ControlState::ShutDown { Duration::ZERO } else { redo + again }
+        })?;
+        self.fate.sleep(self.fate.draw_ms(40..120) + redo).await;
         if self.config_is_broken() {
             return Err(retry("single-user mode refuses the configuration"));
         }

@@ -33,7 +33,14 @@ impl Scene<'_> {
         let way = match (&self.facts.server, self.record.state) {
             (Server::Up(r), _) if r.stopping => return steps(self.stopped()),
             (Server::Up(r), _) if !r.in_recovery => vec![Step::Enforce(contract.clone())],
+            // It has been open, and somebody has started it as a standby since.
+            (Server::Up(r), NodeState::StopReplication) if !contract.is_none() && self.has_begun(r.position.tli) => {
+                return Plan { steps: self.stopped(), then: Some(NodeState::DemoteTimeout) };
+            }
             (Server::Up(r), NodeState::StopReplication) => self.promote(&contract, r.position.tli),
+            (Server::Up(r), _) if self.lacks_checkpoint(&contract) && !self.is_to_leave(Some(r.position.tli)) => {
+                return steps(vec![Step::Stop(StopMode::Fast), Step::Recover]);
+            }
             (Server::Up(r), _) => self.reopen(&contract, Some(r.position.tli)),
             (Server::Down, state)
                 if matches!(self.facts.directory, Directory::Absent)
@@ -61,7 +68,8 @@ impl Scene<'_> {
                 vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
             }
             (Server::Down, _) => {
-                let mut closed: Vec<Step> = self.lacks_checkpoint().then_some(Step::Recover).into_iter().collect();
+                let mut closed: Vec<Step> =
+                    self.lacks_checkpoint(&contract).then_some(Step::Recover).into_iter().collect();
                 closed.extend([Step::Follow(None), Step::Start(StartAs::Standby)]);
                 closed.extend(self.reopen(&contract, None));
                 closed
@@ -84,8 +92,14 @@ impl Scene<'_> {
 
     /// A rewind from it would find nothing to do: it was lost before the first checkpoint on its timeline, and closed it
     /// makes none.
-    fn lacks_checkpoint(&self) -> bool {
-        self.was_open() && self.facts.control().is_some_and(|c| c.checkpoint.tli < c.history.tli)
+    fn lacks_checkpoint(&self, contract: &Contract) -> bool {
+        let is_behind = |c: &Control| c.checkpoint.tli < c.history.tli;
+        !self.opens_at_once(contract) && self.facts.control().is_some_and(is_behind)
+    }
+
+    /// It runs on the timeline that it was told to begin.
+    fn has_begun(&self, timeline: Timeline) -> bool {
+        self.assignment.timeline.is_some_and(|least| timeline >= least)
     }
 
     /// The first node of a new group: no other makes a database, as there is one already.
@@ -241,6 +255,18 @@ mod tests {
         assert_eq!(checkpointed[..4], ["unfollow", "start", "admit", "await members"], "{checkpointed:?}");
         let closed = names(&plan_of(NodeState::DemoteTimeout, any(5), &standby()));
         assert_eq!(closed[..2], ["admit", "await members"], "{closed:?}");
+        // Whoever has started it beside the keeper, read-only, made no checkpoint either.
+        let beside = |state| {
+            let Server::Up(mut running) = standby().server else { unreachable!() };
+            (running.position.tli, running.receiver) = (upstream().history.tli, None);
+            let mut record = told(record(state, Some(any(5))), NodeState::WaitPrimary, Some(any(5)));
+            record.assignment.as_mut().unwrap().timeline = Some(Timeline(2));
+            let memory = Memory { confirmed: Some(state), told: true, ended: true, ..Memory::default() };
+            plan(&record, &Facts { server: Server::Up(running), ..begun.clone() }, &memory)
+        };
+        assert_eq!(names(&beside(NodeState::DemoteTimeout)), ["stop", "recover"]);
+        let untold = beside(NodeState::StopReplication);
+        assert_eq!((names(&untold), untold.then), (vec!["stop"], Some(NodeState::DemoteTimeout)));
         for state in [NodeState::StopReplication, NodeState::DemoteTimeout] {
             let alone = plan_of(state, none(5), &begun);
             assert_eq!(names(&alone)[..2], ["set names", "start"], "nobody else is to hold it");

@@ -20,14 +20,19 @@ fn found() -> Vec<(&'static str, Facts)> {
     let down = |directory| Facts { directory, server: Server::Down };
     let hangs = |state, server| Facts { directory: control(state, root()), server };
     let stuck = || Server::Stuck { reason: "it says nothing".into() };
+    let begun = |state| {
+        let checkpoint = Position::new(1, 900);
+        Directory::Present(Control { system_id: 7, state, checkpoint, history: upstream().history })
+    };
+    let Server::Up(mut running) = standby().server else { unreachable!("it runs") };
+    running.position.tli = upstream().history.tli;
+    let behind = Server::Up(running);
     vec![
         ("runs open", open(None)),
         ("runs as a standby", standby()),
         ("fell while it was open", down(control(ControlState::InProduction, root()))),
-        (
-            "fell before the first checkpoint of its timeline",
-            down(control(ControlState::InProduction, upstream().history)),
-        ),
+        ("fell before the first checkpoint of its timeline", down(begun(ControlState::InProduction))),
+        ("was started read-only before it", Facts { directory: begun(ControlState::InRecovery), server: behind }),
         ("stopped when it was open", down(control(ControlState::ShutDown, root()))),
         ("fell as a standby", down(control(ControlState::InRecovery, root()))),
         ("has no directory", down(Directory::Absent)),
@@ -73,10 +78,14 @@ impl Small {
 
     /// What is there to be stopped is gone afterwards, and what its postmaster left behind with it.
     fn stop(&mut self, mode: StopMode) {
-        let state = self.facts.control().map(|control| control.state);
-        if let Some(state) = state.filter(|_| self.facts.server != Server::Down) {
-            let in_order = state == ControlState::InProduction && mode == StopMode::Fast;
-            self.lies(if in_order { ControlState::ShutDown } else { state }, self.history());
+        if let (Directory::Present(control), true) = (&mut self.facts.directory, self.facts.server != Server::Down)
+            && control.state == ControlState::InProduction
+            && mode == StopMode::Fast
+        {
+            (control.state, control.checkpoint.tli) = (ControlState::ShutDown, control.history.tli);
+        }
+        if self.facts.control().is_some() {
+            self.facts.server = Server::Down;
         }
         self.memory.ended = true;
     }

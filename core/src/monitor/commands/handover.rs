@@ -216,7 +216,7 @@ impl Order<'_> {
         if seen.is_some_and(|seen| all.all(|id| *id != seen)) {
             return Ok(self.nothing(format!("{name} has gone already")));
         }
-        let (group, node) = self.node(formation, name)?;
+        let (group, node) = self.meant(formation, name, seen)?;
         let record = &group.record;
         let view = self.m.view(group, self.now);
         let forced = if force { vec![Edit::Force(node.id)] } else { vec![] };
@@ -388,9 +388,11 @@ mod tests {
     #[test]
     fn a_node_that_has_another_name_by_now_has_not_gone() {
         let mut p = Pair::settled();
-        let (name, node) = ("c".to_string(), Some(B));
-        let drop = Command::Drop { formation: key().formation, name, node, force: false };
-        assert_refused(p.orders(drop), "no node named c");
+        let drop =
+            |name: &str, node| Command::Drop { formation: key().formation, name: name.into(), node, force: false };
+        assert_refused(p.orders(drop("c", Some(B))), "no node named c");
+        assert_refused(p.orders(drop("a", Some(B))), "a is another node by now");
+        assert_eq!(p.goals(), (Primary, Secondary));
     }
 
     #[test]

@@ -82,6 +82,15 @@ impl<'a> Order<'a> {
         }
     }
 
+    /// The node of this name, which must be the one that was seen under it: names may have changed since.
+    fn meant(&self, formation: &str, name: &str, seen: Option<NodeId>) -> Result<(&'a Group, &'a NodeRecord), Refusal> {
+        let found = self.node(formation, name)?;
+        if seen.is_some_and(|seen| seen != found.1.id) {
+            return no(format!("{name} is another node by now"), "look at show state, and say it again");
+        }
+        Ok(found)
+    }
+
     /// What an order would change isn't known yet.
     fn refuse_in_doubt(&self, group: &Group) -> Result<(), Refusal> {
         if !group.record.in_doubt {

@@ -3,7 +3,7 @@
 use super::{Order, Refusal, no};
 use crate::model::*;
 use crate::monitor::edit::Edit;
-use crate::monitor::state::{Effects, Group};
+use crate::monitor::state::Effects;
 use crate::wire::NodeChange;
 
 impl Order<'_> {
@@ -14,20 +14,10 @@ impl Order<'_> {
         seen: Option<NodeId>,
         change: &NodeChange,
     ) -> Result<Effects, Refusal> {
-        let is_meant = |(_, node): &(&Group, &NodeRecord)| seen.is_none_or(|seen| seen == node.id);
-        let found = self.node(formation, named);
         // Whoever lost the answer knows it by its old name.
-        let renamed = || change.name.as_deref().and_then(|name| self.node(formation, name).ok());
-        let (group, node) = match found {
-            Ok(found) if is_meant(&found) => found,
-            found => match renamed().filter(|found| seen.is_some() && is_meant(found)) {
-                Some(renamed) => renamed,
-                None if found.is_ok() => {
-                    return no(format!("{named} is another node by now"), "look at show state, and say it again");
-                }
-                None => found?,
-            },
-        };
+        let renamed = || self.meant(formation, change.name.as_deref().filter(|_| seen.is_some())?, seen).ok();
+        let found = self.meant(formation, named, seen);
+        let (group, node) = found.or_else(|refusal| renamed().ok_or(refusal))?;
         if is_set_so(node, change) {
             return Ok(self.nothing(format!("{} is set so already", node.name)));
         }

@@ -17,9 +17,9 @@ pub fn make_room(v: &View) -> Option<Verdict> {
     Some((vec![Edit::Assign(primary.id, WaitPrimary)], why))
 }
 
-/// The primary is ready to be cloned: open, with a checkpoint on its timeline.
+/// The primary is ready to be cloned: it runs, with a checkpoint on its timeline. Closed, it may wait for this very node.
 pub fn clone(v: &View) -> Option<Verdict> {
-    let primary = v.open_primary(&[WaitPrimary, Primary])?;
+    let primary = v.followable_primary()?;
     let new = v.record.nodes.values().find(|n| n.settled_in(WaitStandby))?;
     let clone = || (vec![Edit::Assign(new.id, Catchingup)], format!("{} clones {}", new.name, primary.name));
     v.can_be_source(primary.id).then(clone)
@@ -50,7 +50,7 @@ pub fn left_alone(v: &View) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ControlState, Timeline};
+    use crate::model::{ControlState, Durability, InForce, Timeline};
     use crate::monitor::rules::testing::*;
     use crate::monitor::state::Input;
     use crate::wire::Answer;
@@ -154,5 +154,22 @@ mod tests {
         assert_eq!(p.goal(C), WaitStandby, "a clone would begin on the timeline before");
         p.says(A, WaitPrimary, primary_with(None));
         assert_eq!(p.goal(C), Catchingup);
+    }
+
+    /// A strict primary that is back waits for its member, which is gone for good; a new one is to take its place.
+    #[test]
+    fn a_closed_primary_is_cloned_too_for_it_may_wait_for_the_clone() {
+        let mut p = Pair::of(3, 1);
+        p.set_durability(Durability::Strict);
+        let id = p.record_mut().new_contract_id();
+        p.record_mut().in_force = InForce::only(Contract::any(id, 1, [B].into()));
+        let c = p.record_mut().nodes.get_mut(&C).unwrap();
+        (c.reported, c.assignment.goal) = (WaitStandby, WaitStandby);
+        p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+        p.dies(B);
+        p.says(C, WaitStandby, no_directory());
+        assert_eq!(p.goal(C), WaitStandby, "nothing runs there");
+        p.says(A, DemoteTimeout, with(standby(), |r| r.receiver = None));
+        assert_eq!(p.goal(C), Catchingup, "{:?}", p.stall());
     }
 }

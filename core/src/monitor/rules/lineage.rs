@@ -22,9 +22,10 @@ pub fn closed_again(v: &View) -> Option<Verdict> {
     let candidate = v.record.nodes.get(&v.record.transfer.as_ref()?.candidate?)?;
     let report = v.report(candidate.id).filter(|r| v.is_heard(candidate.id) && r.epoch == v.record.epoch)?;
     let closed = candidate.goal().is_writable() && candidate.reported.has_closed();
-    let runs_on = v.running(candidate.id).filter(|r| closed && r.in_recovery)?.position.tli;
+    let runs_on = v.running(candidate.id).filter(|_| closed)?.position.tli;
     let history = report.facts.control().map(|c| &c.history);
-    let history = history.filter(|h| h.tli == runs_on && runs_on.0 == v.record.last_timeline)?;
+    // A promotion that was cut and begun anew takes a number beyond the one it was told.
+    let history = history.filter(|h| h.tli == runs_on && runs_on.0 >= v.record.last_timeline)?;
     let why =
         format!("{} has been open on timeline {runs_on}, and opens again once its members hold all", candidate.name);
     Some((vec![Edit::Lineage(history.clone()), Edit::EndTransfer], why))
@@ -99,7 +100,7 @@ mod tests {
         p.dies(A);
         p.says(B, PreparePromotion, standby());
         p.sealed(1000);
-        let own = Timeline(p.record().last_timeline);
+        let own = Timeline(p.record().last_timeline + 1);
         let theirs = History::root(Timeline(1)).branch(own, Lsn(1000));
         let closed = |tli| {
             let mut facts = standby();

@@ -74,6 +74,9 @@ fn single_user_mode_recovers_a_promoted_server_on_its_new_timeline() {
         lab.pb.stop(StopMode::Immediate).await.unwrap();
         let control = || lab.b.pg().dir.as_ref().map(|dir| (dir.state, dir.checkpoint.tli)).unwrap();
         assert_eq!(control(), (ControlState::InProduction, Timeline(1)));
+        lab.pb.start(StartAs::Standby).await.unwrap();
+        lab.pb.stop(StopMode::Fast).await.unwrap();
+        assert_eq!(control().1, Timeline(1), "a standby makes no checkpoint");
         lab.pb.recover().await.unwrap();
         assert_eq!(control(), (ControlState::ShutDown, Timeline(2)));
         assert!(lab.b.pg().dir.as_ref().unwrap().standby_signal, "the port puts it back");
@@ -87,6 +90,22 @@ fn single_user_mode_recovers_a_promoted_server_on_its_new_timeline() {
         lab.until("a has all of b", || lab.a.visible_rows().contains(&2)).await;
         assert_eq!(timeline(&lab.a), Timeline(2));
         assert!(!lab.a.visible_rows().contains(&1), "and nothing else");
+    });
+}
+
+#[test]
+fn an_idle_standby_can_be_cloned() {
+    fact(|| async {
+        let lab = Lab::pair().await;
+        assert!(lab.client("a").await.commits(1).await);
+        lab.until("b has it", || lab.b.visible_rows().contains(&1)).await;
+        lab.pb.checkpoint().await.unwrap();
+        lab.pa.stop(StopMode::Immediate).await.unwrap();
+        lab.pb.admit(&peers(&[A, C])).await.unwrap();
+        lab.pc.clone_from(C, &source("b")).await.unwrap();
+        lab.pc.start(StartAs::Standby).await.unwrap();
+        lab.until("c has all of b", || lab.c.visible_rows().contains(&1)).await;
+        lab.until("c streams", || calls_itself_streaming(&lab.c)).await;
     });
 }
 
