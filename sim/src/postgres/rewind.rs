@@ -3,8 +3,9 @@
 use super::archive::Archive;
 use super::directory::DataDir;
 use super::host::PgHost;
+use super::replay::REDO;
 use super::settings::Settings;
-use super::start::{Pace, REDO};
+use super::start::Pace;
 use super::tools::retry;
 use super::wal::Kind;
 use crate::net::SourceInfo;

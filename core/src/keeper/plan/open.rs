@@ -30,58 +30,67 @@ impl Scene<'_> {
         if self.record.contract.as_ref() != Some(&contract) {
             plan.push(Step::Remember(contract.clone()));
         }
-        let way = match (&self.facts.server, self.record.state) {
-            (Server::Up(r), _) if r.stopping => return steps(self.stopped()),
-            (Server::Up(r), _) if !r.in_recovery => vec![Step::Enforce(contract.clone())],
-            // It has been open, and somebody has started it as a standby since.
-            (Server::Up(r), NodeState::StopReplication) if !contract.is_none() && self.has_begun(r.position.tli) => {
-                return Plan { steps: self.stopped(), then: Some(NodeState::DemoteTimeout) };
-            }
-            (Server::Up(r), NodeState::StopReplication) => self.promote(&contract, r.position.tli),
-            (Server::Up(r), _) if self.lacks_checkpoint(&contract) && !self.is_to_leave(Some(r.position.tli)) => {
-                return steps(vec![Step::Stop(StopMode::Fast), Step::Recover]);
-            }
-            (Server::Up(r), _) => self.reopen(&contract, Some(r.position.tli)),
-            (Server::Down, state)
-                if matches!(self.facts.directory, Directory::Absent)
-                    && (self.is_first(state) || mutant!(InitdbOverLostDirectory)) =>
-            {
-                vec![Step::Create, Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
-            }
-            // Interrupted before the promotion was done.
-            (Server::Down, NodeState::StopReplication) if !self.was_open() => {
-                return steps(vec![Step::Follow(None), Step::Start(StartAs::Standby)]);
-            }
-            (Server::Down, _) if self.facts.control().is_none() => return Plan::default(),
-            // It was given the role, and lost before its promotion was done: it still has to leave the old timeline.
-            (Server::Down, _) if !self.was_open() && self.is_to_leave(self.facts.position().map(|p| p.tli)) => {
-                return steps(vec![Step::Follow(None), Step::Start(StartAs::Standby)]);
-            }
-            // It was open, if not for long, and has closed: what it wrote meanwhile its members may not have.
-            (Server::Down, NodeState::StopReplication) if !contract.is_none() && !mutant!(OpensAfterCrash) => {
-                return Plan { steps: self.stopped(), then: Some(NodeState::DemoteTimeout) };
-            }
-            (Server::Down, NodeState::StopReplication | NodeState::Init) => {
-                vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
-            }
-            (Server::Down, _) if self.opens_at_once(&contract) => {
-                vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)]
-            }
-            (Server::Down, _) => {
-                let mut closed: Vec<Step> =
-                    self.lacks_checkpoint(&contract).then_some(Step::Recover).into_iter().collect();
-                closed.extend([Step::Follow(None), Step::Start(StartAs::Standby)]);
-                closed.extend(self.reopen(&contract, None));
-                closed
-            }
-            (Server::Starting | Server::Stuck { .. }, _) => return Plan::default(),
+        let way = match &self.facts.server {
+            Server::Up(running) => self.way_from_running(running, &contract),
+            Server::Down => self.way_from_stopped(&contract),
+            Server::Starting | Server::Stuck { .. } => Err(Plan::default()),
         };
-        plan.extend(way);
+        match way {
+            Ok(way) => plan.extend(way),
+            Err(first) => return first,
+        }
         plan.extend([Step::Prove(contract.clone()), Step::Admit(self.assignment.peers.clone())]);
         if !self.opens_at_once(&contract) {
             plan.push(Step::AwaitMembers(contract));
         }
         Plan { steps: plan, then: Some(hop) }
+    }
+
+    /// What leads a server that runs to being open; or what is to be done before anything else, after which all is seen
+    /// anew.
+    fn way_from_running(&self, running: &Running, contract: &Contract) -> Result<Vec<Step>, Plan> {
+        let tli = running.position.tli;
+        match self.record.state {
+            _ if running.stopping => Err(steps(self.stopped())),
+            _ if !running.in_recovery => Ok(vec![Step::Enforce(contract.clone())]),
+            // It has been open, and somebody has started it as a standby since.
+            NodeState::StopReplication if !contract.is_none() && self.has_begun(tli) => {
+                Err(Plan { steps: self.stopped(), then: Some(NodeState::DemoteTimeout) })
+            }
+            NodeState::StopReplication => Ok(self.promote(contract, tli)),
+            _ if self.lacks_checkpoint(contract) && !self.is_to_leave(Some(tli)) => {
+                Err(steps(vec![Step::Stop(StopMode::Fast), Step::Recover]))
+            }
+            _ => Ok(self.reopen(contract, Some(tli))),
+        }
+    }
+
+    /// The same for one that is down.
+    fn way_from_stopped(&self, contract: &Contract) -> Result<Vec<Step>, Plan> {
+        let opened = || vec![Step::Enforce(contract.clone()), Step::Start(StartAs::Primary)];
+        let closed = || vec![Step::Follow(None), Step::Start(StartAs::Standby)];
+        let is_absent = matches!(self.facts.directory, Directory::Absent);
+        match self.record.state {
+            state if is_absent && (self.is_first(state) || mutant!(InitdbOverLostDirectory)) => {
+                Ok([vec![Step::Create], opened()].concat())
+            }
+            // Interrupted before the promotion was done.
+            NodeState::StopReplication if !self.was_open() => Err(steps(closed())),
+            _ if self.facts.control().is_none() => Err(Plan::default()),
+            // It was given the role, and lost before its promotion was done: it still has to leave the old timeline.
+            _ if !self.was_open() && self.is_to_leave(self.facts.position().map(|p| p.tli)) => Err(steps(closed())),
+            // It was open, if not for long, and has closed: what it wrote meanwhile its members may not have.
+            NodeState::StopReplication if !contract.is_none() && !mutant!(OpensAfterCrash) => {
+                Err(Plan { steps: self.stopped(), then: Some(NodeState::DemoteTimeout) })
+            }
+            NodeState::Init => Ok(opened()),
+            _ if self.opens_at_once(contract) => Ok(opened()),
+            _ => {
+                let recovers = self.was_open() && self.lacks_checkpoint(contract);
+                let recovered: Vec<Step> = recovers.then_some(Step::Recover).into_iter().collect();
+                Ok([recovered, closed(), self.reopen(contract, None)].concat())
+            }
+        }
     }
 
     /// A new primary under a contract is open before its members have come over to it: without it they could not, and
@@ -91,7 +100,8 @@ impl Scene<'_> {
     }
 
     /// A rewind from it would find nothing to do: it was lost before the first checkpoint on its timeline, and closed it
-    /// makes none.
+    /// makes none. Of a stopped server it must be known besides that it was open: the files of a promotion that was cut
+    /// show its timeline too, and recovery alone would end on the one before.
     fn lacks_checkpoint(&self, contract: &Contract) -> bool {
         let is_behind = |c: &Control| c.checkpoint.tli < c.history.tli;
         !self.opens_at_once(contract) && self.facts.control().is_some_and(is_behind)
