@@ -177,7 +177,9 @@ fn steps(trace: &Trace) -> Vec<Struck> {
             Kind::Fault { fault, nodes } => {
                 let ends = *fault == Fault::Mend || ENDS.iter().any(|e| text.starts_with(e));
                 let what = in_roles(text, nodes, course.role.holder);
-                let alone = !ends && course.is_in_order(event.at);
+                // With a node to spare, and no more, a group stands the loss of one.
+                let of_one = *fault == Fault::Link || nodes.len() <= 1;
+                let alone = !ends && of_one && course.is_in_order(event.at);
                 struck.push(Struck { at: event.at, what, fault: *fault, alone });
                 course.fault(event.at, text, *fault, nodes);
             }
@@ -248,6 +250,18 @@ mod tests {
         assert!(run(9500, vec![cut()]).iter().all(|p| !p.what.contains("kill")));
         let unsettled = (9000, node("b", Catchingup, Secondary, 1));
         assert!(run(9500, vec![unsettled]).is_empty());
+    }
+
+    #[test]
+    fn what_strikes_several_nodes_at_once_has_no_price() {
+        let mut run = told(23, 9500, vec![]);
+        assert_eq!(prices(&run).len(), 1);
+        for event in &mut run.events {
+            if let Kind::Fault { nodes, .. } = &mut event.kind {
+                nodes.push("b".into());
+            }
+        }
+        assert!(prices(&run).is_empty());
     }
 
     #[test]
