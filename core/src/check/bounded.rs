@@ -2,6 +2,7 @@
 //! any minute, and in any ten seconds the steps that a keeper tries in vain.
 
 use super::trace::{Event, Kind, Trace};
+use super::unfenced::Frozen;
 use crate::model::wal::SEGMENT;
 use crate::model::{Lsn, Moment};
 use std::collections::{BTreeMap, VecDeque};
@@ -48,16 +49,20 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 
 /// A slot keeps what somebody may still ask for. When all members are at rest and hold as much, that is next to nothing.
 fn wal_kept(trace: &Trace) -> Result<(), String> {
-    let rests = |kind: &Kind| match kind {
-        Kind::Ended { runs, reported, goal, .. } => *runs && reported == goal,
-        _ => true,
-    };
-    let ends = trace.events.iter().filter_map(|event| match &event.kind {
-        Kind::Configured { node, keeps_from, end, .. } => Some((node, *keeps_from, *end)),
-        _ => None,
-    });
-    let held_by_all = ends.clone().map(|(_, _, end)| end).min().unwrap_or(Lsn::ZERO);
-    if !trace.events.iter().all(|event| rests(&event.kind)) || ends.clone().count() < trace.nodes.len() {
+    let mut frozen = Frozen::of(trace);
+    let mut ends = Vec::new();
+    for event in &trace.events {
+        frozen.follow(event.at, &event.kind);
+        match &event.kind {
+            Kind::Ended { node, runs, reported, goal, .. } if !runs || reported != goal || frozen.is_still(node) => {
+                return Ok(());
+            }
+            Kind::Configured { node, keeps_from, end, .. } => ends.push((node, *keeps_from, *end)),
+            _ => {}
+        }
+    }
+    let held_by_all = ends.iter().map(|(_, _, end)| *end).min().unwrap_or(Lsn::ZERO);
+    if ends.len() < trace.nodes.len() {
         return Ok(());
     }
     for (node, keeps_from, _) in ends {

@@ -10,6 +10,7 @@ use pgbaton_core::model::{Control, Directory};
 use pgbaton_core::ports::{PgError, StartAs, StopMode};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
+use std::pin::pin;
 use std::time::Duration;
 
 /// Crash recovery takes the time it takes. This bounds one call only: the server goes on, and the next
@@ -48,9 +49,26 @@ impl LocalPostgres {
         let mut command = tool::command(&self.config, "postgres");
         command.args(["--single", "-c", "log_destination=stderr", "-c", "logging_collector=off", "-D"]);
         command.arg(&self.config.pgdata).arg("postgres");
+        let control = self.config.pgdata.join("global/pg_control");
+        let written = || fs::metadata(&control).and_then(|m| m.modified()).ok();
+        let watch = DirWatch::new(&self.config.pgdata.join("global"));
+        let watch = watch.map_err(|e| files::failed("watch", &control, &e))?;
+        let before = written();
         let away = WithoutSignal::take(&self.config)?;
-        let done = tool::run(&self.config, "postgres", command, None).await;
+        let mut run = pin!(tool::run(&self.config, "postgres", command, None));
+        // It is read once, before recovery is noted in the control file. Should the keeper die amid that, an init system
+        // that starts this server would open it.
+        let begun = async { while written() == before && watch.changed().await.is_ok() {} };
+        let done = tokio::select! {
+            biased;
+            done = &mut run => Some(done),
+            () = begun => None,
+        };
         away.put_back()?;
+        let done = match done {
+            Some(done) => done,
+            None => run.await,
+        };
         match done {
             Ok(done) if done.success => Ok(()),
             Ok(done) => Err(PgError::Retry(format!("recovery failed: {}", tool::last_lines(&done.stderr, 3)))),

@@ -2,6 +2,7 @@
 
 use crate::postgres::{Conninfo, PgDisk, PgHost, Phase, ServerState};
 use futures_util::FutureExt;
+use futures_util::future::join;
 use pgbaton_core::check::Kind;
 use pgbaton_core::model::{
     ControlState, Directory, Facts, Lsn, Moment, NodeId, Peer, Position, Server, Timeline, Upstream,
@@ -29,6 +30,9 @@ pub struct SimPostgres {
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a look at a directory that doesn't answer takes.
 const LOOKUP: Duration = Duration::from_secs(5);
+
+/// By then a server that was started has read its signals.
+const SIGNAL_READ: Duration = Duration::from_millis(40);
 
 struct Start<'a>(&'a AtomicBool);
 
@@ -140,9 +144,12 @@ impl Postgres for SimPostgres {
             (dir.standby_signal, dir.recovery_signal) = (false, false);
         })?;
         let _alone = Start(&self.started);
-        let recovered = self.host.recover_single_user().await;
-        self.put_signal_back();
-        recovered
+        // It is read once, early.
+        let put_back = async {
+            self.host.fate.sleep(SIGNAL_READ).await;
+            self.put_signal_back();
+        };
+        join(self.host.recover_single_user(), put_back).await.0
     }
 
     async fn start(&self, role: StartAs) -> Result<(), PgError> {

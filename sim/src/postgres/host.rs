@@ -57,6 +57,8 @@ pub struct Pg {
     pub archive: Option<Archive>,
     /// The most WAL that a checkpoint has found, before it removed some.
     pub most_wal_held: u64,
+    /// A single-user server holds the lock file.
+    pub single_user: bool,
     /// Backends and WAL senders started so far: their numbers never come again.
     backends: u64,
 }

@@ -105,7 +105,7 @@ impl PgHost {
     pub fn rogue_start(self: &Arc<Self>) -> Result<(), String> {
         {
             let pg = self.pg();
-            if pg.server.is_some() {
+            if pg.server.is_some() || pg.single_user {
                 return Err(format!("the server of {} runs already", self.name));
             }
             match &pg.dir {

@@ -74,6 +74,8 @@ impl PgHost {
             let redo = REDO * u32::try_from(behind).unwrap_or(u32::MAX);
             if dir.state == ControlState::ShutDown { Duration::ZERO } else { redo + again }
         })?;
+        self.pg().single_user = true;
+        let _lock = LockFile(self);
         self.fate.sleep(self.fate.draw_ms(40..120) + redo).await;
         if self.config_is_broken() {
             return Err(retry("single-user mode refuses the configuration"));
@@ -86,6 +88,15 @@ impl PgHost {
             dir.write_checkpoint(uid, now, Kind::Shutdown);
             dir.state = ControlState::ShutDown;
         })
+    }
+}
+
+/// Of a single-user server, which ends with whoever has started it.
+struct LockFile<'a>(&'a PgHost);
+
+impl Drop for LockFile<'_> {
+    fn drop(&mut self) {
+        self.0.pg().single_user = false;
     }
 }
 

@@ -79,6 +79,8 @@ impl Scene<'_> {
             _ if self.facts.control().is_none() => Err(Plan::default()),
             // It was given the role, and lost before its promotion was done: it still has to leave the old timeline.
             _ if !self.was_open() && self.is_to_leave(self.facts.position().map(|p| p.tli)) => Err(steps(closed())),
+            // Running, it will show what it has replayed.
+            _ if !self.was_open() && self.lacks_checkpoint(contract) => Err(steps(closed())),
             // It was open, if not for long, and has closed: what it wrote meanwhile its members may not have.
             NodeState::StopReplication if !contract.is_none() && !mutant!(OpensAfterCrash) => {
                 Err(Plan { steps: self.stopped(), then: Some(NodeState::DemoteTimeout) })
@@ -86,8 +88,8 @@ impl Scene<'_> {
             NodeState::Init => Ok(opened()),
             _ if self.opens_at_once(contract) => Ok(opened()),
             _ => {
-                let recovers = self.was_open() && self.lacks_checkpoint(contract);
-                let recovered: Vec<Step> = recovers.then_some(Step::Recover).into_iter().collect();
+                let recovered: Vec<Step> =
+                    self.lacks_checkpoint(contract).then_some(Step::Recover).into_iter().collect();
                 Ok([recovered, closed(), self.reopen(contract, None)].concat())
             }
         }

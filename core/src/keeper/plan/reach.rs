@@ -32,6 +32,7 @@ fn found() -> Vec<(&'static str, Facts)> {
         ("runs as a standby", standby()),
         ("fell while it was open", down(control(ControlState::InProduction, root()))),
         ("fell before the first checkpoint of its timeline", down(begun(ControlState::InProduction))),
+        ("fell when it was started read-only before it", down(begun(ControlState::InRecovery))),
         ("was started read-only before it", Facts { directory: begun(ControlState::InRecovery), server: behind }),
         ("stopped when it was open", down(control(ControlState::ShutDown, root()))),
         ("fell as a standby", down(control(ControlState::InRecovery, root()))),

@@ -3,7 +3,7 @@
 use super::Verdict;
 use super::transfer::{after_vote, parties};
 use crate::model::NodeState::*;
-use crate::model::{NodeRecord, TransferKind};
+use crate::model::{ControlState, History, NodeRecord, TransferKind};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
@@ -43,13 +43,26 @@ pub fn call_off(v: &View) -> Option<Verdict> {
 
 /// Its keeper is heard and its data is there: it holds all it ever acknowledged.
 pub fn can_keep_the_role(v: &View, old: &NodeRecord) -> bool {
-    v.is_heard(old.id) && v.report(old.id).is_some_and(|r| r.facts.control().is_some()) && v.is_kin(old.id)
+    let is_there = v.report(old.id).is_some_and(|r| r.facts.control().is_some());
+    v.is_heard(old.id) && is_there && (v.is_kin(old.id) || untold_lineage(v, old).is_some())
+}
+
+/// It was told to open, did so, and was lost before it could say on which timeline.
+fn untold_lineage<'a>(v: &View<'a>, old: &NodeRecord) -> Option<&'a History> {
+    let control = v.report(old.id)?.facts.control()?;
+    let known = v.record.history.as_ref()?;
+    let was_open = matches!(control.state, ControlState::InProduction | ControlState::ShutDown);
+    let is_ours = v.record.system_id.is_none_or(|id| id == control.system_id);
+    let number = v.record.last_timeline;
+    let is_untold = number > known.tli.0 && control.history.tli.0 >= number && control.history.is_kin(known);
+    (was_open && is_ours && is_untold).then_some(&control.history)
 }
 
 /// The role stays where it was, under the contract it had; if too few members are left for that, the rules of
 /// contracts see to it.
 pub fn give_back(v: &View, old: &NodeRecord) -> Vec<Edit> {
     let mut edits = vec![Edit::RaiseEpoch, Edit::EndTransfer, Edit::Reopen(old.id), Edit::Assign(old.id, Primary)];
+    edits.extend(untold_lineage(v, old).map(|history| Edit::Lineage(history.clone())));
     let contract = v.record.contract();
     let drawn_in = |n: &&NodeRecord| n.goal().is_being_promoted() || n.goal() == ReportLsn;
     for node in v.voters(old.id).filter(drawn_in) {
@@ -64,7 +77,7 @@ pub fn give_back(v: &View, old: &NodeRecord) -> Vec<Edit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ControlState, Lsn};
+    use crate::model::{Directory, Lsn, Timeline};
     use crate::monitor::rules::testing::*;
     use crate::ports::Probe;
     use crate::wire::Answer;
@@ -83,6 +96,30 @@ mod tests {
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
         assert_eq!(p.goals().0, Primary, "it holds all it ever acknowledged");
         assert!(!p.goals().1.is_being_promoted());
+    }
+
+    /// It was cut off when it opened, and replaced by one that is lost for good.
+    #[test]
+    fn an_old_primary_that_never_told_its_timeline_keeps_the_role_when_it_is_back() {
+        let mut p = Pair::of(3, 1);
+        p.set_durability(crate::model::Durability::Strict);
+        p.dies(A);
+        p.votes(B, 1000);
+        p.votes(C, 1000);
+        p.vows(B, StopReplication, 1000);
+        assert_eq!((p.goal(B), p.goal(C)), (WaitPrimary, Secondary));
+        let number = p.record().last_timeline;
+        p.says(C, Secondary, standby());
+        p.dies(B);
+        assert_eq!(p.goal(B), Draining, "{:?}", p.stall());
+        p.dies(C);
+        p.passes(Duration::from_secs(60));
+        let theirs = History::root(Timeline(1)).branch(Timeline(number), Lsn(1000));
+        let mut back = stopped(ControlState::InProduction);
+        let Directory::Present(control) = &mut back.directory else { unreachable!() };
+        control.history = theirs.clone();
+        p.says(B, DemoteTimeout, back);
+        assert_eq!((p.goal(B), p.record().history.as_ref()), (Primary, Some(&theirs)), "{:?}", p.stall());
     }
 
     #[test]

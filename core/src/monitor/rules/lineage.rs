@@ -48,7 +48,7 @@ pub fn followed(v: &View) -> Option<Verdict> {
         // A standby by its control file: what somebody opened by hand writes a timeline of its own.
         let is_standby = matches!(control.state, ControlState::InRecovery | ControlState::ShutDownInRecovery);
         let history = Some(&control.history).filter(|_| is_standby)?;
-        (history.tli.0 == v.record.last_timeline && history.tli > known.tli && history.is_kin(known)).then_some(history)
+        (history.tli.0 >= v.record.last_timeline && history.tli > known.tli && history.is_kin(known)).then_some(history)
     })?;
     Some((vec![Edit::Lineage(theirs.clone())], format!("{} was followed to timeline {}", v.name(lost), theirs.tli)))
 }
