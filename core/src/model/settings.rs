@@ -46,7 +46,7 @@ pub struct MonitorSettings {
     /// The longest a keeper's call is kept waiting for news.
     #[serde(with = "duration")]
     pub hold: Duration,
-    /// Number of events kept per monitor (W27: the log is bounded).
+    /// Number of events kept per monitor: the log is bounded.
     pub events_kept: u64,
 }
 

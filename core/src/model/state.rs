@@ -37,7 +37,7 @@ states! {
     WaitPrimary "wait_primary" "Writable without a standby that counts: commits are acknowledged by this node alone or, in a strict formation, wait.",
     Primary "primary" "Writable under a contract that names standbys.",
     Draining "draining" "Told to hand over: Postgres was stopped after its clients were let go.",
-    DemoteTimeout "demote_timeout" "Closed: Postgres is stopped and waits for the monitor. Also what a primary assigns itself when it must close alone.",
+    DemoteTimeout "demote_timeout" "Closed: Postgres is stopped and waits for the monitor. Told to open again under a contract, it runs read-only, and others may follow or clone it, until enough members hold what it holds. Also what a primary assigns itself when it must close alone.",
     Demoted "demoted" "Closed for good in this epoch; another node holds the role.",
     WaitStandby "wait_standby" "New standby, waiting until the primary has made room for it.",
     Catchingup "catchingup" "Standby that runs but can't be promoted.",

@@ -43,7 +43,7 @@ pub enum Edit {
     EndTransfer,
     /// The closed primary is to open again: what it reports until then is no failure.
     Reopen(NodeId),
-    /// The lineage of the open primary.
+    /// The lineage of the node that was opened last.
     Lineage(History),
     /// The lineage that an operator has chosen.
     Accept(History),

@@ -153,7 +153,7 @@ impl<'a> View<'a> {
         self.open_primary(&[WaitPrimary, Primary]).or(runs.then_some(primary))
     }
 
-    /// The open primary can serve as the source of a clone or rewind: its lineage is known here, and its
+    /// The primary, open or closed, can serve as the source of a clone or rewind: its lineage is known here, and its
     /// control file is on its own timeline. Before the first checkpoint after a promotion it shows the
     /// old one, and a rewind from it would find nothing to do.
     pub fn can_be_source(&self, primary: NodeId) -> bool {

@@ -17,7 +17,7 @@ pub fn lineage(v: &View) -> Option<Verdict> {
 }
 
 /// The new primary was open, and lost before it could say so. It has begun its timeline, and its members come over to it
-/// there as to any primary that is back: the old one among them, which what is closed can serve as the source of a rewind.
+/// there as to any primary that is back: the old one among them, for which a closed server can serve as the source of a rewind.
 pub fn closed_again(v: &View) -> Option<Verdict> {
     let candidate = v.record.nodes.get(&v.record.transfer.as_ref()?.candidate?)?;
     let report = v.report(candidate.id).filter(|r| v.is_heard(candidate.id) && r.epoch == v.record.epoch)?;
