@@ -142,10 +142,7 @@ fn a_rewind_takes_its_own_wal_from_the_archive_only_when_told_to() {
         restores(&a, &dir);
         let rewound = lab.rewind_with(&a, b.port, &["--restore-target-wal"]).await;
         assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
-        a.write_settings();
-        a.follow(b.port);
-        a.start().await;
-        b.until_streams("a").await;
+        a.rejoin(&b).await;
         assert_eq!(a.ask("SELECT string_agg(n::text, ',') FROM t").await, "1");
     });
 }

@@ -71,10 +71,7 @@ fn a_slot_keeps_wal_for_an_absent_follower() {
         let cloned = lab.clone(&c, a.port, &["-c", "fast"]).await;
         assert!(cloned.success, "{}", cloned.text);
         much_wal(&a).await;
-        c.write_settings();
-        c.follow(a.port);
-        c.start().await;
-        a.until_streams("c").await;
+        c.rejoin(&a).await;
     });
 }
 
@@ -160,10 +157,7 @@ fn a_rewind_leaves_no_slot() {
         a.stop_fast().await;
         let rewound = lab.rewind(&a, b.port).await;
         assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
-        a.write_settings();
-        a.follow(b.port);
-        a.start().await;
-        b.until_streams("a").await;
+        a.rejoin(&b).await;
         assert_eq!((a.ask(slots).await.as_str(), b.ask(slots).await.as_str()), ("", "d"));
         // One that finds nothing to do leaves them.
         a.run("SELECT pg_create_physical_replication_slot('c', true)").await;

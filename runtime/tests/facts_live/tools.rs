@@ -65,10 +65,7 @@ fn a_rewind_from_a_source_without_a_checkpoint_finds_nothing_to_do() {
             let rewound = lab.rewind(&a, b.port).await;
             assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
         }
-        a.write_settings();
-        a.follow(b.port);
-        a.start().await;
-        b.until_streams("a").await;
+        a.rejoin(&b).await;
         assert_eq!(a.count().await, 0);
     });
 }
@@ -79,10 +76,7 @@ fn a_rewind_brings_a_diverged_server_back() {
         let (a, b) = forked(lab).await;
         let rewound = lab.rewind(&a, b.port).await;
         assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
-        a.write_settings();
-        a.follow(b.port);
-        a.start().await;
-        b.until_streams("a").await;
+        a.rejoin(&b).await;
         a.until_replayed(&b).await;
         assert_eq!(rows(&a).await, "1 3");
         a.until("(SELECT received_tli FROM pg_stat_wal_receiver) = 2").await;
@@ -254,10 +248,7 @@ fn single_user_mode_recovers_a_promoted_server_on_its_new_timeline() {
         a.stop_fast().await;
         let rewound = lab.rewind(&a, b.port).await;
         assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
-        a.write_settings();
-        a.follow(b.port);
-        a.start().await;
-        b.until_streams("a").await;
+        a.rejoin(&b).await;
         a.until("EXISTS (SELECT FROM t WHERE n = 3)").await;
         assert_eq!(rows(&a).await, "1 3");
     });
@@ -274,11 +265,7 @@ fn an_idle_standby_can_be_cloned() {
         let c = lab.server("c");
         let cloned = lab.clone(&c, b.port, &["-X", "stream", "--checkpoint=fast"]).await;
         assert!(cloned.success, "{}", cloned.text);
-        c.write_settings();
-        c.follow(b.port);
-        c.put_signal();
-        c.start().await;
-        b.until_streams("c").await;
+        c.rejoin(&b).await;
         assert_eq!(c.count().await, 1);
     });
 }
@@ -317,10 +304,7 @@ fn a_rewind_recovers_a_crashed_target_first() {
         assert!(lsn(&c.control("Latest checkpoint location").await) > lsn(&before), "it has written WAL");
         let rewound = lab.rewind(&a, b.port).await;
         assert!(rewound.success && rewound.text.contains("Done!"), "{}", rewound.text);
-        a.write_settings();
-        a.follow(b.port);
-        a.start().await;
-        b.until_streams("a").await;
+        a.rejoin(&b).await;
     });
 }
 
@@ -521,10 +505,7 @@ fn a_base_backup_carries_no_slots() {
         let b = lab.server("b");
         let cloned = lab.clone(&b, a.port, &["-c", "fast"]).await;
         assert!(cloned.success, "{}", cloned.text);
-        b.write_settings();
-        b.follow(a.port);
-        b.start().await;
-        a.until_streams("b").await;
+        b.rejoin(&a).await;
         assert_eq!(b.ask("SELECT count(*) FROM pg_replication_slots").await, "0");
         assert_eq!(a.ask("SELECT count(*) FROM pg_replication_slots").await, "1");
     });
@@ -553,10 +534,7 @@ fn a_directory_says_whether_its_server_has_been_open() {
         assert_eq!((c.control(CLUSTER_STATE).await, state(&c).await), ("in production".into(), InRecovery));
         let label = c.pgdata.join("backup_label");
         assert!(label.exists());
-        c.write_settings();
-        c.follow(a.port);
-        c.start().await;
-        a.until_streams("c").await;
+        c.rejoin(&a).await;
         assert!(!label.exists());
         c.kill_all().await;
         assert_eq!((c.control(CLUSTER_STATE).await, state(&c).await), ("in archive recovery".into(), InRecovery));

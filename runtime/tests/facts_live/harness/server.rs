@@ -115,6 +115,13 @@ impl Server {
         self.put_signal();
     }
 
+    /// Once a tool has brought the files of another: with settings of its own again, it streams from this one.
+    pub async fn rejoin(&self, upstream: &Server) {
+        self.follow(upstream.port);
+        self.start().await;
+        upstream.until_streams(&self.name).await;
+    }
+
     /// Elsewhere, while it runs.
     pub async fn follow_now(&self, port: u16) {
         self.set_now("primary_conninfo", &conninfo(&self.name, port)).await;
