@@ -5,6 +5,7 @@
 
 use crate::model::*;
 use crate::monitor::health::Life;
+use crate::monitor::rules::is_within_policy;
 use crate::monitor::view::View;
 use crate::mutant;
 use std::collections::BTreeSet;
@@ -85,7 +86,9 @@ impl<'a> View<'a> {
         let unproven = || self.vote(candidate).is_some_and(|p| !self.proves(p.lsn));
         let has_last_record = || self.vote(candidate).is_some_and(|p| transfer.drained.is_some_and(|lsn| p.lsn > lsn));
         let others_prove = || self.unasked(transfer).next().is_some() && self.election_could_succeed(transfer.old);
-        let may_not = transfer.kind == TransferKind::Failover && (transfer.waiver.is_none() || others_prove());
+        let too_much = || self.vote(candidate).is_some_and(|p| !is_within_policy(self, transfer, p.lsn));
+        let unanswered = transfer.waiver.is_none() || others_prove() || too_much();
+        let may_not = transfer.kind == TransferKind::Failover && unanswered;
         may_not && candidate.settled_in(NodeState::StopReplication) && unproven() && !has_last_record()
     }
 
@@ -218,7 +221,7 @@ impl<'a> View<'a> {
         let most = further.max_by_key(|(n, p)| (p.lsn, std::cmp::Reverse(n.id)));
         let most = most.filter(|_| !mutant!(VotesNotCompared));
         let target = most.map_or(position.lsn, |(_, p)| p.lsn);
-        if !self.proves(target) && !self.is_waived(transfer) {
+        if !self.proves(target) && !(self.is_waived(transfer) && is_within_policy(self, transfer, target)) {
             return None;
         }
         let source = |n: &NodeRecord| if mutant!(FetchFromSelf) { node.id } else { n.id };

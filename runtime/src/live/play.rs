@@ -45,6 +45,8 @@ pub struct Play<'a> {
     acted: Instant,
     /// What was done to the cluster, and when.
     notes: Vec<(Moment, Kind)>,
+    /// Whose data directory was removed, and when, in milliseconds since 1970.
+    pub removed: Vec<(String, u64)>,
     unmet: Vec<String>,
     /// What every node was at when the group of a drawn story didn't settle: to be told unless it is lawful.
     unsettled: Option<String>,
@@ -64,6 +66,7 @@ impl<'a> Play<'a> {
             cast: Cast::default(),
             acted: Instant::now(),
             notes: Vec::new(),
+            removed: Vec::new(),
             unmet: Vec::new(),
             unsettled: None,
         })
@@ -96,7 +99,8 @@ impl<'a> Play<'a> {
         }
         self.unmet.extend(self.cluster.not_slowed());
         self.notes.extend(screen.shown());
-        let ends = self.ends(&all.iter().flat_map(|targets| targets.iter().cloned()).collect::<Vec<_>>()).await;
+        let targets: Vec<Target> = all.iter().flat_map(|targets| targets.iter().cloned()).collect();
+        let ends = self.ends_undisturbed(&targets).await;
         let trace = self.trace(&witness.finish()?, ends).await;
         self.unmet.extend(expect::unmet(self.scenario, &trace));
         self.unmet.extend(self.unsettled.filter(|_| is_unsettled(&trace)));
@@ -373,9 +377,14 @@ impl<'a> Play<'a> {
         let nodes = |cluster: Option<&scenario::Cluster>| cluster.map(|c| c.nodes.clone()).unwrap_or_default();
         let missing = self.ledger.missing_from(&nodes(self.scenario.clusters().next()), &ends);
         let missing_beside = self.ledger_beside.missing_from(&nodes(self.scenario.clusters().nth(1)), &ends);
-        let gone = |node: &str, at| {
+        let until = |node: &str, at| {
             let at = self.ledger.wall_moment(at);
             &missing(node, at) | &missing_beside(node, at)
+        };
+        let unreachable = witness::on_removed_files(&self.removed, seen);
+        let gone = |node: &str, at: u64| {
+            let before = unreachable.iter().filter(|(name, ended)| name == node && *ended <= at);
+            before.fold(until(node, at), |gone, (_, ended)| &gone - &until(node, *ended))
         };
         let mut dated = witness::events(seen, gone);
         match self.watch.all_events().await {
@@ -394,6 +403,23 @@ impl<'a> Play<'a> {
         let at = self.ledger.now().max(trace.end());
         ends.into_iter().for_each(|kind| trace.push(at, kind));
         trace
+    }
+
+    /// What is read of the servers and what the monitor has on record must be of one moment: while it decides anything both
+    /// are read again.
+    async fn ends_undisturbed(&mut self, targets: &[Target]) -> Vec<Kind> {
+        let limit = Instant::now() + expect::AFTERMATH;
+        let mut decided = self.watch.all_events().await.ok();
+        loop {
+            let unmet = self.unmet.len();
+            let ends = self.ends(targets).await;
+            let decided_since = self.watch.all_events().await.ok();
+            if decided == decided_since || Instant::now() > limit {
+                return ends;
+            }
+            self.unmet.truncate(unmet);
+            decided = decided_since;
+        }
     }
 
     async fn ends(&mut self, targets: &[Target]) -> Vec<Kind> {

@@ -4,6 +4,7 @@ use super::play::Play;
 use super::{checkpoints, disks, hands};
 use anyhow::{Context, Result, bail};
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use pgbaton_core::check::{Answered, Kind, orders};
 use pgbaton_core::model::Moment;
@@ -136,7 +137,11 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::CancelWaiters(_) => hands::to_waiters(cluster, name, "pg_cancel_backend").await,
         Verb::TerminateWaiters(_) => hands::to_waiters(cluster, name, "pg_terminate_backend").await,
         Verb::ApplyDelay(delay) => hands::delay_apply(cluster, name, delay.by).await,
-        Verb::LoseDirectory(_) => hands::lose_directory(cluster, name),
+        Verb::LoseDirectory(_) => {
+            hands::lose_directory(cluster, name)?;
+            play.removed.push((name.to_string(), Timestamp::now().as_millisecond().try_into().unwrap_or_default()));
+            Ok(())
+        }
         Verb::SmartStop(_) => hands::pg_ctl(cluster, name, &["stop", "-W", "-m", "smart"]).await,
         Verb::StopPostgresByHand(_) => hands::stop(cluster, name).await,
         Verb::RestartPostgresByHand(_) => hands::restart(cluster, name).await,

@@ -4,7 +4,7 @@
 use super::Verdict;
 use super::give_back::can_keep_the_role;
 use crate::model::NodeState::*;
-use crate::model::{Directory, Durability, Lsn, NodeId, NodeRecord, Report, Server, TransferKind, Waiver};
+use crate::model::{Directory, Durability, Lsn, NodeId, NodeRecord, Report, Server, Transfer, TransferKind, Waiver};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
@@ -22,16 +22,29 @@ pub fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     if !v.record.in_force.proven_where_standbys_counted(&could_vote) {
         return None;
     }
-    let stored = || old.position.map(|p| Lsn(p.lsn.0.saturating_add(v.settings.stale_bytes())));
-    let known = v.pulse(old.id)?.position.map(|p| p.lsn).or_else(stored)?;
     let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));
     let best = held.map(|r| r.position.lsn).max()?;
-    let lost = known.bytes_past(best);
+    let lost = known_end(v, old)?.bytes_past(best);
     let ended = lease_is_over(v, old.id) && !is_unminded(v, old.id);
     // Its word is enough to begin with, that it is closed or that its server is down: nobody opens before it is certain.
     let ill = matches!(v.life(old.id), Life::Ill(_));
     let bounded = (ended || ill) && lost <= v.settings.async_loss_bytes;
     bounded.then(|| format!("of what is known {lost} bytes are not on them"))
+}
+
+/// How far the old primary is known to have written, or may have by now.
+fn known_end(v: &View, old: &NodeRecord) -> Option<Lsn> {
+    let stored = || old.position.map(|p| Lsn(p.lsn.0.saturating_add(v.settings.stale_bytes())));
+    v.pulse(old.id)?.position.map(|p| p.lsn).or_else(stored)
+}
+
+/// Whether policy gives up what lies past `held`: the standby that held more when it was asked first may be gone. Whoever
+/// drops the old primary answers for it.
+pub fn is_within_policy(v: &View, transfer: &Transfer, held: Lsn) -> bool {
+    let Some(old) = v.record.nodes.get(&transfer.old).filter(|_| transfer.waiver == Some(Waiver::Policy)) else {
+        return true;
+    };
+    known_end(v, old).is_some_and(|end| end.bytes_past(held) <= v.settings.async_loss_bytes)
 }
 
 /// A handover that has become a failover was begun without a waiver, and no votes will prove anything.
@@ -141,6 +154,46 @@ mod tests {
                 waited += Duration::from_millis(500);
             }
             assert!(lease <= waited && waited < lease * 3 / 2, "consents: {consents}, {waited:?}");
+        }
+    }
+
+    /// a wrote up to 1000 and more; c has nearly all of it, and b lags behind by more than policy gives up.
+    #[test]
+    fn policy_gives_up_no_more_because_the_better_standby_is_gone_too() {
+        for (c_stays, bound) in [(true, 100), (false, 100), (false, 10_000)] {
+            let mut p = leased_trio();
+            p.monitor.settings.async_loss_bytes = bound;
+            p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 90;
+            for (node, lsn) in [(B, 500), (C, 990)] {
+                p.says(node, Secondary, with(standby(), |r| r.position.lsn = Lsn(lsn)));
+            }
+            p.hangs_up(A);
+            p.passes(p.view().lease_of(A));
+            for (node, lsn) in [(B, 500), (C, 990)] {
+                p.says(node, p.goal(node), with(cut_off_standby(), |r| r.position.lsn = Lsn(lsn)));
+            }
+            p.probed(A, Probe::Silent);
+            assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, ReportLsn), "{:?}", p.stall());
+            if c_stays {
+                p.votes(C, 990);
+            } else {
+                p.dies(C);
+            }
+            p.votes(B, 500);
+            p.passes(p.monitor.settings.node_considered_unhealthy_timeout);
+            p.votes(B, 500);
+            let expected = match (c_stays, bound) {
+                (true, _) => FastForward,
+                (false, 100) => ReportLsn,
+                _ => StopReplication,
+            };
+            assert_eq!(p.goal(B), expected, "{:?}", p.stall());
+            if expected == ReportLsn {
+                assert!(p.stall().unwrap().contains("that it alone holds"), "{:?}", p.stall());
+                p.ordered_failover(None, true);
+                p.votes(B, 500);
+                assert_eq!(p.goal(B), StopReplication, "an operator may");
+            }
         }
     }
 

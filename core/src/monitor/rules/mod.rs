@@ -19,7 +19,7 @@ mod transfer;
 pub use doubt::{adopt_open, elect_in_doubt, is_given_time, open_again};
 pub use election::call_votes;
 pub use give_back::{can_keep_the_role, give_back};
-pub use lease::{is_unminded, lease_is_over};
+pub use lease::{is_unminded, is_within_policy, lease_is_over};
 pub use transfer::{LAST_RECORD, answered_for, begin as begin_transfer};
 
 use crate::monitor::edit::Edit;

@@ -33,6 +33,16 @@ pub enum What {
     ReceivesNoMore,
 }
 
+/// Until when each node went on with files that a hand had removed: a server keeps those it has open. What it wrote until
+/// then is out of everybody's reach.
+pub fn on_removed_files(removed: &[(String, u64)], seen: &[Seen]) -> Vec<(String, u64)> {
+    let ends = |node: &str, at: u64| {
+        let closed = seen.iter().filter(|s| s.node == node && s.at >= at && matches!(s.what, What::Closed));
+        closed.map(|s| s.at).min().unwrap_or(at)
+    };
+    removed.iter().map(|(node, at)| (node.clone(), ends(node, *at))).collect()
+}
+
 /// `gone` gives the writes that a node had acknowledged until then and that are nowhere at the end. What else a rewind
 /// or a clone took away can't be read: the directory belongs to no server by then.
 pub fn events(seen: &[Seen], gone: impl Fn(&str, u64) -> BTreeSet<u64>) -> Vec<(u64, Kind)> {
@@ -153,6 +163,16 @@ mod tests {
         );
         assert_eq!(then(vec![("b", sealed())]), ["1 b stored", "3 b from a", "4 b stored", "4 b from a"]);
         assert_eq!(then(vec![("b", sealed()), ("b", sealed())]).len(), 4, "once, and no record twice");
+    }
+
+    #[test]
+    fn a_server_goes_on_with_removed_files_until_it_ends() {
+        let of = |removed: u64| {
+            let closed = |node: &str, at| Seen { at, node: node.into(), what: What::Closed };
+            let seen = [closed("a", 3), closed("b", 6), closed("a", 9), closed("a", 12)];
+            on_removed_files(&[("a".into(), removed)], &seen)[0].1
+        };
+        assert_eq!((of(5), of(20)), (9, 20), "its own next end, or that of none");
     }
 
     #[test]
