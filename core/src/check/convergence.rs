@@ -1,9 +1,11 @@
 //! L2: at the end one node is primary (or alone and single), the others are secondary, and nobody is on
 //! its way elsewhere; or the group waits, for a lawful reason, where the story wants that.
 
+use super::roles::is_reset;
 use super::stall;
 use super::trace::{Kind, Terms, Trace};
 use crate::model::NodeState;
+use std::collections::BTreeMap;
 
 pub fn check(trace: &Trace) -> Result<(), String> {
     let Some(text) = &trace.terms.stalled else {
@@ -22,11 +24,28 @@ pub fn check(trace: &Trace) -> Result<(), String> {
 
 /// How the group is not settled, if it isn't.
 pub fn settled(trace: &Trace) -> Result<(), String> {
+    if let Some(node) = vanished(trace) {
+        return Err(format!("{node} was a member, nobody dropped it, and it isn't one at the end"));
+    }
     let ends = trace.events.iter().filter_map(|e| match &e.kind {
         Kind::Ended { node, reported, goal, .. } => Some((node.as_str(), *reported, *goal)),
         _ => None,
     });
     are_settled(ends, &trace.terms)
+}
+
+/// A member of the group, by what this monitor has decided of it, that it knows no more.
+fn vanished(trace: &Trace) -> Option<&str> {
+    let mut members: BTreeMap<&str, bool> = BTreeMap::new();
+    for event in &trace.events {
+        match &event.kind {
+            kind if is_reset(kind) => members.clear(),
+            Kind::Node { node, goal, .. } => _ = members.insert(node, *goal != NodeState::Dropped),
+            Kind::Ended { node, .. } => _ = members.remove(node.as_str()),
+            _ => {}
+        }
+    }
+    members.into_iter().find(|(node, is_member)| *is_member && trace.terms.must_settle(node)).map(|(node, _)| node)
 }
 
 /// The same of every node with what it reports and what it is to be.
@@ -76,6 +95,21 @@ mod tests {
             check(&trace(vec![(0, ended("a", Primary, Primary)), (0, ended("b", Catchingup, Secondary))])).is_err()
         );
         assert!(check(&trace(vec![])).is_err());
+    }
+
+    #[test]
+    fn a_member_that_is_gone_at_the_end_was_dropped_or_is_missed() {
+        let ends = |rows: Vec<Kind>| {
+            let rows = rows.into_iter().map(|row| (0, row));
+            let end = [(9, ended("a", Primary, Primary)), (9, ended("b", Secondary, Secondary))];
+            check(&trace(rows.chain(end).collect()))
+        };
+        let c = |goal| node("c", Secondary, goal, 1);
+        assert_eq!(ends(vec![node("a", Primary, Primary, 1)]), Ok(()));
+        assert!(ends(vec![c(Secondary)]).unwrap_err().contains("c was a member"));
+        assert_eq!(ends(vec![c(Secondary), c(Dropped)]), Ok(()));
+        let replaced = fault(super::super::trace::Fault::MonitorStore, &[]);
+        assert_eq!(ends(vec![c(Secondary), replaced]), Ok(()), "it has not registered with the new one");
     }
 
     #[test]

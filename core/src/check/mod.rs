@@ -3,6 +3,7 @@
 mod bounded;
 mod complete_candidate;
 mod configuration;
+mod consent_is_asked;
 mod contract_at_the_end;
 mod contracts;
 mod convergence;
@@ -29,6 +30,7 @@ pub mod orders;
 mod orders_answered;
 pub mod outage;
 mod outage_budget;
+mod policy_bound;
 pub mod price;
 mod primary_returns;
 mod quorums_meet;
@@ -131,6 +133,8 @@ const CHECKERS: &[Checker] = &[
     checker("quorums meet", &[Contracts, Keepers], quorums_meet::check),
     checker("a sealed vote stands", &[Wal, Keepers], sealed_votes::check),
     checker("the promoted node is complete", &[Wal, Keepers], complete_candidate::check),
+    checker("consent is asked for", &[Orders, Faults], consent_is_asked::check),
+    checker("policy keeps to its bound", &[Wal, Screen], policy_bound::check),
     checker("WAL comes from members only", &[Wal], wal_of_members::check),
     checker("configuration agrees", &[Configuration, Ends], configuration::check),
     checker(

@@ -60,6 +60,9 @@ impl Sense {
 pub struct Terms {
     /// The formation prefers to lose commits over waiting for them.
     pub may_lose: bool,
+    /// And no more than so many bytes of what is known to have been written.
+    #[serde(default)]
+    pub async_loss_bytes: u64,
     /// The run must end waiting, with a reason that contains this.
     pub stalled: Option<String>,
     /// The longest outage of writes that the scenario allows, where that is more than usual.

@@ -207,6 +207,16 @@ impl Facts {
         self.running().is_some_and(|r| !r.in_recovery)
     }
 
+    /// Where its WAL ends if that was known to be at `known` before: of a server that is down the control file tells where
+    /// its last checkpoint is, and the WAL goes on past that.
+    pub fn end_of_wal(&self, known: Option<Position>) -> Option<Position> {
+        let goes_on = |p: &Position| known.is_some_and(|known| (p.tli, p.lsn) < (known.tli, known.lsn));
+        match self.running() {
+            Some(running) => Some(running.position),
+            None => self.position().filter(|p| !goes_on(p)).or(known),
+        }
+    }
+
     /// The best known position: the server's, or what the control file can vouch for.
     pub fn position(&self) -> Option<Position> {
         match (&self.server, &self.directory) {

@@ -210,16 +210,10 @@ impl<'a> View<'a> {
 
     /// The winner of the election under way, once the votes prove one.
     pub fn winner(&self, transfer: &Transfer) -> Option<Winner> {
-        let (node, position) = self.best(transfer)?;
+        let (node, position, most) = self.standing(transfer)?;
         if self.awaits_better(transfer, node) {
             return None;
         }
-        // Whoever can still be asked for its WAL.
-        let can_serve = |n: &&NodeRecord| n.id != node.id && self.is_heard(n.id) && self.life(n.id) == Life::Alive;
-        let sources = self.voters(transfer.old).filter(can_serve);
-        let further = sources.filter_map(|n| Some((n, self.vote(n)?))).filter(|(_, p)| p.lsn > position.lsn);
-        let most = further.max_by_key(|(n, p)| (p.lsn, std::cmp::Reverse(n.id)));
-        let most = most.filter(|_| !mutant!(VotesNotCompared));
         let target = most.map_or(position.lsn, |(_, p)| p.lsn);
         if !self.proves(target) && !(self.is_waived(transfer) && is_within_policy(self, transfer, target)) {
             return None;
@@ -228,12 +222,29 @@ impl<'a> View<'a> {
         Some(Winner { node: node.id, fetch: most.map(|(n, p)| (source(n), p.lsn)) })
     }
 
+    /// All that the best could hold is less than policy lets it open with.
+    pub fn gives_up_too_much(&self, transfer: &Transfer) -> bool {
+        let standing = self.standing(transfer);
+        let target = standing.map(|(_, position, most)| most.map_or(position.lsn, |(_, p)| p.lsn));
+        target.is_some_and(|lsn| !is_within_policy(self, transfer, lsn))
+    }
+
+    /// The best that can win, and who holds most of what it lacks, of those that can still be asked for their WAL.
+    fn standing(&self, transfer: &Transfer) -> Option<(&'a NodeRecord, Position, Option<(&'a NodeRecord, Position)>)> {
+        let (node, position) = self.best(transfer)?;
+        let can_serve = |n: &&NodeRecord| n.id != node.id && self.is_heard(n.id) && self.life(n.id) == Life::Alive;
+        let sources = self.voters(transfer.old).filter(can_serve);
+        let further = sources.filter_map(|n| Some((n, self.vote(n)?))).filter(|(_, p)| p.lsn > position.lsn);
+        let most = further.max_by_key(|(n, p)| (p.lsn, std::cmp::Reverse(n.id)));
+        Some((node, position, most.filter(|_| !mutant!(VotesNotCompared))))
+    }
+
     /// Without proof, everybody who lives has voted, or had the time to. A monitor that has just started doesn't know who
-    /// lives.
+    /// lives, and who of those that have voted can be asked for WAL.
     fn is_waived(&self, transfer: &Transfer) -> bool {
         let late = self.transfer_lasts(self.settings.node_considered_unhealthy_timeout);
-        let may_live = |n: &NodeRecord| self.is_heard(n.id) || self.life(n.id) == Life::Unknown;
-        let silent = |n: &NodeRecord| self.vote(n).is_none() && may_live(n);
+        let is_yet_to_vote = |n: &NodeRecord| self.vote(n).is_none() && self.is_heard(n.id);
+        let silent = |n: &NodeRecord| is_yet_to_vote(n) || self.life(n.id) == Life::Unknown;
         transfer.waiver.is_some() && (late || !self.voters(transfer.old).any(silent))
     }
 }

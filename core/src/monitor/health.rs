@@ -14,7 +14,7 @@ pub struct Pulse {
     /// Since when the monitor has been able to hear this node.
     pub known_since: Moment,
     pub heard: Option<Moment>,
-    /// The last position it reported, and when that changed last.
+    /// Where its WAL ended when its server was seen running last: of one that is down only a checkpoint is known.
     pub position: Option<Position>,
     pub moved: Option<Moment>,
     /// When what it had replayed last changed.
@@ -107,7 +107,7 @@ impl Pulse {
         if self.facts().and_then(replayed) != replayed(&report.facts) {
             self.replayed = Some(now);
         }
-        self.position = report.facts.position().or(self.position);
+        self.position = report.facts.running().map(|r| r.position).or(self.position);
         self.hungup = None;
         self.outlived = false;
         self.closed_since = match report.facts.is_open() {

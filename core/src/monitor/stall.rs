@@ -2,7 +2,7 @@
 
 use crate::model::*;
 use crate::monitor::health::Life;
-use crate::monitor::rules::{is_given_time, is_unminded, is_within_policy, lease_is_over};
+use crate::monitor::rules::{is_given_time, is_unminded, lease_is_over};
 use crate::monitor::view::View;
 
 /// What the monitor says while it is in doubt.
@@ -91,11 +91,8 @@ impl View<'_> {
                 let may_vote = |n: &NodeRecord| self.could_vote(n) || self.life(n.id) == Life::Unknown;
                 let unsealed = self.voters(transfer.old).filter(|n| self.vote(n).is_none() && may_vote(n));
                 let names: Vec<&str> = unsealed.map(|n| n.name.as_str()).collect();
-                let furthest = self.voters(transfer.old).filter_map(|n| self.vote(n)).map(|p| p.lsn).max();
                 match names.join(", ") {
-                    none if none.is_empty() && furthest.is_some_and(|lsn| !is_within_policy(self, transfer, lsn)) => {
-                        self.missing_votes(transfer.old)
-                    }
+                    none if none.is_empty() && self.gives_up_too_much(transfer) => self.missing_votes(transfer.old),
                     none if none.is_empty() => {
                         "waits for nodes: all have voted, and none that may lead is heard".into()
                     }

@@ -43,7 +43,7 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, view: &View
     if report.serial == node.assignment.serial && node.goal().is_writable() {
         node.lease_ms = node.assignment.lease_ms;
     }
-    if let Some(position) = report.facts.position().filter(|_| node.goal().is_writable())
+    if let Some(position) = report.facts.end_of_wal(node.position).filter(|_| node.goal().is_writable())
         && node.position.is_none_or(|known| {
             position.tli != known.tli || position.lsn.bytes_past(known.lsn) >= view.settings.stale_bytes()
         })
@@ -59,7 +59,7 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, view: &View
             continue;
         }
         node.reported = state;
-        node.position = report.facts.position().or(node.position);
+        node.position = report.facts.end_of_wal(node.position);
         let text = match state == report.state {
             true => format!("{} is {state}{}", node.name, how(report)),
             false => format!("{} is {state}", node.name),

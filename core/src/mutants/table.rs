@@ -117,6 +117,12 @@ mutants! {
     PolicyGivesUpAll "policy-gives-up-all"
         "The policy of an async group gives up what a standby had to acknowledge as well."
         "found here by reading",
+    PolicyUnbounded "policy-unbounded"
+        "Once an election of an async group has begun, policy gives up whatever the winner lacks."
+        "found here by reading",
+    ConsentAssumed "consent-assumed"
+        "An operator who asks for a failover is taken to consent to what is lost by it."
+        "tools that know one kind of failover",
     LeaseNotAwaited "lease-not-awaited"
         "The old primary's lease is not waited for."
         "pgaf, asynchronous groups",

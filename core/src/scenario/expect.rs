@@ -80,6 +80,7 @@ pub fn terms(scenario: &Scenario) -> Terms {
     let (cluster, core) = (&scenario.cluster, &scenario.finally.core);
     Terms {
         may_lose: scenario.cluster.settings.durability() == Durability::Async,
+        async_loss_bytes: scenario.monitor.async_loss_bytes,
         stalled: scenario.finally.stalled.clone(),
         outage: scenario.finally.write_outage.as_ref().map(|o| o.max),
         drawn: scenario.drawn,

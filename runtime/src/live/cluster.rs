@@ -231,6 +231,19 @@ impl Cluster {
         self.nodes.iter_mut().find_map(|n| (!n.dropped && ended(&mut n.keeper)).then(|| n.name.clone()))
     }
 
+    /// What no service does: to end although nobody asked it to, or to panic.
+    pub fn fallen(&mut self) -> Vec<String> {
+        let ended =
+            self.ended().map(|name| format!("the service of {name} ended by itself:\n{}", self.last_words(&name)));
+        let names: Vec<String> = self.nodes.iter().map(|n| n.name.clone()).chain(["monitor".to_string()]).collect();
+        let panicked = names.iter().filter_map(|name| {
+            let text = std::fs::read_to_string(self.log_path(name)).unwrap_or_default();
+            let line = text.lines().find(|line| line.contains("panicked at"))?;
+            Some(format!("the service of {name}: {line}"))
+        });
+        ended.into_iter().chain(panicked.collect::<Vec<_>>()).collect()
+    }
+
     pub fn keeper_runs(&mut self, name: &str) -> bool {
         let keeper = self.nodes.iter_mut().find(|n| n.name == name).and_then(|n| n.keeper.as_mut());
         keeper.is_some_and(|child| matches!(child.try_wait(), Ok(None)))

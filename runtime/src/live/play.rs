@@ -98,10 +98,11 @@ impl<'a> Play<'a> {
             self.unmet.push("a program was ended that has nothing to do with the group".to_string());
         }
         self.unmet.extend(self.cluster.not_slowed());
+        self.unmet.extend(self.cluster.fallen());
         self.notes.extend(screen.shown());
         let targets: Vec<Target> = all.iter().flat_map(|targets| targets.iter().cloned()).collect();
-        let ends = self.ends_undisturbed(&targets).await;
-        let trace = self.trace(&witness.finish()?, ends).await;
+        let (ends, decided) = self.ends_undisturbed(&targets).await;
+        let trace = self.trace(&witness.finish()?, decided, ends);
         self.unmet.extend(expect::unmet(self.scenario, &trace));
         self.unmet.extend(self.unsettled.filter(|_| is_unsettled(&trace)));
         self.unmet.extend(blind::spots(&trace));
@@ -363,7 +364,7 @@ impl<'a> Play<'a> {
     }
 
     /// `ends` is how things are after all has happened.
-    async fn trace(&mut self, seen: &[Seen], ends: Vec<Kind>) -> Trace {
+    fn trace(&mut self, seen: &[Seen], decided: Result<Vec<EventRow>>, ends: Vec<Kind>) -> Trace {
         let mut trace = Trace {
             nodes: self.scenario.nodes(),
             beside: expect::beside(self.scenario),
@@ -387,7 +388,7 @@ impl<'a> Play<'a> {
             before.fold(until(node, at), |gone, (_, ended)| &gone - &until(node, *ended))
         };
         let mut dated = witness::events(seen, gone);
-        match self.watch.all_events().await {
+        match decided {
             Ok(rows) => {
                 let of_nodes = rows.into_iter().filter(EventRow::is_of_a_node);
                 dated.extend(of_nodes.map(|row| (row.eventtime, narrated(row))));
@@ -405,17 +406,17 @@ impl<'a> Play<'a> {
         trace
     }
 
-    /// What is read of the servers and what the monitor has on record must be of one moment: while it decides anything both
-    /// are read again.
-    async fn ends_undisturbed(&mut self, targets: &[Target]) -> Vec<Kind> {
+    /// How things are at the end, and what the monitor has decided until then. Both must be of one moment: while it decides
+    /// anything they are read again.
+    async fn ends_undisturbed(&mut self, targets: &[Target]) -> (Vec<Kind>, Result<Vec<EventRow>>) {
         let limit = Instant::now() + expect::AFTERMATH;
-        let mut decided = self.watch.all_events().await.ok();
+        let mut decided = self.watch.all_events().await;
         loop {
             let unmet = self.unmet.len();
             let ends = self.ends(targets).await;
-            let decided_since = self.watch.all_events().await.ok();
-            if decided == decided_since || Instant::now() > limit {
-                return ends;
+            let decided_since = self.watch.all_events().await;
+            if decided.as_ref().ok() == decided_since.as_ref().ok() || Instant::now() > limit {
+                return (ends, decided_since);
             }
             self.unmet.truncate(unmet);
             decided = decided_since;

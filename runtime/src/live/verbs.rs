@@ -138,9 +138,9 @@ async fn to_a_node(play: &mut Play<'_>, verb: &Verb, name: &str) -> Result<()> {
         Verb::TerminateWaiters(_) => hands::to_waiters(cluster, name, "pg_terminate_backend").await,
         Verb::ApplyDelay(delay) => hands::delay_apply(cluster, name, delay.by).await,
         Verb::LoseDirectory(_) => {
-            hands::lose_directory(cluster, name)?;
-            play.removed.push((name.to_string(), Timestamp::now().as_millisecond().try_into().unwrap_or_default()));
-            Ok(())
+            let at = Timestamp::now().as_millisecond().try_into().unwrap_or_default();
+            play.removed.push((name.to_string(), at));
+            hands::lose_directory(cluster, name)
         }
         Verb::SmartStop(_) => hands::pg_ctl(cluster, name, &["stop", "-W", "-m", "smart"]).await,
         Verb::StopPostgresByHand(_) => hands::stop(cluster, name).await,

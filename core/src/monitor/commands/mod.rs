@@ -17,13 +17,14 @@ use crate::model::*;
 use crate::monitor::edit::{Edit, apply};
 use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, Group, Monitor};
+use crate::mutant;
 use crate::wire::{Answer, Command};
 
 pub fn command(m: &Monitor, now: Moment, wall_ms: u64, command: &Command) -> Effects {
     let order = Order { m, now, wall_ms };
     let done = match command {
         Command::Failover { key, to, from, allow_data_loss } => {
-            order.fail_over(key, to.as_deref(), *from, *allow_data_loss)
+            order.fail_over(key, to.as_deref(), *from, *allow_data_loss || mutant!(ConsentAssumed))
         }
         Command::Promote { formation, name, allow_data_loss } => order.promote(formation, name, *allow_data_loss),
         Command::Maintenance { formation, name, on: true, allow_failover } => {

@@ -4,7 +4,9 @@
 use super::Verdict;
 use super::give_back::can_keep_the_role;
 use crate::model::NodeState::*;
-use crate::model::{Directory, Durability, Lsn, NodeId, NodeRecord, Report, Server, Transfer, TransferKind, Waiver};
+use crate::model::{
+    Directory, Durability, Facts, Lsn, NodeId, NodeRecord, Report, Server, Transfer, TransferKind, Waiver,
+};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
@@ -34,17 +36,19 @@ pub fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
 
 /// How far the old primary is known to have written, or may have by now.
 fn known_end(v: &View, old: &NodeRecord) -> Option<Lsn> {
-    let stored = || old.position.map(|p| Lsn(p.lsn.0.saturating_add(v.settings.stale_bytes())));
-    v.pulse(old.id)?.position.map(|p| p.lsn).or_else(stored)
+    let pulse = v.pulse(old.id)?;
+    let stored = old.position.map(|p| Lsn(p.lsn.0.saturating_add(v.settings.stale_bytes())));
+    let on_disk = pulse.facts().and_then(Facts::position).map(|p| p.lsn);
+    pulse.position.map(|p| p.lsn).or(stored.max(on_disk))
 }
 
-/// Whether policy gives up what lies past `held`: the standby that held more when it was asked first may be gone. Whoever
-/// drops the old primary answers for it.
+/// Whether policy gives up what lies past `held`: the standby that held more when it was asked first may be gone.
 pub fn is_within_policy(v: &View, transfer: &Transfer, held: Lsn) -> bool {
-    let Some(old) = v.record.nodes.get(&transfer.old).filter(|_| transfer.waiver == Some(Waiver::Policy)) else {
+    if transfer.waiver != Some(Waiver::Policy) || mutant!(PolicyUnbounded) {
         return true;
-    };
-    known_end(v, old).is_some_and(|end| end.bytes_past(held) <= v.settings.async_loss_bytes)
+    }
+    let end = v.record.nodes.get(&transfer.old).and_then(|old| known_end(v, old));
+    end.is_some_and(|end| end.bytes_past(held) <= v.settings.async_loss_bytes)
 }
 
 /// A handover that has become a failover was begun without a waiver, and no votes will prove anything.
@@ -115,7 +119,7 @@ pub fn reopen_the_old(v: &View) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Contract, ContractId, ControlState, Facts, InForce};
+    use crate::model::{Contract, ContractId, ControlState, InForce};
     use crate::monitor::rules::testing::*;
     use crate::ports::Probe;
     use crate::wire::{Answer, Command, FormationChange, NodeChange};
@@ -194,6 +198,31 @@ mod tests {
                 p.votes(B, 500);
                 assert_eq!(p.goal(B), StopReplication, "an operator may");
             }
+        }
+    }
+
+    /// Its keeper lives, and can tell no more of its server than where the last checkpoint is.
+    #[test]
+    fn a_server_that_is_down_is_known_to_have_written_more_than_its_checkpoint() {
+        for (restarts, bound, gives_up) in [(false, 400, false), (false, 500, true), (true, 400, false)] {
+            let mut p = leased_trio();
+            p.monitor.settings.async_loss_bytes = bound;
+            if restarts {
+                p.monitor_restarts();
+            }
+            for node in [B, C] {
+                p.says(node, Secondary, with(cut_off_standby(), |r| r.position.lsn = Lsn(550)));
+            }
+            let mut waited = Duration::ZERO;
+            while p.goal(A).is_writable() && waited < Duration::from_secs(120) {
+                p.says(A, Primary, stopped(ControlState::InProduction));
+                for node in [B, C] {
+                    p.says(node, Secondary, with(cut_off_standby(), |r| r.position.lsn = Lsn(550)));
+                }
+                p.passes(Duration::from_millis(500));
+                waited += Duration::from_millis(500);
+            }
+            assert_eq!(!p.goal(A).is_writable(), gives_up, "{bound} {restarts} {:?}", p.stall());
         }
     }
 

@@ -37,8 +37,10 @@ pub enum What {
 /// then is out of everybody's reach.
 pub fn on_removed_files(removed: &[(String, u64)], seen: &[Seen]) -> Vec<(String, u64)> {
     let ends = |node: &str, at: u64| {
-        let closed = seen.iter().filter(|s| s.node == node && s.at >= at && matches!(s.what, What::Closed));
-        closed.map(|s| s.at).min().unwrap_or(at)
+        // One that wasn't open then opens next on another directory.
+        let is_change = |s: &&Seen| matches!(s.what, What::Closed | What::Opened(_));
+        let next = seen.iter().filter(|s| s.node == node && s.at >= at).filter(is_change).min_by_key(|s| s.at);
+        next.filter(|s| matches!(s.what, What::Closed)).map_or(at, |s| s.at)
     };
     removed.iter().map(|(node, at)| (node.clone(), ends(node, *at))).collect()
 }
@@ -168,11 +170,14 @@ mod tests {
     #[test]
     fn a_server_goes_on_with_removed_files_until_it_ends() {
         let of = |removed: u64| {
-            let closed = |node: &str, at| Seen { at, node: node.into(), what: What::Closed };
-            let seen = [closed("a", 3), closed("b", 6), closed("a", 9), closed("a", 12)];
+            let of = |node: &str, at, what| Seen { at, node: node.into(), what };
+            let closed = |node: &str, at| of(node, at, What::Closed);
+            let opened = of("a", 11, What::Opened(Timeline(1)));
+            let seen = [closed("a", 3), closed("b", 6), closed("a", 9), opened, closed("a", 12)];
             on_removed_files(&[("a".into(), removed)], &seen)[0].1
         };
         assert_eq!((of(5), of(20)), (9, 20), "its own next end, or that of none");
+        assert_eq!(of(10), 10, "it wasn't open");
     }
 
     #[test]
