@@ -172,8 +172,9 @@ impl Cluster {
         command.arg("--replication-quorum").arg(node.options.replication_quorum.to_string());
         command.arg("--settings").arg(self.base.join("keeper.toml"));
         let keeper = self.service(command, &node.name)?;
-        self.nodes[index].keeper = Some(keeper);
-        self.nodes[index].created = true;
+        let node = &mut self.nodes[index];
+        node.keeper = Some(keeper);
+        (node.created, node.dropped) = (true, false);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use super::Verdict;
 use super::give_back::can_keep_the_role;
 use crate::model::NodeState::*;
 use crate::model::{
-    Directory, Durability, Facts, Lsn, NodeId, NodeRecord, Report, Server, Transfer, TransferKind, Waiver,
+    ControlState, Directory, Durability, Facts, Lsn, NodeId, NodeRecord, Report, Server, Transfer, TransferKind, Waiver,
 };
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
@@ -37,9 +37,15 @@ pub fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
 /// How far the old primary is known to have written, or may have by now.
 fn known_end(v: &View, old: &NodeRecord) -> Option<Lsn> {
     let pulse = v.pulse(old.id)?;
-    let stored = old.position.map(|p| Lsn(p.lsn.0.saturating_add(v.settings.stale_bytes())));
     let on_disk = pulse.facts().and_then(Facts::position).map(|p| p.lsn);
-    pulse.position.map(|p| p.lsn).or(stored.max(on_disk))
+    let is_whole =
+        |f: &Facts| f.server == Server::Down && f.control().is_some_and(|c| c.state == ControlState::ShutDown);
+    if pulse.facts().is_some_and(is_whole) {
+        // It stopped in order, and that was its last record.
+        return on_disk;
+    }
+    let stored = || old.position.map(|p| Lsn(p.lsn.0.saturating_add(v.settings.stale_bytes())));
+    pulse.position.map(|p| p.lsn).or_else(stored).max(on_disk)
 }
 
 /// Whether policy gives up what lies past `held`: the standby that held more when it was asked first may be gone.
@@ -119,7 +125,7 @@ pub fn reopen_the_old(v: &View) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Contract, ContractId, ControlState, InForce};
+    use crate::model::{Contract, ContractId, InForce};
     use crate::monitor::rules::testing::*;
     use crate::ports::Probe;
     use crate::wire::{Answer, Command, FormationChange, NodeChange};
@@ -201,10 +207,23 @@ mod tests {
         }
     }
 
-    /// Its keeper lives, and can tell no more of its server than where the last checkpoint is.
+    /// Its keeper lives, and can tell no more of its server than where the last checkpoint is: all there is only if it
+    /// stopped in order. It was seen at 1000 when it ran, and the standbys are at 550.
     #[test]
     fn a_server_that_is_down_is_known_to_have_written_more_than_its_checkpoint() {
-        for (restarts, bound, gives_up) in [(false, 400, false), (false, 500, true), (true, 400, false)] {
+        let (crashed, ended) = (ControlState::InProduction, ControlState::ShutDown);
+        for (state, checkpoint, restarts, bound, gives_up) in [
+            (crashed, 900, false, 400, false),
+            (crashed, 900, false, 500, true),
+            (crashed, 900, true, 400, false),
+            (crashed, 1900, false, 500, false),
+            (ended, 900, false, 400, true),
+            (ended, 900, true, 400, true),
+            (ended, 1900, false, 500, false),
+        ] {
+            let mut down = stopped(state);
+            let Directory::Present(control) = &mut down.directory else { unreachable!() };
+            control.checkpoint.lsn = Lsn(checkpoint);
             let mut p = leased_trio();
             p.monitor.settings.async_loss_bytes = bound;
             if restarts {
@@ -215,14 +234,14 @@ mod tests {
             }
             let mut waited = Duration::ZERO;
             while p.goal(A).is_writable() && waited < Duration::from_secs(120) {
-                p.says(A, Primary, stopped(ControlState::InProduction));
+                p.says(A, Primary, down.clone());
                 for node in [B, C] {
                     p.says(node, Secondary, with(cut_off_standby(), |r| r.position.lsn = Lsn(550)));
                 }
                 p.passes(Duration::from_millis(500));
                 waited += Duration::from_millis(500);
             }
-            assert_eq!(!p.goal(A).is_writable(), gives_up, "{bound} {restarts} {:?}", p.stall());
+            assert_eq!(!p.goal(A).is_writable(), gives_up, "{state:?} {checkpoint} {bound} {restarts} {:?}", p.stall());
         }
     }
 
