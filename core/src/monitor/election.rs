@@ -18,6 +18,21 @@ pub struct Winner {
     pub fetch: Option<(NodeId, Lsn)>,
 }
 
+/// The best of those that can win.
+struct Standing<'a> {
+    node: &'a NodeRecord,
+    position: Position,
+    /// Who holds most of what it lacks, of those that can still be asked for their WAL.
+    most: Option<(&'a NodeRecord, Position)>,
+}
+
+impl Standing<'_> {
+    /// Where its WAL will end when it opens.
+    fn target(&self) -> Lsn {
+        self.most.map_or(self.position.lsn, |(_, p)| p.lsn)
+    }
+}
+
 impl<'a> View<'a> {
     /// Standbys whose vote is asked for in an election: those that run, or could, as standbys. One that has given the role
     /// up and not followed since is among them.
@@ -210,33 +225,28 @@ impl<'a> View<'a> {
 
     /// The winner of the election under way, once the votes prove one.
     pub fn winner(&self, transfer: &Transfer) -> Option<Winner> {
-        let (node, position, most) = self.standing(transfer)?;
-        if self.awaits_better(transfer, node) {
-            return None;
-        }
-        let target = most.map_or(position.lsn, |(_, p)| p.lsn);
-        if !self.proves(target) && !(self.is_waived(transfer) && is_within_policy(self, transfer, target)) {
+        let standing = self.standing(transfer)?;
+        let (node, target) = (standing.node, standing.target());
+        let is_answered_for = || self.is_waived(transfer) && is_within_policy(self, transfer, target);
+        if self.awaits_better(transfer, node) || !(self.proves(target) || is_answered_for()) {
             return None;
         }
         let source = |n: &NodeRecord| if mutant!(FetchFromSelf) { node.id } else { n.id };
-        Some(Winner { node: node.id, fetch: most.map(|(n, p)| (source(n), p.lsn)) })
+        Some(Winner { node: node.id, fetch: standing.most.map(|(n, p)| (source(n), p.lsn)) })
     }
 
     /// All that the best could hold is less than policy lets it open with.
     pub fn gives_up_too_much(&self, transfer: &Transfer) -> bool {
-        let standing = self.standing(transfer);
-        let target = standing.map(|(_, position, most)| most.map_or(position.lsn, |(_, p)| p.lsn));
-        target.is_some_and(|lsn| !is_within_policy(self, transfer, lsn))
+        self.standing(transfer).is_some_and(|standing| !is_within_policy(self, transfer, standing.target()))
     }
 
-    /// The best that can win, and who holds most of what it lacks, of those that can still be asked for their WAL.
-    fn standing(&self, transfer: &Transfer) -> Option<(&'a NodeRecord, Position, Option<(&'a NodeRecord, Position)>)> {
+    fn standing(&self, transfer: &Transfer) -> Option<Standing<'a>> {
         let (node, position) = self.best(transfer)?;
         let can_serve = |n: &&NodeRecord| n.id != node.id && self.is_heard(n.id) && self.life(n.id) == Life::Alive;
         let sources = self.voters(transfer.old).filter(can_serve);
         let further = sources.filter_map(|n| Some((n, self.vote(n)?))).filter(|(_, p)| p.lsn > position.lsn);
         let most = further.max_by_key(|(n, p)| (p.lsn, std::cmp::Reverse(n.id)));
-        Some((node, position, most.filter(|_| !mutant!(VotesNotCompared))))
+        Some(Standing { node, position, most: most.filter(|_| !mutant!(VotesNotCompared)) })
     }
 
     /// Without proof, everybody who lives has voted, or had the time to. A monitor that has just started doesn't know who
