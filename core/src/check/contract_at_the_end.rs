@@ -7,6 +7,7 @@ use super::orders;
 use super::roles::is_reset;
 use super::trace::{Answered, Kind, Trace};
 use crate::model::{Moment, NodeId, NodeState};
+use crate::monitor::commands::NUMBER_BECOMES;
 use crate::scenario::expect::AFTERMATH;
 use std::collections::BTreeMap;
 
@@ -60,13 +61,18 @@ fn demands_enough(trace: &Trace, newest: &Demand) -> Result<(), String> {
     Ok(())
 }
 
-/// How many standbys are to acknowledge, by the scenario or by the orders that were accepted; unless another store may
-/// know other settings, or nobody knows whether an order was heard.
+/// How many standbys are to acknowledge, by the scenario, by the orders that were accepted, and as the monitor tells of
+/// nodes that join or are dropped; unless another store may know other settings, or nobody knows whether an order was heard.
 fn asked(trace: &Trace) -> Option<usize> {
     let mut asked = Some(trace.terms.acknowledgements).filter(|k| *k > 0)?;
     for event in &trace.events {
         match &event.kind {
             kind if is_reset(kind) => return None,
+            Kind::Node { description, .. } => {
+                let Some((_, rest)) = description.split_once(NUMBER_BECOMES) else { continue };
+                let number = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+                asked = number.parse::<u32>().ok()?.max(1);
+            }
             Kind::Told { order, answer } => match (ordered(order, "number_sync_standbys"), answer) {
                 (Some(number), Answered::Accepted) => asked = number.parse::<u32>().ok()?.max(1),
                 (Some(_), Answered::Lost { .. }) => return None,
@@ -207,6 +213,9 @@ mod tests {
         let set = |what, in_force| asks(in_force, [Secondary; 3], told(what, Answered::Accepted));
         assert_eq!(set("number_sync_standbys: Some(0)", "any 1 of (2, 3)"), Ok(()));
         assert!(set("number_sync_standbys: Some(0)", "any 2 of (2, 3)").is_err());
+        let dropped =
+            saying(format!("e is dropped; {NUMBER_BECOMES}1"), under("e", Secondary, Dropped, 1, "any 1 of (2, 3)"));
+        assert_eq!(asks("any 1 of (2, 3)", [Secondary; 3], vec![(0, dropped)]), Ok(()));
         let out = "name: \"c\", replication_quorum: Some(false)";
         assert_eq!(set(out, "any 1 of (2)"), Ok(()));
         assert!(set(&out.replace("false", "true"), "any 1 of (2)").is_err());

@@ -1,6 +1,6 @@
 //! Calls that move the role: failover, promotion of one node, maintenance, and dropping a node.
 
-use super::{Order, Refusal, no};
+use super::{NUMBER_BECOMES, Order, Refusal, no};
 use crate::model::*;
 use crate::monitor::edit::Edit;
 use crate::monitor::rules;
@@ -338,7 +338,7 @@ impl Order<'_> {
         match record.formations.get_mut(formation) {
             Some(f) if f.number_sync_standbys > most => {
                 f.number_sync_standbys = most;
-                (Some(record), format!("; number_sync_standbys becomes {most}"))
+                (Some(record), format!("; {NUMBER_BECOMES}{most}"))
             }
             _ => (None, String::new()),
         }

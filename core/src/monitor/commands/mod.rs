@@ -21,6 +21,9 @@ use crate::monitor::state::{Effects, Group, Monitor};
 use crate::mutant;
 use crate::wire::{Answer, Command};
 
+/// How an event says that `number_sync_standbys` follows those who join or are dropped.
+pub const NUMBER_BECOMES: &str = "number_sync_standbys becomes ";
+
 pub fn command(m: &Monitor, now: Moment, wall_ms: u64, command: &Command) -> Effects {
     let order = Order { m, now, wall_ms };
     let done = match command {

@@ -1,6 +1,6 @@
 //! A node joins, or asks again after its first answer was lost.
 
-use super::heirs;
+use super::{NUMBER_BECOMES, heirs};
 use crate::model::*;
 use crate::monitor::doubt;
 use crate::monitor::edit::apply;
@@ -53,13 +53,13 @@ fn raise_number<'a>(
     formation: &mut FormationSettings,
     group: &GroupRecord,
     mut others: impl Iterator<Item = &'a GroupRecord>,
-) -> &'static str {
+) -> String {
     let enough = group.quorum() == 3 && others.all(|g| g.nodes.is_empty() || g.quorum() >= 3);
     if formation.number_sync_standbys > 0 || formation.durability.is_some() || !enough {
-        return "";
+        return String::new();
     }
     formation.number_sync_standbys = 1;
-    "; number_sync_standbys becomes 1, commits are to wait for a standby whatever happens"
+    format!("; {NUMBER_BECOMES}1, commits are to wait for a standby whatever happens")
 }
 
 fn new_node(record: &GroupRecord, id: NodeId, ask: &Register) -> NodeRecord {
