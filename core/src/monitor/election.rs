@@ -133,9 +133,11 @@ impl<'a> View<'a> {
         let is_known = !is_doubted && self.record.nodes.contains_key(&transfer.old);
         let is_concerned = |n: &NodeRecord| !is_known || members.contains(&n.id) || n.id == transfer.old;
         let stands = |n: &NodeRecord| {
-            let leads = (n.id == transfer.old || !is_known) && self.is_heard(n.id) && self.has_yet_to_close(n.id);
-            let may_run = || self.pulse(n.id).is_some_and(|p| p.may_run_alone(self.now, self.settings));
-            leads || !n.forced && may_run()
+            let Some(pulse) = self.pulse(n.id) else { return false };
+            // One that was told to open again may be about to.
+            let closes = || self.has_yet_to_close(n.id) || pulse.may_reopen;
+            let leads = (n.id == transfer.old || !is_known) && self.is_heard(n.id) && closes();
+            leads || !n.forced && pulse.may_run_alone(self.now, self.settings)
         };
         let others = self.record.nodes.values().filter(|n| Some(n.id) != transfer.candidate);
         others.into_iter().find(|n| is_concerned(n) && self.vote(n).is_none() && stands(n))

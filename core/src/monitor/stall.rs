@@ -93,9 +93,7 @@ impl View<'_> {
                 let names: Vec<&str> = unsealed.map(|n| n.name.as_str()).collect();
                 match names.join(", ") {
                     none if none.is_empty() && self.gives_up_too_much(transfer) => self.missing_votes(transfer.old),
-                    none if none.is_empty() => {
-                        "waits for nodes: all have voted, and none that may lead is heard".into()
-                    }
+                    none if none.is_empty() => self.voters_are_gone(transfer.old),
                     names => format!("waits for nodes: the votes of an election are being sealed, of {names} not yet"),
                 }
             }
@@ -157,6 +155,17 @@ impl View<'_> {
             return format!("{}; {lost}", self.missing_votes(primary.id));
         }
         if !self.has_leader(primary.id, None) { format!("{}; {lost}", self.no_leader(primary.id)) } else { lost }
+    }
+
+    fn voters_are_gone(&self, old: NodeId) -> String {
+        let unheard = self.voters(old).filter(|n| self.life(n.id) == Life::Unknown);
+        let names: Vec<&str> = unheard.map(|n| n.name.as_str()).collect();
+        match names.join(", ") {
+            none if none.is_empty() => "waits for nodes: all have voted, and none that may lead is heard".into(),
+            names => {
+                format!("waits for nodes: all have voted, and since the monitor started {names} haven't been heard")
+            }
+        }
     }
 
     fn no_leader(&self, old: NodeId) -> String {

@@ -54,6 +54,13 @@ impl<'a> View<'a> {
             && self.transfer_decided.is_none_or(|since| self.now.since(since) >= long)
     }
 
+    /// Whether the node it moves away from has come back since that was decided, or since the monitor started.
+    pub fn is_back_since_decided(&self, old: NodeId) -> bool {
+        let is_new = self.stored.transfer.as_ref().is_none_or(|t| t.old != old);
+        let back = || self.pulse(old).and_then(|p| p.back);
+        !is_new && self.transfer_decided.is_none_or(|decided| back().is_some_and(|back| back > decided))
+    }
+
     /// The move of the role under way. One whose winner was told to open and is lost is none: that one is the primary, and
     /// may be replaced as any other.
     pub fn moving(&self) -> Option<&'a Transfer> {

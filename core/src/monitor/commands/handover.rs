@@ -58,14 +58,20 @@ impl Order<'_> {
             return no(reason, "add a standby with create postgres");
         }
         let preferred = to.map(|n| n.id);
-        if view.primary_lost(primary).is_some() {
+        // One that has its time to open again, or recovers, is lost to whoever consents to lose what it holds.
+        let is_closed = view.is_heard(primary.id) && !view.is_open(primary.id);
+        if view.primary_lost(primary).is_some() || is_closed && consent {
             return self.elect_by_order(&view, group, primary, to, consent);
+        }
+        if is_closed {
+            let reason = format!("the Postgres of {} is not open", primary.name);
+            return no(reason, "wait until it is; or give up what it alone may hold with --allow-data-loss");
         }
         let candidate = match view.successor(primary, preferred) {
             Ok(candidate) => candidate,
             Err(why) => return no(why, "bring the standby back first; show state tells when it is secondary"),
         };
-        if primary.reported != primary.goal() || !view.is_open(primary.id) {
+        if primary.reported != primary.goal() {
             let reason = format!("{} is {} and to be {}", primary.name, primary.reported, primary.goal());
             return no(reason, "wait until it has reached its state; show state tells what it waits for");
         }
@@ -292,7 +298,9 @@ impl Order<'_> {
         }
         let (number, note) = self.lowered_number(group, node);
         let text = format!("{} is dropped as soon as another holds the role, as asked{note}", node.name);
-        let mut effects = self.carry_out(group, &edits, &text, None);
+        // What it alone may hold is given up by consent, which this is not.
+        let waits = self.m.view(group, self.now).stall().map(|stall| format!("the role has yet to move: {stall}"));
+        let mut effects = self.carry_out(group, &edits, &text, waits);
         effects.record = number;
         Ok(effects)
     }

@@ -130,9 +130,11 @@ pub fn return_of_the_old(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref().filter(|t| t.candidate.is_none())?;
     let old = v.record.nodes.get(&transfer.old)?;
     let late = v.transfer_since_decided(v.settings.drain_timeout);
-    // One that was told to open again and could not is no better hope than the votes.
     let could_be_won = v.election_could_succeed(old.id) && v.has_leader(old.id, transfer.preferred);
-    let hopeful = could_be_won || v.record.reopening == Some(old.id);
+    // One that was told to open again and could not is no better hope than the votes, and one that was there when an operator
+    // gave up what it holds is none to him.
+    let is_given_up = transfer.waiver == Some(Waiver::Operator) && !v.is_back_since_decided(old.id);
+    let hopeful = could_be_won || v.record.reopening == Some(old.id) || is_given_up;
     if (hopeful && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) || v.awaits_first_word(old.id) {
         return None;
     }
@@ -331,6 +333,36 @@ mod tests {
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
         assert_eq!((p.goal(A), p.goal(B)), (Primary, Secondary));
         assert!(p.record().transfer.is_none());
+    }
+
+    /// Its keeper is well and its server doesn't start: nobody else knows better than the operator.
+    #[test]
+    fn consent_gives_up_an_old_primary_that_is_there_and_not_one_that_comes_back() {
+        for is_there in [true, false] {
+            let mut p = Pair::settled();
+            p.dies(B);
+            p.says(B, Catchingup, standby());
+            match is_there {
+                true => _ = p.says(A, WaitPrimary, stopped(ControlState::InProduction)),
+                false => p.dies(A),
+            }
+            p.says(B, Catchingup, cut_off_standby());
+            assert!(p.goal(A).is_writable(), "it went on alone");
+            assert!(matches!(p.ordered_failover(None, true), Answer::Accepted { .. }));
+            assert_eq!(p.goals(), (Draining, ReportLsn), "there: {is_there}");
+            p.passes(Duration::from_millis(1));
+            p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+            p.votes(B, 1000);
+            assert_eq!(p.goal(A).is_writable(), !is_there);
+            assert_eq!(p.goal(B) == StopReplication, is_there);
+            if is_there {
+                p.vows(B, StopReplication, 1000);
+                assert_eq!(p.goal(B), StopReplication, "a may not have heard yet, and come up");
+                let serial = p.record().nodes[&A].assignment.serial;
+                p.tells(A, DemoteTimeout, stopped(ControlState::InProduction), |r| r.serial = serial);
+                assert_eq!(p.goal(B), WaitPrimary, "{:?}", p.stall());
+            }
+        }
     }
 
     #[test]

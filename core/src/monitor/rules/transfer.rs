@@ -147,9 +147,13 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
     }
     let old = v.record.nodes.get(&transfer.old);
     let until = old.and_then(|old| v.report(old.id).and_then(|r| r.facts.position()).or(old.position));
-    let until = until.map_or("an unknown point".to_string(), |p| format!("{} and beyond", p.lsn));
     let (by, who) = (answered_for(waiver), v.name(transfer.old));
-    let given_up = format!("{by} what {who} may have acknowledged from {} to {until} is given up", position.lsn);
+    let range = match until.map(|p| p.lsn) {
+        Some(until) if until > position.lsn => format!("from {} to {until} and beyond", position.lsn),
+        Some(until) => format!("from {} on, it was known to be at {until}", position.lsn),
+        None => format!("from {} to an unknown point", position.lsn),
+    };
+    let given_up = format!("{by} what {who} may have acknowledged {range} is given up");
     Some(format!("{name} holds WAL up to {}; {given_up}", position.lsn))
 }
 
