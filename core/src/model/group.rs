@@ -126,6 +126,9 @@ pub struct Transfer {
     /// Who takes the blame when a candidate opens although no proof says that it holds everything.
     #[serde(default)]
     pub waiver: Option<Waiver>,
+    /// An operator gave up what the old primary holds while its keeper was heard: that it is there is no reason to wait for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gives_up_old: bool,
     #[serde(default)]
     pub afterwards: Afterwards,
 }
@@ -163,6 +166,7 @@ impl Transfer {
             asked_again: BTreeSet::new(),
             put_off: BTreeSet::new(),
             waiver: None,
+            gives_up_old: false,
             afterwards: Afterwards::Rejoin,
         }
     }

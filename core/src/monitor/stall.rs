@@ -119,8 +119,13 @@ impl View<'_> {
             Waiver::Operator => self.stands_by_the_old(transfer)?,
         };
         let (name, pulse) = (&unfenced.name, self.pulse(unfenced.id));
+        let closing = self.has_yet_to_close(transfer, unfenced).filter(|_| self.is_heard(unfenced.id));
+        if let Some(what) = closing {
+            return Some(format!(
+                "waits for nodes: the Postgres of {name} {what}; stop its service if that takes long"
+            ));
+        }
         Some(match pulse.filter(|p| !p.outlived) {
-            Some(_) if self.is_heard(unfenced.id) => format!("waits for nodes: {name} is open and has yet to close"),
             Some(_) => format!("waits for nodes: it isn't known yet whether the Postgres of {name} answers"),
             None => format!(
                 "waits for nodes: the keeper of {name} is silent while its Postgres answers: start its service, stop that \

@@ -54,13 +54,6 @@ impl<'a> View<'a> {
             && self.transfer_decided.is_none_or(|since| self.now.since(since) >= long)
     }
 
-    /// Whether the node it moves away from has come back since that was decided, or since the monitor started.
-    pub fn is_back_since_decided(&self, old: NodeId) -> bool {
-        let is_new = self.stored.transfer.as_ref().is_none_or(|t| t.old != old);
-        let back = || self.pulse(old).and_then(|p| p.back);
-        !is_new && self.transfer_decided.is_none_or(|decided| back().is_some_and(|back| back > decided))
-    }
-
     /// The move of the role under way. One whose winner was told to open and is lost is none: that one is the primary, and
     /// may be replaced as any other.
     pub fn moving(&self) -> Option<&'a Transfer> {
@@ -142,6 +135,26 @@ impl<'a> View<'a> {
     /// It reports that its Postgres is open: out of recovery and answering.
     pub fn is_open(&self, node: NodeId) -> bool {
         self.running(node).is_some_and(|r| !r.in_recovery)
+    }
+
+    /// By its own word its server is down, starts or recovers.
+    pub fn is_closed(&self, node: NodeId) -> bool {
+        let closed = |server: &Server| match server {
+            Server::Down | Server::Starting => true,
+            Server::Up(running) => running.in_recovery,
+            Server::Stuck { .. } => false,
+        };
+        self.is_heard(node) && self.report(node).is_some_and(|r| closed(&r.facts.server))
+    }
+
+    /// Its archiver may hold the postmaster up for ever; when the control file says shut down nobody writes any more. One
+    /// that has just been started looks the same, but not for long.
+    pub fn lingers_shut_down(&self, node: NodeId) -> bool {
+        let control = self.report(node).and_then(|r| r.facts.control());
+        let heard = self.pulse(node).and_then(|p| p.heard).zip(self.transfer_since);
+        let patience = self.settings.node_considered_unhealthy_timeout;
+        control.is_some_and(|c| c.state == ControlState::ShutDown)
+            && heard.is_some_and(|(heard, since)| heard.since(since) >= patience)
     }
 
     /// The primary, open and heard, with both its states among `states`.

@@ -58,19 +58,18 @@ impl Order<'_> {
             return no(reason, "add a standby with create postgres");
         }
         let preferred = to.map(|n| n.id);
-        // One that has its time to open again, or recovers, is lost to whoever consents to lose what it holds.
-        let is_closed = view.is_heard(primary.id) && !view.is_open(primary.id);
-        if view.primary_lost(primary).is_some() || is_closed && consent {
+        // One that has its time to open again, or recovers, isn't waited for if somebody asks.
+        if view.primary_lost(primary).is_some() || view.is_closed(primary.id) {
             return self.elect_by_order(&view, group, primary, to, consent);
-        }
-        if is_closed {
-            let reason = format!("the Postgres of {} is not open", primary.name);
-            return no(reason, "wait until it is; or give up what it alone may hold with --allow-data-loss");
         }
         let candidate = match view.successor(primary, preferred) {
             Ok(candidate) => candidate,
             Err(why) => return no(why, "bring the standby back first; show state tells when it is secondary"),
         };
+        if !view.is_open(primary.id) {
+            let why = view.stall().unwrap_or_else(|| format!("{} isn't open", primary.name));
+            return no(why, "wait until it answers, or until it is given up");
+        }
         if primary.reported != primary.goal() {
             let reason = format!("{} is {} and to be {}", primary.name, primary.reported, primary.goal());
             return no(reason, "wait until it has reached its state; show state tells what it waits for");

@@ -253,7 +253,7 @@ mod tests {
         assert_eq!((p.goal(A), p.record().reopening), (Primary, Some(A)));
         let refused = refusal(p.ordered_failover(None, false));
         assert!(
-            refused.contains("the Postgres of a is not open") && refused.contains("--allow-data-loss"),
+            refused.contains("the Postgres of a is down and is to be opened") && refused.contains("--allow-data-loss"),
             "{refused}"
         );
         assert!(matches!(p.ordered_failover(None, true), Answer::Accepted { .. }));

@@ -68,16 +68,9 @@ pub fn leave_old(v: &View, transfer: &Transfer, state: NodeState) -> Option<Edit
 fn shutdown_checkpoint(v: &View, transfer: &Transfer, old: &NodeRecord) -> Option<Lsn> {
     let facts = &v.report(old.id)?.facts;
     let control = facts.control().filter(|c| c.state == ControlState::ShutDown)?;
-    // Its archiver may hold the postmaster up for ever; when the control file says shut down nobody writes any more. One
-    // that has just been started looks the same, but not for long.
-    let patience = v.settings.node_considered_unhealthy_timeout;
-    let heard_late = || {
-        let heard = v.pulse(old.id).and_then(|p| p.heard).zip(v.transfer_since);
-        heard.is_some_and(|(heard, since)| heard.since(since) >= patience)
-    };
     let closed = match facts.server {
         Server::Down => old.settled_in(transfer.closing()),
-        Server::Starting => old.goal() == transfer.closing() && heard_late(),
+        Server::Starting => old.goal() == transfer.closing() && v.lingers_shut_down(old.id),
         Server::Up(_) | Server::Stuck { .. } => false,
     };
     closed.then_some(control.checkpoint.lsn)
