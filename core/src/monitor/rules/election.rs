@@ -411,7 +411,8 @@ mod tests {
     #[test]
     fn an_old_primary_that_is_given_up_and_there_has_to_be_down_and_to_know_it() {
         let starting = || Facts { server: Server::Starting, ..stopped(ControlState::InProduction) };
-        let ways: [(fn(&mut Pair), &str); 5] = [
+        type Way = fn(&mut Pair);
+        let ways: [(Way, &str); 5] = [
             (|p| _ = p.says(A, DemoteTimeout, stopped(ControlState::InProduction)), "its keeper has yet to hear"),
             (
                 |p| a_knows(p, Facts { server: Server::Starting, ..stopped(ControlState::InProduction) }),
