@@ -181,6 +181,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             seal: self.record.seal,
             leaving: self.leaving.is_some(),
             asks: self.memory.confirmed != Some(self.record.state) || self.awaits_word(),
+            kept: self.record.kept.clone(),
             spent: self.outbox.spent.clone(),
             trouble: self.outbox.trouble.clone(),
         }
