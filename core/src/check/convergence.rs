@@ -1,8 +1,9 @@
 //! L2: at the end one node is primary (or alone and single), the others are secondary, and nobody is on
-//! its way elsewhere; or the group waits, for a lawful reason, where the story wants that.
+//! its way elsewhere; or the group waits, for a lawful reason, where the story wants that. Whom the reason doesn't concern
+//! has no excuse.
 
 use super::roles::is_reset;
-use super::stall;
+use super::stall::{self, Excuse};
 use super::trace::{Kind, Terms, Trace};
 use crate::model::NodeState;
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 pub fn check(trace: &Trace) -> Result<(), String> {
     let Some(text) = &trace.terms.stalled else {
         // A lawful wait is an end as well; whether the story wanted one is for its player to say.
-        return settled(trace).or_else(|how| stall::reason(trace).map(|_| ()).map_err(|_| how));
+        return settled(trace).or_else(|how| excused(trace, how));
     };
     if settled(trace).is_ok() {
         return Err(format!("it settled, and was to wait with \"{text}\""));
@@ -20,6 +21,26 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("it was to wait with \"{text}\", and says {reasons:?}")),
     }
+}
+
+/// Everybody follows whom no lawful reason keeps from it, or is in the operator's hands.
+fn excused(trace: &Trace, how: String) -> Result<(), String> {
+    let excuse = Excuse::of(trace);
+    if excuse.is_none() || vanished(trace).is_some_and(|node| !excuse.covers(node)) {
+        return Err(how);
+    }
+    let is_at_rest = |reported: NodeState, goal: NodeState| {
+        reported == goal && matches!(goal, NodeState::Secondary | NodeState::Maintenance)
+    };
+    let left = trace.events.iter().find_map(|e| match &e.kind {
+        Kind::Ended { node, reported, goal, .. }
+            if trace.terms.must_settle(node) && !excuse.covers(node) && !is_at_rest(*reported, *goal) =>
+        {
+            Some(format!("{node} is {reported} and to be {goal}, which has nothing to do with why commits wait"))
+        }
+        _ => None,
+    });
+    left.map_or(Ok(()), Err)
 }
 
 /// How the group is not settled, if it isn't.
@@ -110,6 +131,20 @@ mod tests {
         assert_eq!(ends(vec![c(Secondary), c(Dropped)]), Ok(()));
         let replaced = fault(super::super::trace::Fault::MonitorStore, &[]);
         assert_eq!(ends(vec![c(Secondary), replaced]), Ok(()), "it has not registered with the new one");
+    }
+
+    #[test]
+    fn commits_that_wait_excuse_nobody_they_do_not_wait_for() {
+        let ends = |c: NodeState, goal: NodeState| {
+            let wait = "commits wait: on a any 1 of b must acknowledge and the formation is strict";
+            let b = Kind::Ended { node: "b".into(), reported: Secondary, goal: Catchingup, pending: None, runs: false };
+            check(&trace(vec![(0, waiting("a", Primary, Primary, Some(wait))), (0, b), (0, ended("c", c, goal))]))
+        };
+        assert_eq!(ends(Secondary, Secondary), Ok(()));
+        assert_eq!(ends(Maintenance, Maintenance), Ok(()));
+        for (c, goal) in [(Catchingup, Secondary), (Catchingup, Catchingup), (Primary, Primary)] {
+            assert!(ends(c, goal).unwrap_err().starts_with(&format!("c is {c} and to be {goal}, which has nothing")));
+        }
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //! says so is on record.
 
 use super::contracts::{self, Demand};
-use super::roles::{Promotion, is_reset, promotions};
-use super::trace::{Answered, Event, Kind, Trace};
+use super::rogues::Rogues;
+use super::roles::{Promotion, Role, is_reset, promotions};
+use super::trace::{Event, Kind, Trace};
 use super::unfenced::Unfenced;
-use crate::model::{Moment, Waiver};
-use std::collections::BTreeSet;
+use crate::model::{Moment, Timeline, Waiver};
+use crate::monitor::commands::CHOSEN;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// For so long an old primary whose lease has ended may go on, by what its clients see.
@@ -31,7 +33,7 @@ struct Loss<'a> {
 
 impl<'a> GivenUp<'a> {
     pub fn of(trace: &'a Trace) -> GivenUp<'a> {
-        let chooses = |kind: &Kind| matches!(kind, Kind::Told { order, answer: Answered::Accepted } if order.starts_with("AcceptTimeline"));
+        let chooses = |kind: &Kind| matches!(kind, Kind::Node { description, .. } if description.contains(CHOSEN));
         let mut unfenced = Unfenced::of(trace);
         let mut late = BTreeSet::new();
         for event in &trace.events {
@@ -41,12 +43,14 @@ impl<'a> GivenUp<'a> {
                 _ => {}
             }
         }
+        let inherited = inherited(trace);
         let loss = |moved: Promotion<'a>| {
             let from = match moved.waiver? {
                 Waiver::Operator => Moment::ZERO,
                 Waiver::Policy => Alone::until(trace, moved.at).bound()?,
             };
-            Some(Loss { moved, from })
+            let kept = inherited.get(&moved.at).copied().unwrap_or(Moment::ZERO);
+            Some(Loss { moved, from: from.max(kept) })
         };
         GivenUp {
             moves: promotions(trace).into_iter().filter_map(loss).collect(),
@@ -66,6 +70,27 @@ impl<'a> GivenUp<'a> {
             || self.chosen.iter().any(|chosen| (at..=missed).contains(chosen))
             || self.moves.iter().any(|loss| loss.moved.at <= missed && of(loss))
     }
+}
+
+/// Until when each promotion, by its moment, gives nothing up: whoever leaves a timeline that a primary before it began has
+/// all that this one began with. What is missing of that went when that one was promoted, and no later word covers it.
+fn inherited(trace: &Trace) -> BTreeMap<Moment, Moment> {
+    let (mut role, mut rogues) = (Role::default(), Rogues::default());
+    let mut began: BTreeMap<Timeline, Moment> = BTreeMap::new();
+    let mut inherited = BTreeMap::new();
+    for event in &trace.events {
+        role.follow(event.at, &event.kind);
+        rogues.follow(&event.kind);
+        let Kind::Branched { node, tli, parent, .. } = &event.kind else { continue };
+        // What a hand promotes may hold anything.
+        let told = role.since.filter(|_| role.holder == Some(node) && !rogues.has(node));
+        let Some(told) = told else { continue };
+        if let Some(began) = began.get(parent) {
+            inherited.entry(told).or_insert(*began);
+        }
+        began.entry(*tli).or_insert(told);
+    }
+    inherited
 }
 
 /// How long commits may have waited for nobody, by what is on record.
@@ -130,15 +155,14 @@ mod tests {
 
     #[test]
     fn only_what_the_old_primary_had_until_then_is_given_up() {
-        let run = |waiver, order: &str| {
+        let run = |waiver| {
             trace(vec![
                 (0, node("a", Primary, Primary, 1)),
                 (1000, given_up("b", 2, None)),
                 (2000, given_up("c", 3, waiver)),
-                (5000, Kind::Told { order: order.into(), answer: Answered::Accepted }),
             ])
         };
-        let gave = |waiver, node, at: u64| GivenUp::of(&run(waiver, "Failover")).has(7, node, Moment(at * 1000), END);
+        let gave = |waiver, node, at: u64| GivenUp::of(&run(waiver)).has(7, node, Moment(at * 1000), END);
         let by_consent = |node, at| gave(Some(Waiver::Operator), node, at);
         assert!(by_consent("b", 1900));
         assert!(by_consent("b", 3000), "its clients are told late");
@@ -147,12 +171,39 @@ mod tests {
         assert!(!by_consent("a", 1100), "b was told to open by then");
         assert!(!by_consent("c", 2100));
         assert!(!gave(None, "b", 1900));
-        let chosen = |missed| {
-            let run = run(None, "AcceptTimeline { tli: 1 }");
-            GivenUp::of(&run).has(7, "c", Moment(4_000_000), Moment(missed))
+    }
+
+    #[test]
+    fn a_consent_covers_nothing_that_the_promotion_before_it_took_away() {
+        let gave = |parent: u32, waiver, node, at: u64| {
+            let run = trace(vec![
+                (0, under("a", Primary, Primary, 1, "none")),
+                (1000, given_up("b", 2, None)),
+                (1001, branched("b", 2, 1, 100)),
+                (2000, given_up("c", 3, Some(waiver))),
+                (2001, branched("c", 3, parent, 200)),
+            ]);
+            GivenUp::of(&run).has(7, node, Moment(at * 1000), END)
         };
-        assert!(chosen(5_000_000));
-        assert!(!chosen(4_900_000), "it was gone before that");
+        for waiver in [Waiver::Operator, Waiver::Policy] {
+            assert!(!gave(2, waiver, "a", 900), "c has all that b had of it");
+            assert!(gave(2, waiver, "b", 1500), "it wrote that on its own timeline");
+            assert!(gave(1, waiver, "a", 900), "c leaves that of a, perhaps before b did");
+        }
+    }
+
+    #[test]
+    fn a_history_that_is_chosen_gives_up_what_was_there_before_and_an_order_that_changes_nothing_gives_up_nothing() {
+        let chosen = |said: &str, missed| {
+            let row = saying(format!("timeline 2 {said}: b was promoted"), node("a", Primary, Primary, 1));
+            let order = "AcceptTimeline { tli: 2 }".into();
+            let told = Kind::Told { order, answer: super::super::Answered::Accepted };
+            let run = trace(vec![(0, node("a", Primary, Primary, 1)), (5000, row), (5000, told)]);
+            GivenUp::of(&run).has(7, "a", Moment(4_000_000), Moment(missed))
+        };
+        assert!(chosen(CHOSEN, 5_000_000));
+        assert!(!chosen(CHOSEN, 4_900_000), "it was gone before that");
+        assert!(!chosen("is another's", 5_000_000));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const MONITOR: &str = "monitor";
-/// What names nobody, an order above all, is a reason for so long; so is what is over, once its node is open again.
+/// What names nobody, an order above all, is a reason for so long; so is what is over, once its node is open again, or if it
+/// stayed open all the time: silence is judged, or forgotten, and a lease ends, within less.
 const RECENT: Duration = Duration::from_secs(60);
 
 /// What has happened to a node.
@@ -17,6 +18,12 @@ struct Touched<'a> {
     hit: bool,
     /// When it opened first after that.
     back: Option<Moment>,
+    /// Its server is open.
+    open: bool,
+    /// When it was mended, open, and it has not closed soon after.
+    mended: Option<Moment>,
+    /// Told to hand the role on while there was a reason: however long that takes.
+    leaves: bool,
     /// Frozen, cut off, or hampered in another way until it is mended.
     lasts: bool,
     /// The machines to which it has no link.
@@ -47,7 +54,10 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     for event in &trace.events {
         match &event.kind {
             Kind::Fault { fault, nodes } => excuses.note(event.at, *fault, nodes),
-            Kind::Node { node, goal, .. } => excuses.choose(node, *goal),
+            Kind::Node { node, goal, .. } => {
+                excuses.choose(node, *goal);
+                excuses.leave(event.at, node, *goal);
+            }
             Kind::Opened { node, .. } => excuses.open(event.at, node),
             Kind::Closed { node } => excuses.close(event.at, node),
             _ => {}
@@ -82,7 +92,7 @@ impl<'a> Excuses<'a> {
             Fault::Mend => {
                 // A monitor that is heard again decides what it could not.
                 self.anyone = if self.leased && names_monitor { Some(at) } else { self.anyone };
-                self.mend(nodes);
+                self.mend(at, nodes);
             }
             Fault::Link => self.cut(at, nodes),
             _ => nodes.iter().for_each(|node| self.hit(node, matches!(fault, Fault::Pause | Fault::Other))),
@@ -91,7 +101,7 @@ impl<'a> Excuses<'a> {
 
     fn hit(&mut self, node: &'a str, lasts: bool) {
         let touched = self.nodes.entry(node).or_default();
-        (touched.hit, touched.back) = (true, None);
+        (touched.hit, touched.back, touched.mended) = (true, None, None);
         touched.lasts |= lasts;
     }
 
@@ -99,13 +109,21 @@ impl<'a> Excuses<'a> {
     /// code may keep it from both.
     fn close(&mut self, at: Moment, node: &'a str) {
         let recent = |then: Option<Moment>| then.is_some_and(|then| at.since(then) <= RECENT);
+        let touched = self.nodes.entry(node).or_default();
+        touched.open = false;
+        if recent(touched.mended) {
+            // It ends as what befell it may make it end, and has to open again.
+            touched.mended = None;
+        }
         if self.fault_points || (recent(self.monitor) && recent(self.latest_hit)) {
             self.hit(node, false);
         }
     }
 
-    fn open(&mut self, at: Moment, node: &str) {
-        if let Some(touched) = self.nodes.get_mut(node) {
+    fn open(&mut self, at: Moment, node: &'a str) {
+        let touched = self.nodes.entry(node).or_default();
+        touched.open = true;
+        if touched.hit {
             touched.back.get_or_insert(at);
         }
     }
@@ -127,11 +145,12 @@ impl<'a> Excuses<'a> {
         }
     }
 
-    fn mend(&mut self, nodes: &'a [String]) {
+    fn mend(&mut self, at: Moment, nodes: &'a [String]) {
         let mended = |node: &str| nodes.is_empty() || nodes.iter().any(|n| n == node);
         for (node, touched) in &mut self.nodes {
             if touched.lasts && mended(node) {
                 (touched.lasts, touched.back) = (false, None);
+                touched.mended = touched.open.then_some(at);
             }
             touched.cut_from.retain(|from| !mended(node) && !mended(from));
         }
@@ -149,9 +168,16 @@ impl<'a> Excuses<'a> {
         }
     }
 
+    /// A move that has begun for a reason may wait for votes until that is long ago.
+    fn leave(&mut self, at: Moment, node: &'a str, goal: NodeState) {
+        let leaves = !goal.is_writable() && (self.nodes.get(node).is_some_and(|t| t.leaves) || self.has(at, node));
+        self.nodes.entry(node).or_default().leaves = leaves;
+    }
+
     fn has(&self, at: Moment, node: &str) -> bool {
         let recent = |then: Moment| at.since(then) <= RECENT;
-        let of = |node: &str| self.nodes.get(node).is_some_and(|t| t.hit && (t.lasts || t.back.is_none_or(recent)));
+        let is_hit = |t: &Touched| t.hit && (t.lasts || t.back.or(t.mended).is_none_or(recent));
+        let of = |node: &str| self.nodes.get(node).is_some_and(|t| t.leaves || is_hit(t));
         let unheard = |node: &str| self.nodes.get(node).and_then(|t| t.unheard).is_some_and(recent);
         let lately = self.anyone.is_some_and(recent) || (unheard(node) && self.latest_hit.is_some_and(recent));
         lately || of(node) || (self.leased && self.nodes.get(MONITOR).is_some_and(|t| t.lasts))
@@ -274,6 +300,28 @@ mod tests {
             (81_000, node("b", StopReplication, WaitPrimary, 2)),
         ]);
         assert_eq!(check(&mended), Ok(()), "it has lasted until now");
+    }
+
+    #[test]
+    fn what_is_mended_is_no_reason_a_minute_later_for_a_node_that_stayed_open() {
+        let moves = |more: Vec<(u64, Kind)>, at| {
+            let begin = [(0, node("a", Primary, Primary, 1)), (1, opened("a", 1)), (1000, fault(Fault::Link, &["a"]))];
+            let mended = [(5000, fault(Fault::Mend, &[]))];
+            let moved = [(at, node("b", StopReplication, WaitPrimary, 2))];
+            let mut run = trace(begin.into_iter().chain(mended).chain(moved).chain(more).collect());
+            run.sort();
+            check(&run)
+        };
+        assert_eq!(moves(vec![], 65_000), Ok(()));
+        assert!(moves(vec![], 65_001).unwrap_err().contains("nothing had happened to a"));
+        let told = (64_000, node("a", Primary, Draining, 2));
+        assert_eq!(moves(vec![told.clone()], 300_000), Ok(()), "it waited for votes since then");
+        assert!(moves(vec![told, (70_000, node("a", Primary, Primary, 2))], 300_000).is_err(), "it kept the role");
+        assert_eq!(moves(vec![(6000, closed("a"))], 300_000), Ok(()), "it has not opened since");
+        let came_back = || vec![(6000, closed("a")), (9000, opened("a", 1))];
+        assert_eq!(moves(came_back(), 69_000), Ok(()));
+        assert!(moves(came_back(), 69_001).is_err());
+        assert_eq!(moves(vec![(4000, closed("a"))], 300_000), Ok(()), "it was closed when that was mended");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! L3: a node that is not what it shall be has a published reason, and nobody goes in circles once all is mended. That it
-//! is on its way is no reason for one that runs, unless the whole group waits for a lawful one.
+//! is on its way is no reason for one that runs, unless it waits, as others do, for a lawful one.
 
-use super::stall;
+use super::stall::Excuse;
 use super::trace::{Kind, Trace};
 use crate::monitor::rows::ON_ITS_WAY;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 return Err(format!("{node} is {reported}, is to be {goal}, and nothing says what it waits for"));
             }
             Kind::Ended { node, pending: Some(text), runs: true, .. }
-                if text.starts_with(ON_ITS_WAY) && trace.terms.must_settle(node) && stall::reason(trace).is_err() =>
+                if text.starts_with(ON_ITS_WAY) && trace.terms.must_settle(node) && !Excuse::of(trace).covers(node) =>
             {
                 return Err(format!("{node} ends {text}, and nothing keeps it from getting there"));
             }
@@ -53,6 +53,11 @@ mod tests {
         let stalled = (0, waiting("c", Primary, Primary, Some("waits for nodes: b is lost")));
         let with_stall = vec![(0, waiting("a", Catchingup, Secondary, way)), (0, down), stalled];
         assert_eq!(check(&trace(with_stall)), Ok(()));
+        let commits_wait = "commits wait: on c any 1 of b must acknowledge and the formation is strict";
+        let down = Kind::Ended { node: "b".into(), reported: Secondary, goal: Secondary, pending: None, runs: false };
+        let stalled = (0, waiting("c", Primary, Primary, Some(commits_wait)));
+        let beside = vec![(0, waiting("a", Catchingup, Secondary, way)), (0, down), stalled];
+        assert!(check(&trace(beside)).is_err(), "a could follow c");
         let mut outside = trace(vec![(0, waiting("a", Catchingup, Secondary, way))]);
         outside.terms.core = ["b".to_string()].into();
         assert_eq!(check(&outside), Ok(()));

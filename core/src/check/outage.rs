@@ -5,7 +5,8 @@ use crate::model::Moment;
 use std::time::Duration;
 
 /// Time between two acknowledged writes that follow each other, whoever sent them; the clients' begin and
-/// end count as well, so that writes that never came back are seen.
+/// end count as well, so that writes that never came back are seen. One whose wait was cancelled, which Postgres says with a
+/// warning, is promised to nobody, and was served no better than one that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     pub from: Moment,
@@ -22,7 +23,8 @@ impl Gap {
 
 /// Every gap of at least `least`, in order of time.
 pub fn gaps(trace: &Trace, least: Duration) -> Vec<Gap> {
-    let counts = |kind: &Kind| matches!(kind, Kind::Acked { .. } | Kind::ClientsBegan | Kind::ClientsStopped);
+    let counts =
+        |kind: &Kind| matches!(kind, Kind::Acked { warning: false, .. } | Kind::ClientsBegan | Kind::ClientsStopped);
     let stopped = trace.events.iter().rposition(|e| matches!(e.kind, Kind::ClientsStopped));
     let until = stopped.map_or(trace.events.len(), |i| i + 1);
     let marks: Vec<Moment> = trace.events[..until].iter().filter(|e| counts(&e.kind)).map(|e| e.at).collect();
@@ -84,6 +86,17 @@ mod tests {
         let outs: Vec<_> = gaps_by_step(&t).into_iter().map(|(_, text, gap)| (text, gap.unwrap_or_default())).collect();
         assert_eq!(outs[1], ("kill a".to_string(), Duration::from_millis(105)));
         assert_eq!(outs[2], ("start a".to_string(), Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn what_is_acknowledged_with_a_warning_ends_no_outage() {
+        let between = |warning| {
+            let cancelled = Kind::Acked { client: 0, id: 2, node: "a".into(), sent: Moment(20_000), warning };
+            let t = trace(vec![(10, acked(1, "a", 9)), (50, cancelled), (100, acked(3, "a", 99))]);
+            longest_gap(&t).unwrap().length()
+        };
+        assert_eq!(between(true), Duration::from_millis(90));
+        assert_eq!(between(false), Duration::from_millis(50));
     }
 
     #[test]

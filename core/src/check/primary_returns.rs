@@ -1,4 +1,5 @@
-//! L1: soon after the last fault is gone one node is the primary, says so, and nobody else does.
+//! L1: soon after the last fault is gone one node is the primary, says so, and nobody else does; and clients that still
+//! write are told again that their writes are kept. That a node is open is no proof of it.
 
 use super::stall;
 use super::trace::{Kind, Trace};
@@ -9,10 +10,13 @@ use std::time::Duration;
 /// A node that is down is judged lost after seconds, sealed and opened in one; a crash recovery may come on top.
 const BOUND: Duration = Duration::from_secs(30);
 
+/// For so long at most a client holds on to a write and then to a host that doesn't answer, and looks for another.
+const SEEKS: Duration = Duration::from_secs(5);
+
 pub fn check(trace: &Trace) -> Result<(), String> {
     let mut primaries: BTreeSet<&str> = BTreeSet::new();
     let mut without: Option<Moment> = None;
-    let mut healed = false;
+    let (mut healed, mut writes) = (false, Writes::default());
     for event in &trace.events {
         if let Some(since) = without.filter(|s| event.at.since(*s) > BOUND) {
             return late(trace, since, &primaries);
@@ -25,14 +29,49 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 };
             }
             Kind::Healed => healed = true,
-            _ => continue,
+            kind => {
+                writes.follow(event.at, kind);
+                continue;
+            }
         }
         without = match (healed, primaries.len()) {
             (false, _) | (true, 1) => None,
             (true, _) => without.or(Some(event.at)),
         };
+        let is_served = healed && without.is_none();
+        writes.served = is_served.then(|| writes.served.unwrap_or(event.at));
     }
-    Ok(())
+    match writes.missed() {
+        Some(since) if stall::reason(trace).is_err() => Err(format!(
+            "all is mended, there is one primary, and from {:.3} s on it acknowledged no write until the clients stopped",
+            since.seconds()
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Default)]
+struct Writes {
+    /// Since when, with all mended, there is one primary.
+    served: Option<Moment>,
+    acked: Option<Moment>,
+    stopped: Option<Moment>,
+}
+
+impl Writes {
+    fn follow(&mut self, at: Moment, kind: &Kind) {
+        match kind {
+            Kind::Acked { warning: false, .. } => self.acked = Some(at),
+            Kind::ClientsStopped => self.stopped = Some(at),
+            _ => {}
+        }
+    }
+
+    /// Since when clients that were served before waited in vain at the end.
+    fn missed(&self) -> Option<Moment> {
+        let since = self.served?.max(self.acked?);
+        (self.stopped?.since(since) > SEEKS).then_some(since)
+    }
 }
 
 fn late(trace: &Trace, since: Moment, primaries: &BTreeSet<&str>) -> Result<(), String> {
@@ -68,5 +107,26 @@ mod tests {
             (40_000, Kind::ClientsStopped),
         ];
         assert!(check(&trace(two)).unwrap_err().contains("\"a\", \"b\""));
+    }
+
+    #[test]
+    fn a_primary_that_acknowledges_nothing_is_none_to_its_clients() {
+        let run = |warning, more: Vec<(u64, Kind)>| {
+            let mut last = acked(2, "a", 10_000);
+            if let Kind::Acked { warning: with, .. } = &mut last {
+                *with = warning;
+            }
+            let begin = [(0, node("a", Primary, Primary, 1)), (1, acked(1, "a", 0)), (9000, Kind::Healed)];
+            let end = [(10_001, last), (15_001, Kind::ClientsStopped)];
+            check(&trace(begin.into_iter().chain(end).chain(more).collect()))
+        };
+        assert_eq!(run(false, vec![]), Ok(()));
+        assert!(run(true, vec![]).unwrap_err().contains("from 9.000 s on it acknowledged no write"));
+        let wait = "commits wait: on a any 1 of b must acknowledge and the formation is strict";
+        let down = Kind::Ended { node: "b".into(), reported: Secondary, goal: Secondary, pending: None, runs: false };
+        let waits = vec![(16_000, waiting("a", Primary, Primary, Some(wait))), (16_000, down)];
+        assert_eq!(run(true, waits), Ok(()), "it waits for b");
+        let opened_late = vec![(15_000, node("a", Primary, Primary, 1))];
+        assert!(run(true, opened_late).is_err(), "it was the primary before");
     }
 }

@@ -8,6 +8,9 @@ use crate::monitor::stall::{NO_PRIORITY, NO_PRIORITY_LEFT, OLDER};
 use crate::scenario::words;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How a reason begins that leaves the primary in its role.
+const COMMITS_WAIT: &str = "commits wait";
+
 pub fn check(trace: &Trace) -> Result<(), String> {
     match settled(trace) {
         Ok(()) => Ok(()),
@@ -36,6 +39,39 @@ pub fn reason(trace: &Trace) -> Result<&str, String> {
     Err(if refused.is_empty() { "no reason is published".into() } else { refused.join("; ") })
 }
 
+/// Whom the lawful reasons keep from settling: everybody, where nobody holds the role; where commits wait those alone that
+/// the reason names, as any other could follow the primary and acknowledge.
+#[derive(Default)]
+pub struct Excuse<'a> {
+    everybody: bool,
+    named: BTreeSet<&'a str>,
+}
+
+impl<'a> Excuse<'a> {
+    pub fn of(trace: &'a Trace) -> Excuse<'a> {
+        let facts = Facts::of(trace);
+        let mut excuse = Excuse::default();
+        for text in reasons(trace).filter(|text| facts.agree_with(text).is_ok()) {
+            match text.starts_with(COMMITS_WAIT) {
+                true => excuse.named.extend(words(text)),
+                false => excuse.everybody = true,
+            }
+        }
+        if !excuse.named.is_empty() {
+            excuse.named.extend(facts.members.iter().filter(|(_, member)| !member.runs).map(|(node, _)| *node));
+        }
+        excuse
+    }
+
+    pub fn covers(&self, node: &str) -> bool {
+        self.everybody || self.named.contains(node)
+    }
+
+    pub fn is_none(&self) -> bool {
+        !self.everybody && self.named.is_empty()
+    }
+}
+
 struct Facts<'a> {
     members: BTreeMap<&'a str, Member>,
     /// The monitor was given another store.
@@ -52,8 +88,16 @@ struct Member {
     goal: NodeState,
     /// Its keeper runs, isn't frozen and has its data, as far as is known.
     runs: bool,
+    /// It holds a history of its own: it has no vote, and a primary that is there takes it back.
+    strayed: bool,
     /// What it held is gone: what has come back at its address has nothing of it.
     lost: bool,
+}
+
+impl Member {
+    fn votes(&self) -> bool {
+        self.runs && !self.strayed
+    }
 }
 
 impl<'a> Facts<'a> {
@@ -62,11 +106,11 @@ impl<'a> Facts<'a> {
         let mut facts = Facts { members: BTreeMap::new(), knows_less: false, never_lead: begin.clone(), ever: begin };
         let mut frozen: BTreeSet<&str> = BTreeSet::new();
         let (mut hurt, mut lost) = (BTreeSet::<&str>::new(), BTreeSet::<&str>::new());
+        let mut strayed: BTreeSet<&str> = BTreeSet::new();
         let mut rogues = Rogues::default();
         for event in &trace.events {
             match &event.kind {
-                // What a hand has opened holds a history of its own.
-                Kind::Closed { node } if rogues.has(node) => _ = hurt.insert(node),
+                Kind::Closed { node } if rogues.has(node) => _ = strayed.insert(node),
                 Kind::Fault { fault: Fault::Pause, nodes } => frozen.extend(nodes.iter().map(String::as_str)),
                 Kind::Fault { fault: Fault::Mend, nodes } => nodes.iter().for_each(|n| {
                     frozen.remove(n.as_str());
@@ -87,14 +131,15 @@ impl<'a> Facts<'a> {
                 Kind::Node { node, reported, goal, .. }
                     if reported == goal && matches!(goal, NodeState::Secondary | NodeState::Primary) =>
                 {
-                    hurt.remove(node.as_str());
-                    lost.remove(node.as_str());
+                    for set in [&mut hurt, &mut lost, &mut strayed] {
+                        set.remove(node.as_str());
+                    }
                 }
                 Kind::Ended { node, runs, goal, .. } => {
-                    let away = frozen.contains(node.as_str()) || hurt.contains(node.as_str()) || rogues.has(node);
-                    facts
-                        .members
-                        .insert(node, Member { goal: *goal, runs: *runs && !away, lost: lost.contains(node.as_str()) });
+                    let is_in = |set: &BTreeSet<&str>| set.contains(node.as_str());
+                    let runs = *runs && !is_in(&frozen) && !is_in(&hurt) && !rogues.has(node);
+                    let (lost, strayed) = (is_in(&lost), is_in(&strayed));
+                    facts.members.insert(node, Member { goal: *goal, runs, strayed, lost });
                 }
                 kind => facts.wants(kind),
             }
@@ -134,7 +179,7 @@ impl<'a> Facts<'a> {
 
     fn agree_with(&self, text: &str) -> Result<(), String> {
         let Some((kind, what)) = text.split_once(": ") else { return Err("it is none of the known reasons".into()) };
-        let is_down = |member: &Member| !member.runs || member.lost;
+        let is_down = |member: &Member| !member.votes() || member.lost;
         let a_named_is_down = || words(what).any(|word| self.members.get(word).is_some_and(is_down));
         match kind {
             "waits for the operator" if what.starts_with(OLDER) && self.knows_less => Ok(()),
@@ -144,10 +189,12 @@ impl<'a> Facts<'a> {
             // Of those that are missing one may be enough.
             "waits for nodes" if a_named_is_down() => Ok(()),
             // It can't name whom it has forgotten.
-            "waits for nodes" if what.starts_with(OLDER) && self.members.values().any(|member| !member.runs) => Ok(()),
+            "waits for nodes" if what.starts_with(OLDER) && self.members.values().any(|member| !member.votes()) => {
+                Ok(())
+            }
             "waits for WAL" if a_named_is_down() => Ok(()),
             "waits for nodes" | "waits for WAL" => Err("it names no member that is down".into()),
-            "commits wait" => self.commits_wait(what),
+            COMMITS_WAIT => self.commits_wait(what),
             _ => Err("it is none of the known reasons".into()),
         }
     }
@@ -155,7 +202,7 @@ impl<'a> Facts<'a> {
     fn nobody_may_lead(&self) -> bool {
         let could = |(node, member): (&&str, &Member)| {
             let stands_by = !member.goal.belongs_to_primary() && !is_resting(member.goal);
-            member.runs && stands_by && !self.never_lead.contains(*node)
+            member.votes() && stands_by && !self.never_lead.contains(*node)
         };
         !self.members.iter().any(could)
     }
@@ -225,6 +272,31 @@ mod tests {
         assert!(ends(Some("commits wait: 0 of 1"), false, vec![]).is_err());
         assert!(ends(Some("thinks it over"), false, vec![]).is_err());
         assert!(ends(None, false, vec![]).unwrap_err().contains("no reason is published"));
+    }
+
+    #[test]
+    fn who_has_strayed_has_no_vote_and_can_follow_a_primary() {
+        let hand = vec![(1, fault(Fault::Rogue, &["a"])), (2, opened("a", 2)), (3, closed("a"))];
+        assert_eq!(ends(Some("waits for nodes: a"), true, hand.clone()), Ok(()));
+        let wait = "commits wait: on c any 1 of a must acknowledge and the formation is strict; why";
+        assert!(ends(Some(wait), true, hand.clone()).unwrap_err().contains("1 of them run"));
+        assert_eq!(ends(Some(wait), false, hand), Ok(()));
+    }
+
+    #[test]
+    fn commits_that_wait_excuse_those_they_wait_for() {
+        let covered = |pending: &str| {
+            let a = Kind::Ended { node: "a".into(), reported: Primary, goal: Primary, pending: None, runs: false };
+            let run = trace(vec![(9, a), (9, waiting("b", WaitPrimary, Primary, Some(pending)))]);
+            let excuse = Excuse::of(&run);
+            ["a", "b", "c"].map(|node| excuse.covers(node))
+        };
+        assert_eq!(
+            covered("commits wait: on b any 1 of a must acknowledge and the formation is strict"),
+            [true, true, false]
+        );
+        assert_eq!(covered("waits for nodes: a is lost"), [true; 3], "there is no primary to follow");
+        assert_eq!(covered("commits wait: on b any 1 of b must acknowledge"), [false; 3], "b runs");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub fn by_rule(number: u16, mut row: Kind) -> Kind {
     row
 }
 
-fn saying(text: String, mut row: Kind) -> Kind {
+pub fn saying(text: String, mut row: Kind) -> Kind {
     if let Kind::Node { description, .. } = &mut row {
         *description = text;
     }

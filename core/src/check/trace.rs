@@ -91,6 +91,12 @@ pub struct Terms {
     /// Those that begin as nodes that never lead.
     #[serde(default)]
     pub never_lead: BTreeSet<String>,
+    /// So many standbys are to acknowledge a commit when all is well, to begin with; 0 when nobody knows.
+    #[serde(default)]
+    pub acknowledgements: u32,
+    /// Those that begin as nodes that are asked for no commit.
+    #[serde(default)]
+    pub not_asked: BTreeSet<String>,
 }
 
 impl Terms {

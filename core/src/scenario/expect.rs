@@ -1,6 +1,6 @@
 //! What a scenario expects of its end, beyond the invariants.
 
-use super::format::Scenario;
+use super::format::{NodeOptions, Scenario};
 use crate::check::{Beside, Kind, Terms, Trace, long_fork, longest_gap, roles};
 use crate::model::{Durability, NodeState, time::duration};
 use std::time::Duration;
@@ -78,6 +78,9 @@ pub fn beside(scenario: &Scenario) -> Option<Beside> {
 /// What the checkers need to know of the scenario, as to its first group.
 pub fn terms(scenario: &Scenario) -> Terms {
     let (cluster, core) = (&scenario.cluster, &scenario.finally.core);
+    let names = |is_such: fn(&NodeOptions) -> bool| {
+        cluster.nodes.iter().filter(|name| is_such(&cluster.options(name))).cloned().collect()
+    };
     Terms {
         may_lose: scenario.cluster.settings.durability() == Durability::Async,
         async_loss_bytes: scenario.monitor.async_loss_bytes,
@@ -91,6 +94,8 @@ pub fn terms(scenario: &Scenario) -> Terms {
         closes_alone: scenario.keeper.network_partition_timeout,
         step_pause: scenario.keeper.step_retry_pause,
         fault_points: !scenario.fault_points.is_empty(),
-        never_lead: cluster.nodes.iter().filter(|n| cluster.options(n).candidate_priority == 0).cloned().collect(),
+        never_lead: names(|options| options.candidate_priority == 0),
+        acknowledgements: cluster.settings.acknowledgements(),
+        not_asked: names(|options| !options.replication_quorum),
     }
 }

@@ -5,6 +5,9 @@ use crate::model::*;
 use crate::monitor::edit::Edit;
 use crate::monitor::state::Effects;
 
+/// What the event says that chooses a history; an order that changes nothing makes none.
+pub const CHOSEN: &str = "is accepted as the reference";
+
 impl Order<'_> {
     pub fn accept_timeline(&self, key: &GroupKey, tli: Timeline, reason: &str) -> Result<Effects, Refusal> {
         let group = self.group(key)?;
@@ -49,7 +52,7 @@ impl Order<'_> {
             let reason = format!("{} is open, so its timeline is the one all follow", primary.name);
             return no(reason, "a timeline can be chosen only while no primary is open");
         }
-        let text = format!("timeline {tli} is accepted as the reference: {reason}");
+        let text = format!("timeline {tli} {CHOSEN}: {reason}");
         Ok(self.carry_out(group, &[Edit::Accept((*history).clone())], &text, None))
     }
 }

@@ -11,6 +11,7 @@ mod register;
 #[cfg(test)]
 mod repeated;
 
+pub use lineage::CHOSEN;
 pub use register::register;
 
 use crate::model::*;
