@@ -7,6 +7,9 @@ use crate::monitor::rules;
 use crate::monitor::state::{Effects, Group, MonitorRecord};
 use crate::monitor::view::View;
 
+const NO_SUCCESSOR: &str = "bring a standby back, show state tells when it is secondary; one whose candidate priority is 0 \
+                            is promoted if perform promotion names it, or after set node candidate-priority";
+
 impl Order<'_> {
     pub fn fail_over(
         &self,
@@ -64,7 +67,7 @@ impl Order<'_> {
         }
         let candidate = match view.successor(primary, preferred) {
             Ok(candidate) => candidate,
-            Err(why) => return no(why, "bring the standby back first; show state tells when it is secondary"),
+            Err(why) => return no(why, NO_SUCCESSOR),
         };
         if !view.is_open(primary.id) {
             let why = view.stall().unwrap_or_else(|| format!("{} isn't open", primary.name));

@@ -580,6 +580,6 @@ mod tests {
         p.says(B, Secondary, stopped(ControlState::InRecovery));
         let Some(Answer::Refused { reason, remedy }) = p.switchover().answer else { panic!("accepted") };
         assert!(reason.contains("b can't be promoted"), "{reason}");
-        assert!(remedy.contains("bring the standby back first"), "{remedy}");
+        assert!(remedy.contains("bring a standby back"), "{remedy}");
     }
 }
