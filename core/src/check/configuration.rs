@@ -47,16 +47,18 @@ pub fn check(trace: &Trace) -> Result<(), String> {
                 if let Some(unknown) = names.iter().find(|n| !others.contains(n)) {
                     return Err(format!("{node} counts on node {unknown}, which is no other member"));
                 }
-                if let Some(missing) = others.iter().find(|o| !slots.contains(o)) {
-                    return Err(format!("{node} keeps no slot for node {missing}"));
-                }
             }
             // Where nobody leads, others say whether that is lawful; there is nobody to follow.
             NodeState::Secondary if primary.is_some_and(|primary| follows != Some(primary)) => {
                 let (follows, primary) = (follows.unwrap_or("nobody"), primary.unwrap_or("nobody"));
                 return Err(format!("{node} follows {follows}, primary is {primary}"));
             }
-            _ => {}
+            NodeState::Secondary if primary.is_some() => {}
+            _ => continue,
+        }
+        // Whoever is promoted next is followed at once.
+        if let Some(missing) = others.iter().find(|o| !slots.contains(o)) {
+            return Err(format!("{node} keeps no slot for node {missing}"));
         }
     }
     Ok(())
@@ -96,7 +98,8 @@ mod tests {
         let a = || configured("a", &["b"], &["b"], None);
         let b = || configured("b", &[], &["a"], Some("a"));
         assert_eq!(end(a(), b()), Ok(()));
-        assert!(end(configured("a", &["b"], &[], None), b()).unwrap_err().contains("no slot for node 2"));
+        assert!(end(configured("a", &["b"], &[], None), b()).unwrap_err().contains("a keeps no slot for node 2"));
+        assert!(end(a(), configured("b", &[], &[], Some("a"))).unwrap_err().contains("b keeps no slot for node 1"));
         assert!(end(configured("a", &["c"], &["b"], None), b()).unwrap_err().contains("counts on node 3"));
         assert!(end(a(), configured("b", &[], &["c"], Some("a"))).unwrap_err().contains("slot for node 3"));
         assert!(end(a(), configured("b", &[], &[], Some("c"))).unwrap_err().contains("b follows c"));
@@ -106,12 +109,13 @@ mod tests {
     #[test]
     fn a_node_that_is_on_its_way_excuses_itself_and_nobody_else() {
         let end = |slots: &[&str], third: Kind| {
+            let of_b = if slots.contains(&"c") { &["a", "c"][..] } else { &["a"] };
             check(&trace(vec![
                 (0, ended("a", Primary, Primary)),
                 (0, ended("b", Secondary, Secondary)),
                 (0, third),
                 (0, configured("a", &["b"], slots, None)),
-                (0, configured("b", &[], &["a"], Some("a"))),
+                (0, configured("b", &[], of_b, Some("a"))),
                 (0, configured("c", &[], &["d"], Some("b"))),
             ]))
         };

@@ -49,6 +49,7 @@ pub mod trace;
 mod unfenced;
 mod wal_kept_aside;
 mod wal_of_members;
+mod wal_told;
 
 use serde::Serialize;
 
@@ -145,6 +146,7 @@ const CHECKERS: &[Checker] = &[
     checker("one database per group", &[Keepers, Configuration], identity::check),
     checker("destruction is earned", &[Wal], earned_destruction::check),
     checker("what a rewind takes away is kept", &[Wal], wal_kept_aside::check),
+    checker("what was kept of WAL is told", &[Wal, Ends], wal_told::check),
     checker("every move is legal", &[], legal_edges::check),
     checker("the old primary is fenced first", &[Servers, Keepers], fence_first::check),
     checker("what is kept and repeated is bounded", &[Configuration, Faults], bounded::check),

@@ -3,7 +3,7 @@
 use crate::model::assignment::Assignment;
 use crate::model::contract::{Contract, ContractId, InForce};
 use crate::model::ids::{Epoch, GroupKey, NodeId};
-use crate::model::report::Seal;
+use crate::model::report::{Kept, Seal};
 use crate::model::state::NodeState;
 use crate::model::wal::{History, Lsn, Position};
 use crate::wire::Register;
@@ -66,6 +66,9 @@ pub struct NodeRecord {
     /// The lease under which it is known to acknowledge alone, by its own report: it closes when that has ended.
     #[serde(default)]
     pub lease_ms: Option<u64>,
+    /// What it said last that it kept of WAL that is not on the lineage: told once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// The group is in doubt and this node has not told yet what it is.
     #[serde(default)]
     pub doubted: bool,
@@ -126,6 +129,9 @@ pub struct Transfer {
     /// Who takes the blame when a candidate opens although no proof says that it holds everything.
     #[serde(default)]
     pub waiver: Option<Waiver>,
+    /// An operator gave up what the old primary holds while its keeper was heard: that it is there is no reason to wait for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gives_up_old: bool,
     #[serde(default)]
     pub afterwards: Afterwards,
 }
@@ -163,6 +169,7 @@ impl Transfer {
             asked_again: BTreeSet::new(),
             put_off: BTreeSet::new(),
             waiver: None,
+            gives_up_old: false,
             afterwards: Afterwards::Rejoin,
         }
     }
@@ -201,6 +208,7 @@ impl NodeRecord {
             position: None,
             seal: None,
             lease_ms: None,
+            kept: None,
             doubted: false,
             word: None,
             forced: false,

@@ -3,7 +3,7 @@
 use crate::model::assignment::Assignment;
 use crate::model::contract::Contract;
 use crate::model::ids::{Epoch, GroupKey, NodeId};
-use crate::model::report::{ControlState, Seal};
+use crate::model::report::{ControlState, Kept, Seal};
 use crate::model::state::NodeState;
 use crate::model::wal::Position;
 use crate::wire::Register;
@@ -38,6 +38,9 @@ pub struct KeeperRecord {
     /// somebody has opened it since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_closed: Option<(ControlState, Position)>,
+    /// What was kept last of WAL that is not on the lineage, for the monitor to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// How it registered: what it says to a monitor that has never heard of it.
     #[serde(default)]
     pub registration: Option<Register>,
@@ -79,6 +82,7 @@ impl KeeperRecord {
             rebuild: None,
             standby_in_maintenance: false,
             left_closed: None,
+            kept: None,
             registration: None,
             system_id: None,
         }

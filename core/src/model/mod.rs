@@ -18,7 +18,8 @@ pub use group::{Afterwards, Degraded, GroupRecord, MOST_NODES, NodeRecord, Trans
 pub use ids::{Epoch, GroupKey, NodeId};
 pub use keeper::{KeeperRecord, Rebuild};
 pub use report::{
-    Control, ControlState, Directory, Facts, Receiver, Report, Running, Seal, Sender, Server, Spent, Stranded,
+    Control, ControlState, Directory, Facts, KEPT_IN, Kept, Receiver, Report, Running, Seal, Sender, Server, Spent,
+    Stranded,
 };
 pub use settings::{Durability, FormationSettings, KeeperSettings, MonitorSettings};
 pub use state::NodeState;

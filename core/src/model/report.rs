@@ -6,6 +6,7 @@ use crate::model::keeper::Rebuild;
 use crate::model::state::NodeState;
 use crate::model::wal::{History, Lsn, Position, Timeline};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
 
 /// One look at a node: its data directory and its server are different things, a kill destroys the
@@ -167,6 +168,9 @@ pub struct Report {
     /// The keeper needs an answer before it goes on, even if it is the assignment it knows.
     #[serde(default)]
     pub asks: bool,
+    /// What it kept last of WAL that is not on the lineage of the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// What it took to reach `state`, step by step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spent: Vec<Spent>,
@@ -174,6 +178,25 @@ pub struct Report {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
+
+/// WAL that a rewind or a clone takes away, and a copy of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Where it left the lineage of the group.
+    pub fork: Position,
+    pub end: Lsn,
+    pub place: String,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Kept { fork, end, place } = self;
+        write!(f, "WAL from {} to {end} on timeline {} {KEPT_IN}{place}", fork.lsn, fork.tli)
+    }
+}
+
+/// What stands before the place, in the log of a keeper and in the events.
+pub const KEPT_IN: &str = "is not on the lineage of the group; it is kept in ";
 
 /// Time one step of a plan took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -114,6 +114,10 @@ fn node(record: &mut GroupRecord, id: NodeId) -> &mut NodeRecord {
     record.nodes.get_mut(&id).expect("rules and commands name nodes of their group")
 }
 
+fn gives_up_old(transfer: &Transfer, view: &View) -> bool {
+    transfer.waiver == Some(Waiver::Operator) && view.is_heard(transfer.old)
+}
+
 fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
     match edit {
         Edit::RaiseEpoch => record.epoch = record.epoch.next(),
@@ -132,7 +136,7 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         Edit::Degrade => degrade(record, view),
         Edit::Restore => record.degraded = None,
         Edit::Begin(transfer) => {
-            record.transfer = Some(transfer.clone());
+            record.transfer = Some(Transfer { gives_up_old: gives_up_old(transfer, view), ..transfer.clone() });
             // What was given its time in vain is not waited for again.
             record.reopening = record.reopening.filter(|id| *id == transfer.old && view.has_not_reopened(*id));
         }
@@ -155,6 +159,7 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         | Edit::Prefer(_) => {
             if let Some(transfer) = &mut record.transfer {
                 change_transfer(transfer, edit);
+                transfer.gives_up_old |= matches!(edit, Edit::Waive(_)) && gives_up_old(transfer, view);
             }
         }
         Edit::Lineage(history) => {

@@ -133,7 +133,8 @@ impl<'a> View<'a> {
         let is_known = !is_doubted && self.record.nodes.contains_key(&transfer.old);
         let is_concerned = |n: &NodeRecord| !is_known || members.contains(&n.id) || n.id == transfer.old;
         let stands = |n: &NodeRecord| {
-            let leads = (n.id == transfer.old || !is_known) && self.is_heard(n.id) && self.has_yet_to_close(n.id);
+            let may_lead = n.id == transfer.old || !is_known;
+            let leads = may_lead && self.is_heard(n.id) && self.has_yet_to_close(transfer, n).is_some();
             let may_run = || self.pulse(n.id).is_some_and(|p| p.may_run_alone(self.now, self.settings));
             leads || !n.forced && may_run()
         };
@@ -141,10 +142,21 @@ impl<'a> View<'a> {
         others.into_iter().find(|n| is_concerned(n) && self.vote(n).is_none() && stands(n))
     }
 
-    /// By its own word it is open; where commits wait for nobody, one that doesn't answer may let some through as well.
-    fn has_yet_to_close(&self, node: NodeId) -> bool {
-        let hangs = self.report(node).is_some_and(|r| matches!(r.facts.server, Server::Stuck { .. }));
-        self.is_open(node) || hangs && self.record.in_force.may_acknowledge_alone()
+    /// What is between a node that may have led, whose keeper is heard, and the certainty that it acknowledges nothing more.
+    /// Where commits wait for nobody one that doesn't answer may let some through, and one that starts, promotes, or was told
+    /// to open, may be open in a moment.
+    pub fn has_yet_to_close(&self, transfer: &Transfer, node: &NodeRecord) -> Option<&'static str> {
+        match &self.report(node.id)?.facts.server {
+            Server::Up(running) if !running.in_recovery => Some("is open and has yet to close"),
+            _ if !self.record.in_force.may_acknowledge_alone() => None,
+            Server::Stuck { .. } => Some("doesn't answer, and may let commits through until it is down"),
+            _ if node.id != transfer.old => None,
+            Server::Down => {
+                self.pulse(node.id)?.may_reopen.then_some("is down, and its keeper has yet to hear to keep it so")
+            }
+            Server::Starting if self.lingers_shut_down(node.id) => None,
+            Server::Starting | Server::Up(_) => Some("is not open, and has yet to be stopped"),
+        }
     }
 
     /// Whether an election could be won if every voter that is heard gave its vote now.

@@ -48,6 +48,12 @@ impl Log {
         }
     }
 
+    /// A row at this node.
+    pub fn of(&mut self, record: &GroupRecord, node: NodeId, group: &Group, text: &str) {
+        let row = self.row(record, &record.nodes[&node], group, None, text);
+        self.rows.push(row);
+    }
+
     /// A row for a formation that has no nodes.
     pub fn formation(&mut self, name: &str, text: &str) {
         let nobody = NodeState::Init;

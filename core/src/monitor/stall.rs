@@ -93,9 +93,7 @@ impl View<'_> {
                 let names: Vec<&str> = unsealed.map(|n| n.name.as_str()).collect();
                 match names.join(", ") {
                     none if none.is_empty() && self.gives_up_too_much(transfer) => self.missing_votes(transfer.old),
-                    none if none.is_empty() => {
-                        "waits for nodes: all have voted, and none that may lead is heard".into()
-                    }
+                    none if none.is_empty() => self.voters_are_gone(transfer.old),
                     names => format!("waits for nodes: the votes of an election are being sealed, of {names} not yet"),
                 }
             }
@@ -121,8 +119,13 @@ impl View<'_> {
             Waiver::Operator => self.stands_by_the_old(transfer)?,
         };
         let (name, pulse) = (&unfenced.name, self.pulse(unfenced.id));
+        let closing = self.has_yet_to_close(transfer, unfenced).filter(|_| self.is_heard(unfenced.id));
+        if let Some(what) = closing {
+            return Some(format!(
+                "waits for nodes: the Postgres of {name} {what}; stop its service if that takes long"
+            ));
+        }
         Some(match pulse.filter(|p| !p.outlived) {
-            Some(_) if self.is_heard(unfenced.id) => format!("waits for nodes: {name} is open and has yet to close"),
             Some(_) => format!("waits for nodes: it isn't known yet whether the Postgres of {name} answers"),
             None => format!(
                 "waits for nodes: the keeper of {name} is silent while its Postgres answers: start its service, stop that \
@@ -157,6 +160,17 @@ impl View<'_> {
             return format!("{}; {lost}", self.missing_votes(primary.id));
         }
         if !self.has_leader(primary.id, None) { format!("{}; {lost}", self.no_leader(primary.id)) } else { lost }
+    }
+
+    fn voters_are_gone(&self, old: NodeId) -> String {
+        let unheard = self.voters(old).filter(|n| self.life(n.id) == Life::Unknown);
+        let names: Vec<&str> = unheard.map(|n| n.name.as_str()).collect();
+        match names.join(", ") {
+            none if none.is_empty() => "waits for nodes: all have voted, and none that may lead is heard".into(),
+            names => {
+                format!("waits for nodes: all have voted, and since the monitor started {names} haven't been heard")
+            }
+        }
     }
 
     fn no_leader(&self, old: NodeId) -> String {

@@ -66,6 +66,12 @@ fn take_in(record: &mut GroupRecord, report: &Report, group: &Group, view: &View
         };
         log.changes(&before, record, group, None, &text);
     }
+    if let Some(node) = record.nodes.get_mut(&report.node)
+        && let Some(kept) = report.kept.as_ref().filter(|kept| node.kept.as_ref() != Some(kept))
+    {
+        node.kept = Some(kept.clone());
+        log.of(record, report.node, group, &format!("of {} {kept}", record.nodes[&report.node].name));
+    }
     if record.reopening == Some(report.node) && report.state.is_writable() && report.facts.is_open() {
         record.reopening = None;
     }
@@ -119,6 +125,20 @@ mod tests {
         let elsewhere = GroupKey { formation: "default".into(), group: 7 };
         assert!(p.feed(Input::Tick(elsewhere)).is_empty());
         assert!(p.says(E, Single, primary_with(None)).is_empty());
+    }
+
+    #[test]
+    fn wal_that_was_kept_aside_is_told_once() {
+        let mut p = Pair::settled();
+        let kept = |end| Kept { fork: Position::new(1, 800), end: Lsn(end), place: "/srv/b.pgbaton/kept/1".into() };
+        let tells = |p: &mut Pair, end| {
+            let effects = p.tells(B, Secondary, standby(), |r| r.kept = Some(kept(end)));
+            said(&effects).iter().filter(|text| text.starts_with("of b WAL from 0/320 to 0/")).count()
+        };
+        let told: Vec<usize> = [950, 950, 990].map(|end| tells(&mut p, end)).into();
+        assert_eq!(told, [1, 0, 1]);
+        p.monitor_restarts();
+        assert_eq!((tells(&mut p, 990), p.record().nodes[&B].kept.clone()), (0, Some(kept(990))));
     }
 
     #[test]

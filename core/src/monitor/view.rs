@@ -137,6 +137,26 @@ impl<'a> View<'a> {
         self.running(node).is_some_and(|r| !r.in_recovery)
     }
 
+    /// By its own word its server is down, starts or recovers.
+    pub fn is_closed(&self, node: NodeId) -> bool {
+        let closed = |server: &Server| match server {
+            Server::Down | Server::Starting => true,
+            Server::Up(running) => running.in_recovery,
+            Server::Stuck { .. } => false,
+        };
+        self.is_heard(node) && self.report(node).is_some_and(|r| closed(&r.facts.server))
+    }
+
+    /// Its archiver may hold the postmaster up for ever; when the control file says shut down nobody writes any more. One
+    /// that has just been started looks the same, but not for long.
+    pub fn lingers_shut_down(&self, node: NodeId) -> bool {
+        let control = self.report(node).and_then(|r| r.facts.control());
+        let heard = self.pulse(node).and_then(|p| p.heard).zip(self.transfer_since);
+        let patience = self.settings.node_considered_unhealthy_timeout;
+        control.is_some_and(|c| c.state == ControlState::ShutDown)
+            && heard.is_some_and(|(heard, since)| heard.since(since) >= patience)
+    }
+
     /// The primary, open and heard, with both its states among `states`.
     pub fn open_primary(&self, states: &[NodeState]) -> Option<&'a NodeRecord> {
         let primary = self.record.primary()?;

@@ -8,6 +8,6 @@ pub mod monitor;
 mod race;
 pub mod register;
 
-pub use keeper::{KEPT_IN, KeeperExit, KeeperPorts, STEP_FAILED, StopRequest, run_keeper};
+pub use keeper::{KeeperExit, KeeperPorts, STEP_FAILED, StopRequest, run_keeper};
 pub use monitor::{MonitorExit, run_monitor};
 pub use register::{RegisterError, Registered, ensure_registered};

@@ -10,7 +10,8 @@ use pgbaton_core::wire::{Command, FormationChange};
 
 #[derive(Debug, Subcommand)]
 pub enum Enable {
-    /// Puts a node into the operator's hands: Postgres is stopped and left alone.
+    /// Puts a node into the operator's hands: commits don't wait for it, it isn't promoted, and pgbaton neither starts nor
+    /// stops its Postgres. A former primary is stopped first.
     Maintenance(EnableMaintenance),
     /// Lets nodes beyond the first join the groups of a formation.
     Secondary(Secondary),

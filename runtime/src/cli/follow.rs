@@ -1,10 +1,11 @@
 //! Following a request: the notification table, until the group is as wanted or time is up.
 
 use super::ask::{Monitor, unexpected};
-use super::failure::Failure;
+use super::failure::{Code, Failure};
 use super::out;
 use super::show::state::STATE_WIDTH;
 use super::table::{Column, Table};
+use pgbaton_core::monitor::rules::GIVEN_BACK;
 use pgbaton_core::wire::{Answer, EventRow, Request, StateRow};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -37,8 +38,15 @@ impl Follow<'_> {
                 self.take(Duration::ZERO).await?;
                 return Ok(Some(found));
             }
-            if self.next().await?.is_none() {
-                return Ok(None);
+            let Some(events) = self.next().await? else { return Ok(None) };
+            let is_given_back = |row: &&EventRow| row.rule_pos.is_some_and(|rule| GIVEN_BACK.contains(&rule));
+            if let Some(row) = events.iter().find(is_given_back) {
+                let text = format!("the role has not moved: {}", row.description);
+                return Err(Failure::new(
+                    Code::Internal,
+                    text,
+                    "see pgbaton show state, and ask again when that is mended",
+                ));
             }
         }
     }

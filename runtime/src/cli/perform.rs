@@ -42,7 +42,8 @@ pub struct Promotion {
 
 #[derive(Debug, Args)]
 struct How {
-    /// Gives up acknowledged writes that may be on missing nodes only. What is given up is recorded.
+    /// Gives up acknowledged writes that may be only on nodes that are missing, or on a primary that doesn't open. What is
+    /// given up is recorded.
     #[arg(long)]
     allow_data_loss: bool,
     /// Seconds to wait for the end; 0 waits for as long as it takes.
@@ -117,7 +118,7 @@ impl Move {
         let Some(primary) = primary? else {
             return Err(Failure::new(
                 Code::Internal,
-                format!("no node became primary within {} seconds; the request goes on", self.how.wait),
+                format!("no node became primary within {} seconds", self.how.wait),
                 "see pgbaton show state for what it waits for",
             ));
         };

@@ -415,7 +415,11 @@ impl<'a> Play<'a> {
             let unmet = self.unmet.len();
             let ends = self.ends(targets).await;
             let decided_since = self.watch.all_events().await;
-            if decided.as_ref().ok() == decided_since.as_ref().ok() || Instant::now() > limit {
+            let (rests, late) = (decided.as_ref().ok() == decided_since.as_ref().ok(), Instant::now() > limit);
+            if late && !rests {
+                self.unmet.push("the monitor decides and decides: how things are at the end can't be told".into());
+            }
+            if rests || late {
                 return (ends, decided_since);
             }
             self.unmet.truncate(unmet);

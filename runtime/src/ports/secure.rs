@@ -100,12 +100,16 @@ fn complaint(e: &io::Error, from: SocketAddr, shown: &Shown) -> Option<String> {
         Error::AlertReceived(AlertDescription::CertificateExpired) => {
             Some(format!("{from} hangs up: {}", shown.current().describe()))
         }
-        Error::AlertReceived(alert @ (AlertDescription::UnknownCA | AlertDescription::BadCertificate)) => {
-            Some(format!(
-                "{from} doesn't trust the certificate it is shown ({alert:?}): {}; give the node the file with its issuer",
-                shown.current().describe()
-            ))
-        }
+        // `DecryptError`: it trusts another of the same name.
+        Error::AlertReceived(
+            alert @ (AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError),
+        ) => Some(format!(
+            "{from} doesn't trust the certificate it is shown ({alert:?}): {}; give the node the file with its issuer",
+            shown.current().describe()
+        )),
         Error::InvalidMessage(_) => Some(format!("{from} comes without TLS: its URL of the monitor is to be https://")),
         _ => None,
     }

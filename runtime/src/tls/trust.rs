@@ -20,7 +20,10 @@ pub enum Untrusted {
     Expired { of: String, since: Option<Timestamp> },
     #[error("the certificate of {of} is not valid yet: compare the clocks of both machines")]
     Early { of: String },
-    #[error("nobody in {anchors} has issued the certificate of {of}: name the file with its issuer with --ssl-ca-file")]
+    #[error(
+        "nobody in {anchors} has issued the certificate of {of}: name the file with its issuer with \
+             --ssl-ca-file; or put that into this one, and run pgbaton reload on a node"
+    )]
     OtherIssuer { of: String, anchors: String },
     #[error("the certificate of {of} is for other names than that: {reason}")]
     OtherName { of: String, reason: String },

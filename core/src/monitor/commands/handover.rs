@@ -7,6 +7,9 @@ use crate::monitor::rules;
 use crate::monitor::state::{Effects, Group, MonitorRecord};
 use crate::monitor::view::View;
 
+const NO_SUCCESSOR: &str = "bring a standby back, show state tells when it is secondary; one whose candidate priority is 0 \
+                            is promoted if perform promotion names it, or after set node candidate-priority";
+
 impl Order<'_> {
     pub fn fail_over(
         &self,
@@ -58,14 +61,19 @@ impl Order<'_> {
             return no(reason, "add a standby with create postgres");
         }
         let preferred = to.map(|n| n.id);
-        if view.primary_lost(primary).is_some() {
+        // One that has its time to open again, or recovers, isn't waited for if somebody asks.
+        if view.primary_lost(primary).is_some() || view.is_closed(primary.id) {
             return self.elect_by_order(&view, group, primary, to, consent);
         }
         let candidate = match view.successor(primary, preferred) {
             Ok(candidate) => candidate,
-            Err(why) => return no(why, "bring the standby back first; show state tells when it is secondary"),
+            Err(why) => return no(why, NO_SUCCESSOR),
         };
-        if primary.reported != primary.goal() || !view.is_open(primary.id) {
+        if !view.is_open(primary.id) {
+            let why = view.stall().unwrap_or_else(|| format!("{} isn't open", primary.name));
+            return no(why, "wait until it answers, or until it is given up");
+        }
+        if primary.reported != primary.goal() {
             let reason = format!("{} is {} and to be {}", primary.name, primary.reported, primary.goal());
             return no(reason, "wait until it has reached its state; show state tells what it waits for");
         }
@@ -292,7 +300,9 @@ impl Order<'_> {
         }
         let (number, note) = self.lowered_number(group, node);
         let text = format!("{} is dropped as soon as another holds the role, as asked{note}", node.name);
-        let mut effects = self.carry_out(group, &edits, &text, None);
+        // What it alone may hold is given up by consent, which this is not.
+        let waits = self.m.view(group, self.now).stall().map(|stall| format!("the role has yet to move: {stall}"));
+        let mut effects = self.carry_out(group, &edits, &text, waits);
         effects.record = number;
         Ok(effects)
     }

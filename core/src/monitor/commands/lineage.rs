@@ -4,6 +4,7 @@ use super::{Order, Refusal, no};
 use crate::model::*;
 use crate::monitor::edit::Edit;
 use crate::monitor::state::Effects;
+use std::collections::BTreeSet;
 
 /// What the event says that chooses a history; an order that changes nothing makes none.
 pub const CHOSEN: &str = "is accepted as the reference";
@@ -22,7 +23,8 @@ impl Order<'_> {
             if reference.is_some_and(|h| h.tli == tli) {
                 return already();
             }
-            let known: Vec<String> = histories.iter().map(|h| h.tli.to_string()).collect();
+            let known: BTreeSet<Timeline> = histories.iter().map(|h| h.tli).collect();
+            let known: Vec<String> = known.iter().map(Timeline::to_string).collect();
             return no(
                 format!("no node of group {key} is on timeline {tli}"),
                 format!("known are: {}", known.join(", ")),

@@ -6,7 +6,7 @@ use super::give_back::{can_keep_the_role, give_back};
 use super::lease::bounded_loss;
 use super::transfer::{begin, leave_old};
 use crate::model::NodeState::*;
-use crate::model::{NodeId, Transfer, TransferKind, Waiver};
+use crate::model::{NodeId, NodeRecord, Transfer, TransferKind, Waiver};
 use crate::monitor::edit::Edit;
 use crate::monitor::health::Life;
 use crate::monitor::view::View;
@@ -130,9 +130,13 @@ pub fn return_of_the_old(v: &View) -> Option<Verdict> {
     let transfer = v.record.transfer.as_ref().filter(|t| t.candidate.is_none())?;
     let old = v.record.nodes.get(&transfer.old)?;
     let late = v.transfer_since_decided(v.settings.drain_timeout);
-    // One that was told to open again and could not is no better hope than the votes.
     let could_be_won = v.election_could_succeed(old.id) && v.has_leader(old.id, transfer.preferred);
-    let hopeful = could_be_won || v.record.reopening == Some(old.id);
+    // One that was told to open again and could not is no better hope than the votes, and one that was there when an operator
+    // gave up what it holds is none to him as long as somebody else gets on.
+    let hopeful = could_be_won || v.record.reopening == Some(old.id) || transfer.gives_up_old;
+    let gets_on =
+        |n: &NodeRecord| v.may_lead(n, transfer.preferred).is_ok() && v.gets_on(n.id, v.settings.drain_timeout);
+    let late = late && !(transfer.gives_up_old && v.voters(old.id).any(gets_on));
     if (hopeful && !late) || !can_keep_the_role(v, old) || v.is_leaving(old.id) || v.awaits_first_word(old.id) {
         return None;
     }
@@ -142,7 +146,9 @@ pub fn return_of_the_old(v: &View) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Contract, ContractId, ControlState, InForce, NodeState, Position, Rebuild, Seal};
+    use crate::model::{
+        Contract, ContractId, ControlState, Facts, InForce, Lsn, NodeState, Position, Rebuild, Seal, Server,
+    };
     use crate::monitor::rules::testing::*;
     use crate::ports::Probe;
     use crate::wire::Answer;
@@ -218,7 +224,7 @@ mod tests {
     #[test]
     fn a_node_of_higher_priority_is_waited_for_and_fetches_what_it_lacks() {
         let mut p = b_fetches();
-        assert_eq!(p.record().nodes[&B].assignment.fetch, Some(crate::model::Lsn(1100)));
+        assert_eq!(p.record().nodes[&B].assignment.fetch, Some(Lsn(1100)));
         assert_eq!(p.record().nodes[&B].assignment.upstream.as_ref().unwrap().node, C);
         p.vows(B, NodeState::FastForward, 1100);
         assert_eq!(p.goal(B), StopReplication);
@@ -331,6 +337,120 @@ mod tests {
         p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
         assert_eq!((p.goal(A), p.goal(B)), (Primary, Secondary));
         assert!(p.record().transfer.is_none());
+    }
+
+    /// a went on alone, and its server died; its keeper is well.
+    fn alone_and_down() -> Pair {
+        let mut p = Pair::settled();
+        p.dies(B);
+        p.says(B, Catchingup, standby());
+        p.says(A, WaitPrimary, stopped(ControlState::InProduction));
+        p.says(B, Catchingup, cut_off_standby());
+        p
+    }
+
+    fn consents(p: &mut Pair) {
+        assert!(matches!(p.ordered_failover(None, true), Answer::Accepted { .. }));
+        assert_eq!(p.goals(), (Draining, ReportLsn));
+        p.passes(Duration::from_millis(1));
+    }
+
+    /// What a reports, once it has taken in what it is told.
+    fn a_knows(p: &mut Pair, facts: Facts) {
+        let serial = p.record().nodes[&A].assignment.serial;
+        p.tells(A, DemoteTimeout, facts, |r| r.serial = serial);
+    }
+
+    /// Its server doesn't start, say: nobody knows that better than the operator.
+    #[test]
+    fn consent_gives_up_an_old_primary_that_is_there_and_not_one_that_comes_back() {
+        type Story = fn(&mut Pair);
+        let stories: [(bool, Story); 4] = [
+            (true, |p| consents(p)),
+            (true, |p| {
+                consents(p);
+                p.hangs_up(A);
+            }),
+            (true, |p| {
+                consents(p);
+                p.monitor_restarts();
+                p.says(B, ReportLsn, cut_off_standby());
+            }),
+            (false, |p| {
+                p.dies(A);
+                consents(p);
+            }),
+        ];
+        for (number, (is_given_up, story)) in stories.into_iter().enumerate() {
+            let mut p = alone_and_down();
+            story(&mut p);
+            p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+            p.votes(B, 1000);
+            assert_eq!(p.goal(A).is_writable(), !is_given_up, "{number}");
+            assert_eq!(p.goal(B) == StopReplication, is_given_up, "{number}");
+        }
+    }
+
+    /// The consent comes when the election runs already, and then its hope is lost.
+    #[test]
+    fn consent_amid_an_election_gives_up_the_old_primary_that_is_there_by_then() {
+        for consents in [true, false] {
+            let mut p = Pair::of(3, 1);
+            p.dies(A);
+            p.passes(Duration::from_secs(1));
+            p.says(A, DemoteTimeout, stopped(ControlState::InProduction));
+            if consents {
+                p.ordered_failover(None, true);
+            }
+            p.hangs_up(C);
+            assert_eq!(p.goal(A).is_writable(), !consents);
+        }
+    }
+
+    /// Whoever consents to lose commits has not asked for two primaries: it was told to open, and starts or recovers.
+    #[test]
+    fn an_old_primary_that_is_given_up_and_there_has_to_be_down_and_to_know_it() {
+        let starting = || Facts { server: Server::Starting, ..stopped(ControlState::InProduction) };
+        type Way = fn(&mut Pair);
+        let ways: [(Way, &str); 5] = [
+            (|p| _ = p.says(A, DemoteTimeout, stopped(ControlState::InProduction)), "its keeper has yet to hear"),
+            (
+                |p| a_knows(p, Facts { server: Server::Starting, ..stopped(ControlState::InProduction) }),
+                "has yet to be stopped",
+            ),
+            (|p| a_knows(p, cut_off_standby()), "has yet to be stopped"),
+            (|p| a_knows(p, stuck()), "may let commits through"),
+            (|p| a_knows(p, primary_of(&[])), "is open and has yet to close"),
+        ];
+        for (way, why) in ways {
+            let mut p = alone_and_down();
+            p.says(A, WaitPrimary, starting());
+            p.says(B, Catchingup, cut_off_standby());
+            consents(&mut p);
+            p.votes(B, 1000);
+            way(&mut p);
+            p.vows(B, StopReplication, 1000);
+            assert_eq!(p.goal(B), StopReplication, "{why}");
+            assert!(p.stall().unwrap().contains(why), "{:?} doesn't say {why}", p.stall());
+            a_knows(&mut p, stopped(ControlState::InProduction));
+            p.vows(B, StopReplication, 1000);
+            assert_eq!(p.goal(B), WaitPrimary, "{:?}", p.stall());
+        }
+    }
+
+    #[test]
+    fn a_consent_outlasts_a_long_replay_and_not_a_voter_that_is_stuck() {
+        for replays in [true, false] {
+            let mut p = alone_and_down();
+            consents(&mut p);
+            for second in 0..45 {
+                let replayed = if replays { second } else { 0 };
+                p.says(B, p.goal(B), with(cut_off_standby(), |r| r.replayed = Lsn(replayed)));
+                a_knows(&mut p, stopped(ControlState::InProduction));
+                p.passes(Duration::from_secs(1));
+            }
+            assert_eq!(p.goal(A).is_writable(), !replays);
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub fn call_off(v: &View) -> Option<Verdict> {
     // Chosen before the old primary was lost, it turns out to prove too little, and nobody can complete the proof.
     let unproven = || {
         let stands_alone = v.awaits_proof(transfer, candidate) && !v.election_could_succeed(old.id);
-        stands_alone.then_some("others may hold more than it does, and can't be asked")
+        stands_alone.then_some("nothing proves that it holds every acknowledged commit")
     };
     let undrained = transfer.kind == TransferKind::Switchover && transfer.drained.is_none();
     let late = v.transfer_lasts(v.settings.drain_timeout);

@@ -245,6 +245,28 @@ mod tests {
         }
     }
 
+    /// It could come back, with what b and c lack; whoever consents to lose that doesn't wait for it.
+    #[test]
+    fn an_operator_may_give_up_an_old_primary_that_has_its_time_to_open_again() {
+        let mut p = leased_trio();
+        p.says(A, Primary, stopped(ControlState::InProduction));
+        assert_eq!((p.goal(A), p.record().reopening), (Primary, Some(A)));
+        let refused = refusal(p.ordered_failover(None, false));
+        assert!(
+            refused.contains("the Postgres of a is down and is to be opened") && refused.contains("--allow-data-loss"),
+            "{refused}"
+        );
+        assert!(matches!(p.ordered_failover(None, true), Answer::Accepted { .. }));
+        for node in [B, C] {
+            p.votes(node, 1000);
+        }
+        let serial = p.record().nodes[&A].assignment.serial;
+        p.tells(A, DemoteTimeout, stopped(ControlState::InProduction), |r| r.serial = serial);
+        let winner = [B, C].into_iter().find(|n| p.goal(*n) == StopReplication).expect("one is elected");
+        p.vows(winner, StopReplication, 1000);
+        assert_eq!(p.goal(winner), WaitPrimary, "{:?}", p.stall());
+    }
+
     #[test]
     fn a_lease_that_was_told_and_not_confirmed_counts_if_it_is_the_longer_one() {
         for (asked, known) in [(60, Some(60_000)), (5, Some(10_000))] {

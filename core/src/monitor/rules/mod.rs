@@ -57,6 +57,9 @@ pub const OPEN: u16 = 209;
 /// Number of the rule that ends a transfer; its events tell where the time went.
 pub const OPENED: u16 = 211;
 
+/// Numbers of the rules by which a move of the role is called off: whatever it was asked for is not done.
+pub const GIVEN_BACK: [u16; 2] = [201, 227];
+
 /// Numbers of the rules that end a doubt.
 pub const END_DOUBT: [u16; 2] = [109, 111];
 

@@ -36,6 +36,7 @@ pub fn report(seq: u64) -> Report {
         leaving: false,
         asks: false,
         spent: vec![],
+        kept: None,
         trouble: None,
     }
 }
@@ -162,6 +163,7 @@ impl Pair {
                 position: None,
                 seal: None,
                 lease_ms: None,
+                kept: None,
                 forced: false,
                 doubted: false,
                 word: None,

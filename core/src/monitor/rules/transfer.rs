@@ -68,16 +68,9 @@ pub fn leave_old(v: &View, transfer: &Transfer, state: NodeState) -> Option<Edit
 fn shutdown_checkpoint(v: &View, transfer: &Transfer, old: &NodeRecord) -> Option<Lsn> {
     let facts = &v.report(old.id)?.facts;
     let control = facts.control().filter(|c| c.state == ControlState::ShutDown)?;
-    // Its archiver may hold the postmaster up for ever; when the control file says shut down nobody writes any more. One
-    // that has just been started looks the same, but not for long.
-    let patience = v.settings.node_considered_unhealthy_timeout;
-    let heard_late = || {
-        let heard = v.pulse(old.id).and_then(|p| p.heard).zip(v.transfer_since);
-        heard.is_some_and(|(heard, since)| heard.since(since) >= patience)
-    };
     let closed = match facts.server {
         Server::Down => old.settled_in(transfer.closing()),
-        Server::Starting => old.goal() == transfer.closing() && heard_late(),
+        Server::Starting => old.goal() == transfer.closing() && v.lingers_shut_down(old.id),
         Server::Up(_) | Server::Stuck { .. } => false,
     };
     closed.then_some(control.checkpoint.lsn)
@@ -147,9 +140,13 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
     }
     let old = v.record.nodes.get(&transfer.old);
     let until = old.and_then(|old| v.report(old.id).and_then(|r| r.facts.position()).or(old.position));
-    let until = until.map_or("an unknown point".to_string(), |p| format!("{} and beyond", p.lsn));
     let (by, who) = (answered_for(waiver), v.name(transfer.old));
-    let given_up = format!("{by} what {who} may have acknowledged from {} to {until} is given up", position.lsn);
+    let range = match until.map(|p| p.lsn) {
+        Some(until) if until > position.lsn => format!("from {} to {until} and beyond", position.lsn),
+        Some(until) => format!("from {} on, it was known to be at {until}", position.lsn),
+        None => format!("from {} to an unknown point", position.lsn),
+    };
+    let given_up = format!("{by} what {who} may have acknowledged {range} is given up");
     Some(format!("{name} holds WAL up to {}; {given_up}", position.lsn))
 }
 
@@ -583,6 +580,6 @@ mod tests {
         p.says(B, Secondary, stopped(ControlState::InRecovery));
         let Some(Answer::Refused { reason, remedy }) = p.switchover().answer else { panic!("accepted") };
         assert!(reason.contains("b can't be promoted"), "{reason}");
-        assert!(remedy.contains("bring the standby back first"), "{remedy}");
+        assert!(remedy.contains("bring a standby back"), "{remedy}");
     }
 }

@@ -10,7 +10,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 /// What a keeper says before the place to which it has copied divergent WAL; whoever reads its log looks for this.
-pub const KEPT_IN: &str = "is not on the lineage of the group; it is kept in ";
 
 /// Between the name of a step and why it failed; whoever counts its tries looks for this.
 pub const STEP_FAILED: &str = " failed: ";
@@ -178,7 +177,11 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             }
             (Step::Inspect(fork), Outcome::Inspected(end)) => self.memory.inspected = Some((fork, end)),
             (Step::KeepAside(fork, end), Outcome::Kept(place)) => {
-                tracing::warn!("WAL from {} to {end} on timeline {} {KEPT_IN}{place}", fork.lsn, fork.tli);
+                let kept = Kept { fork, end, place };
+                tracing::warn!("{kept}");
+                // It is reported before anything is taken away, and by whoever comes after this keeper.
+                self.store(KeeperRecord { kept: Some(kept), ..self.record.clone() }).await;
+                self.outbox.news = true;
             }
             (Step::Prove(contract), _) => {
                 self.memory.proven = Some(contract.id);

@@ -20,6 +20,9 @@ const MOST_CALLS: usize = 2;
 /// can be said its connection is how the monitor knows that this process lives.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// That the monitor can't be reached is told so often.
+const TELL_PAUSE: Duration = Duration::from_secs(60);
+
 /// Standbys closer than this, in bytes, are close: news when it changes.
 const CLOSE: u64 = 1 << 20;
 
@@ -40,6 +43,8 @@ pub(super) struct Outbox {
     pub last_sent: Moment,
     /// The monitor could not be reached: not before then again.
     pub not_before: Moment,
+    /// When that was last told in the log, and no answer has come since.
+    told_unreached: Option<Moment>,
 }
 
 impl Outbox {
@@ -53,6 +58,7 @@ impl Outbox {
             trouble: None,
             last_sent: now,
             not_before: now,
+            told_unreached: None,
         }
     }
 }
@@ -181,6 +187,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             seal: self.record.seal,
             leaving: self.leaving.is_some(),
             asks: self.memory.confirmed != Some(self.record.state) || self.awaits_word(),
+            kept: self.record.kept.clone(),
             spent: self.outbox.spent.clone(),
             trouble: self.outbox.trouble.clone(),
         }
@@ -190,11 +197,11 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         let now = self.ports.clock.now();
         let answer = match result {
             Ok(bytes) => wire::decode::<Answer>(&bytes),
-            Err(error) => {
-                tracing::debug!("the monitor can't be reached: {error}");
-                return self.unreached(now);
-            }
+            Err(error) => return self.unreached(now, &error),
         };
+        if self.outbox.told_unreached.take().is_some() {
+            tracing::info!("the monitor answers again");
+        }
         if call.seq < self.answered && !mutant!(StaleAnswerTaken) {
             return;
         }
@@ -258,7 +265,16 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         }
     }
 
-    fn unreached(&mut self, now: Moment) {
+    /// Told at once, and again now and then: the call that waits at the monitor breaks as often as that restarts.
+    fn unreached(&mut self, now: Moment, error: &LinkError) {
+        let is_told = self.outbox.told_unreached.is_some_and(|at| now.since(at) < TELL_PAUSE);
+        match is_told {
+            true => tracing::debug!("the monitor can't be reached: {error}"),
+            false => {
+                tracing::warn!("the monitor can't be reached: {error}");
+                self.outbox.told_unreached = Some(now);
+            }
+        }
         self.outbox.not_before = now + self.settings.retry_pause;
         self.outbox.news = true;
     }

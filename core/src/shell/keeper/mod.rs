@@ -9,7 +9,7 @@ mod testing;
 mod tests;
 
 use super::commit::Ledger;
-pub use acting::{KEPT_IN, STEP_FAILED};
+pub use acting::STEP_FAILED;
 
 use super::race::{Task, poll_list, poll_slot};
 use crate::keeper::{Memory, Outcome, Step, fence};

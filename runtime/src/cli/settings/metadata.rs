@@ -40,6 +40,12 @@ impl Metadata {
             return Err(Failure::arguments("what to change is not said", "give --name, --hostname or --pgport"));
         }
         let found = self.via.find()?;
+        if self.node.is_none() && found.local_places().is_none() {
+            return Err(Failure::arguments(
+                "which node is not said",
+                "name it with --node, or a local one with --pgdata DIR",
+            ));
+        }
         let node = found.node(self.node.as_deref()).await?;
         let local = found.places_of(node.node_id);
         if let Some(places) = local {

@@ -7,6 +7,7 @@ use crate::cli::table::{Column, Table};
 use clap::Args;
 use pgbaton_core::model::Position;
 use pgbaton_core::wire::StateRow;
+use std::collections::BTreeSet;
 
 #[derive(Debug, Args)]
 pub struct ShowState {
@@ -31,7 +32,20 @@ impl ShowState {
 /// State columns are always as wide as pg_auto_failover's, so that tables of two moments line up.
 pub const STATE_WIDTH: usize = 19;
 
+/// A table for each formation; with its name if there are several.
 fn render(rows: &[StateRow]) -> String {
+    let formations: BTreeSet<&str> = rows.iter().map(|row| row.formation.as_str()).collect();
+    if formations.len() < 2 {
+        return render_one(rows);
+    }
+    let of = |formation: &str| {
+        let rows: Vec<StateRow> = rows.iter().filter(|row| row.formation == formation).cloned().collect();
+        format!("Formation {formation}\n{}", render_one(&rows))
+    };
+    formations.into_iter().map(of).collect::<Vec<_>>().join("\n")
+}
+
+fn render_one(rows: &[StateRow]) -> String {
     let mut table = Table::new(vec![
         Column::new("Name"),
         Column::new("Node").at_least(5),
@@ -144,6 +158,20 @@ smdw |    10 | failoversecondary:5432 |  12: 0/451BBB0 |   read-write |         
     fn without_report(text: &str) -> String {
         let lines = text.lines().filter(|line| !line.is_empty());
         lines.map(|line| format!("{}\n", &line[..line.len() - 10])).collect()
+    }
+
+    #[test]
+    fn each_of_several_formations_has_a_table_of_its_own() {
+        use NodeState::Primary;
+        let of = |formation: &str| StateRow {
+            formation: formation.into(),
+            ..row("node1", "h", 1, 1, 0, [Primary, Primary])
+        };
+        let text = render(&[of("b"), of("a"), of("b")]);
+        let lines = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+        assert!(text.starts_with("Formation a\n") && text.contains("\nFormation b\n"), "{text}");
+        assert_eq!((lines("Formation"), lines("Host:Port"), lines("node1")), (2, 2, 3), "{text}");
+        assert!(!render(&[of("a")]).contains("Formation"));
     }
 
     #[test]

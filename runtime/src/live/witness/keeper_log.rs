@@ -4,8 +4,9 @@
 use crate::service::mirror::STORED;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use pgbaton_core::model::KEPT_IN;
 use pgbaton_core::model::KeeperRecord;
-use pgbaton_core::shell::{KEPT_IN, STEP_FAILED};
+use pgbaton_core::shell::STEP_FAILED;
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, PartialEq)]

@@ -101,6 +101,7 @@ impl Node {
             leaving: false,
             asks: false,
             spent: Vec::new(),
+            kept: None,
             trouble: None,
         }
     }
