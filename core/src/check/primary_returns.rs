@@ -42,7 +42,7 @@ pub fn check(trace: &Trace) -> Result<(), String> {
         writes.served = is_served.then(|| writes.served.unwrap_or(event.at));
     }
     match writes.missed() {
-        Some(since) if stall::reason(trace).is_err() => Err(format!(
+        Some(since) if !trace.terms.sticky && stall::reason(trace).is_err() => Err(format!(
             "all is mended, there is one primary, and from {:.3} s on it acknowledged no write until the clients stopped",
             since.seconds()
         )),
@@ -122,6 +122,11 @@ mod tests {
         };
         assert_eq!(run(false, vec![]), Ok(()));
         assert!(run(true, vec![]).unwrap_err().contains("from 9.000 s on it acknowledged no write"));
+        let mut held = trace(vec![(0, node("a", Primary, Primary, 1)), (1, acked(1, "a", 0)), (9000, Kind::Healed)]);
+        held.push(Moment(90_000_000), Kind::ClientsStopped);
+        assert!(check(&held).is_err());
+        held.terms.sticky = true;
+        assert_eq!(check(&held), Ok(()), "its client may hold on to a session that is dead");
         let wait = "commits wait: on a any 1 of b must acknowledge and the formation is strict";
         let down = Kind::Ended { node: "b".into(), reported: Secondary, goal: Secondary, pending: None, runs: false };
         let waits = vec![(16_000, waiting("a", Primary, Primary, Some(wait))), (16_000, down)];

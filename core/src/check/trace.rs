@@ -97,6 +97,9 @@ pub struct Terms {
     /// Those that begin as nodes that are asked for no commit.
     #[serde(default)]
     pub not_asked: BTreeSet<String>,
+    /// Some client keeps its session whatever becomes of the server behind it, and may write nothing for ever.
+    #[serde(default)]
+    pub sticky: bool,
 }
 
 impl Terms {

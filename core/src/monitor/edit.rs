@@ -287,7 +287,8 @@ pub fn derive(record: &GroupRecord, node: &NodeRecord, view: &View) -> Assignmen
     };
     let upstream = |source: &NodeRecord| {
         let history = record.history.clone()?;
-        let opening = is_candidate(source) && source.goal().is_writable();
+        // One that opens again may have a timeline that nobody has told of, too.
+        let opening = source.goal().is_writable() && (is_candidate(source) || !source.reported.is_writable());
         Some(Upstream { node: source.id, host: source.host.clone(), port: source.port, history, opening })
     };
     // One that was lost before it opened, and keeps the role, has yet to begin its timeline.
@@ -371,6 +372,17 @@ mod tests {
             let known: &[NodeId] = if goal == Dropped { &[C] } else { &[B, C] };
             assert_eq!(peers, known, "{goal}");
             assert_eq!(told(&record, A).contract.as_ref(), record.contract());
+        }
+    }
+
+    /// Those who follow it there already are no fork.
+    #[test]
+    fn a_primary_that_is_to_open_again_may_have_a_timeline_that_nobody_knows() {
+        let mut p = Pair::settled();
+        for (reported, opening) in [(Primary, false), (DemoteTimeout, true), (WaitPrimary, false)] {
+            p.record_mut().nodes.get_mut(&A).unwrap().reported = reported;
+            let record = after(&p, &[]);
+            assert_eq!(told(&record, B).upstream.as_ref().unwrap().opening, opening, "{reported}");
         }
     }
 

@@ -97,5 +97,6 @@ pub fn terms(scenario: &Scenario) -> Terms {
         never_lead: names(|options| options.candidate_priority == 0),
         acknowledgements: cluster.settings.acknowledgements(),
         not_asked: names(|options| !options.replication_quorum),
+        sticky: scenario.workload.iter().any(|w| w.sticky),
     }
 }
