@@ -195,7 +195,7 @@ impl fmt::Display for Kept {
     }
 }
 
-/// What stands before the place, in the log of a keeper and in the events.
+/// What stands before the place, in the log of a keeper and in the events; whoever reads those looks for this.
 pub const KEPT_IN: &str = "is not on the lineage of the group; it is kept in ";
 
 /// Time one step of a plan took.

@@ -9,8 +9,6 @@ use futures_util::future::{Either, select};
 use std::pin::pin;
 use std::time::Duration;
 
-/// What a keeper says before the place to which it has copied divergent WAL; whoever reads its log looks for this.
-
 /// Between the name of a step and why it failed; whoever counts its tries looks for this.
 pub const STEP_FAILED: &str = " failed: ";
 
