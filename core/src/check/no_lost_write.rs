@@ -72,7 +72,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
     if acked.is_empty() {
         return if began { Err("no write was ever acknowledged".into()) } else { Ok(()) };
     }
-    if found.is_empty() && trace.terms.drawn && stall::reason(trace).is_ok() {
+    let may_wait = trace.terms.drawn || trace.terms.stalled.is_some();
+    if found.is_empty() && may_wait && stall::reason(trace).is_ok() {
         // The group waits for those that hold it.
         return Ok(());
     }
