@@ -3,6 +3,7 @@
 use crate::model::*;
 use crate::monitor::commands;
 use crate::monitor::doubt;
+use crate::monitor::edit::apply;
 use crate::monitor::events::Log;
 use crate::monitor::state::{Effects, Group, Input, Monitor};
 use crate::monitor::view::View;
@@ -23,7 +24,13 @@ impl Monitor {
         let mut log = Log::new(self, wall_ms);
         let mut record = group.record.clone();
         if let Input::Report(_, report) = input {
-            take_in(&mut record, report, group, &self.view(group, now), &mut log);
+            let view = self.view(group, now);
+            take_in(&mut record, report, group, &view, &mut log);
+            // Its followers are told whether it is open, also when nothing follows from that.
+            let is_open = |r: &GroupRecord| r.primary().map(|p| p.reported.is_writable());
+            if is_open(&record) != is_open(&group.record) && !record.in_doubt {
+                apply(&mut record, &[], &view);
+            }
         }
         self.run_rules(now, group, record, log)
     }
@@ -125,6 +132,22 @@ mod tests {
         let elsewhere = GroupKey { formation: "default".into(), group: 7 };
         assert!(p.feed(Input::Tick(elsewhere)).is_empty());
         assert!(p.says(E, Single, primary_with(None)).is_empty());
+    }
+
+    /// Nobody may lead in its place, so no rule has anything to do.
+    #[test]
+    fn the_followers_of_a_primary_that_has_closed_know_that_it_may_open_on_another_timeline() {
+        let mut p = Pair::settled();
+        p.record_mut().nodes.get_mut(&B).unwrap().candidate_priority = 0;
+        let is_opening = |p: &Pair| p.record().nodes[&B].assignment.upstream.as_ref().is_some_and(|u| u.opening);
+        for (state, facts, opening) in [
+            (Primary, primary_of(&[B]), false),
+            (DemoteTimeout, stopped(ControlState::InProduction), true),
+            (WaitPrimary, primary_of(&[B]), false),
+        ] {
+            p.says(A, state, facts);
+            assert_eq!((is_opening(&p), p.goal(A).is_writable()), (opening, true), "{state}");
+        }
     }
 
     #[test]
