@@ -41,8 +41,8 @@ pub fn check(trace: &Trace) -> Result<(), String> {
             {
                 world.fenced.remove(node.as_str());
             }
-            // Nobody could fence it, nor wait for it.
-            Kind::Opened { node, .. } if rogues.has(node) => {
+            // Nobody could fence it, nor wait for it: a hand has opened it, or it was opening when it froze.
+            Kind::Opened { node, .. } if rogues.has(node) || world.unfenced.wakes(node, event.at) => {
                 world.open.insert(node);
                 world.fenced.insert(node);
             }
@@ -124,6 +124,27 @@ mod tests {
         let told = [(4, node("b", StopReplication, WaitPrimary, 2))];
         let told = mute.into_iter().chain(told).collect();
         assert!(opens(names("a", 0, &[]), told).is_err(), "c is about to follow it");
+    }
+
+    /// It started its server when it froze, and is replaced meanwhile; what it was about to do it does when it wakes.
+    #[test]
+    fn one_that_froze_while_it_opened_is_out_of_reach_for_a_moment_when_it_wakes() {
+        let wakes = |freezes: bool, waiver, at: u64| {
+            let step = |at: u64, text: &str| freezes.then(|| (at, Kind::Step { text: text.into() }));
+            let begin = [(0, node("a", Primary, Primary, 1)), (2, names("a", 0, &[]))];
+            let moved = [(3, given_up("b", 2, waiver)), (4, names("b", 0, &[])), (4, opened("b", 2))];
+            let end = [(at, opened("a", 1)), (at + 1, closed("a"))];
+            let events = begin.into_iter().chain(step(1, "suspend a")).chain(moved).chain(step(100, "resume a"));
+            let mut run = trace(events.chain(end).collect());
+            run.terms.may_lose = true;
+            run.sort();
+            check(&run)
+        };
+        let policy = Some(crate::model::Waiver::Policy);
+        assert_eq!(wakes(true, policy, 200), Ok(()));
+        for (freezes, waiver, at) in [(false, policy, 200), (true, None, 200), (true, policy, 9000)] {
+            assert!(wakes(freezes, waiver, at).unwrap_err().contains("while b could acknowledge"));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::rogues::Rogues;
 use super::trace::{Event, Fault, Kind, Trace};
 use super::unfenced::{Frozen, Unfenced};
 use crate::model::Moment;
+use crate::scenario::words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -71,6 +72,14 @@ impl<'a> World<'a> {
             Kind::Fault { fault: Fault::Mend, nodes } => {
                 nodes.iter().for_each(|node| _ = self.without_keeper.remove(node.as_str()));
             }
+            // A keeper that waits for its store hears nothing.
+            Kind::Step { text } => {
+                if let Some(node) = text.strip_prefix(words::STALL_DISK) {
+                    self.without_keeper.insert(node.trim_start(), event.at);
+                } else if let Some(node) = text.strip_prefix(words::FREE_DISK) {
+                    self.without_keeper.remove(node.trim_start());
+                }
+            }
             _ => {}
         }
     }
@@ -129,6 +138,9 @@ mod tests {
         assert_eq!(begins(50_000), Ok(()));
         assert!(begins(20_000).is_err());
         let later = (60_000, node("b", Primary, Primary, 2));
+        let step = |at: u64, text: &str| (at, Kind::Step { text: text.into() });
+        assert_eq!(of(vec![step(5, "stall a disk of a"), step(50_000, "free a disk of a"), later.clone()]), Ok(()));
+        assert!(of(vec![step(5, "stall a disk of a"), step(20_000, "free a disk of a"), later.clone()]).is_err());
         assert_eq!(of(vec![(5, Kind::Step { text: "suspend a".into() }), later.clone()]), Ok(()));
         assert_eq!(of(vec![(1, fault(Fault::Rogue, &["b"])), later.clone()]), Ok(()));
         let consented = vec![(1, node("a", Primary, Primary, 1)), (5, given_up("b", 2, Some(Waiver::Operator))), later];

@@ -62,6 +62,11 @@ impl<'a> Unfenced<'a> {
         }
     }
 
+    /// Whether it does what it was about to do when its machine froze, before its keeper has looked at the clock.
+    pub fn wakes(&self, node: &str, at: Moment) -> bool {
+        self.left.contains_key(node) && self.frozen.has_just_woken(node, at)
+    }
+
     /// Whether nobody could keep it from what it did, or was asked to do, at that moment.
     pub fn has(&self, node: &str, at: Moment) -> bool {
         let was_frozen = || self.frozen.is_still(node) || self.frozen.has_just_woken(node, at);

@@ -535,7 +535,7 @@ impl Verb {
             Verb::FillDisk(OnDisk { node: None, .. }) => words::FILL_MONITOR,
             Verb::FillDisk(_) => "fill a disk of",
             Verb::StallDisk(OnDisk { node: None, .. }) => words::STALL_MONITOR,
-            Verb::StallDisk(_) => "stall a disk of",
+            Verb::StallDisk(_) => words::STALL_DISK,
             Verb::ReadOnlyDisk(_) => "make read-only a disk of",
             Verb::FreeDisk(OnDisk { node: None, .. }) => words::FREE_MONITOR,
             Verb::FreeDisk(_) => words::FREE_DISK,

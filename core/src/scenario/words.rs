@@ -25,6 +25,7 @@ pub const ROGUE_START: &str = "start by hand the server of";
 pub const SAVE_MONITOR: &str = "save the monitor's store";
 pub const SETTINGS: &str = "change the settings of";
 pub const SMART_STOP: &str = "stop by hand, smart, the server of";
+pub const STALL_DISK: &str = "stall a disk of";
 pub const STALL_MONITOR: &str = "stall the disk of the monitor";
 pub const START_MONITOR: &str = "start the monitor";
 pub const STOP_BY_HAND: &str = "stop by hand the server of";
