@@ -143,13 +143,15 @@ impl<'a> View<'a> {
     }
 
     /// What is between a node that may have led, whose keeper is heard, and the certainty that it acknowledges nothing more.
-    /// Where commits wait for nobody one that doesn't answer may let some through, and one that starts, promotes, or was told
-    /// to open, may be open in a moment.
+    /// One that starts, promotes, or was told to open, may be open in a moment; and where commits wait for nobody one that
+    /// doesn't answer may let some through.
     pub fn has_yet_to_close(&self, transfer: &Transfer, node: &NodeRecord) -> Option<&'static str> {
         match &self.report(node.id)?.facts.server {
             Server::Up(running) if !running.in_recovery => Some("is open and has yet to close"),
-            _ if !self.record.in_force.may_acknowledge_alone() => None,
-            Server::Stuck { .. } => Some("doesn't answer, and may let commits through until it is down"),
+            Server::Stuck { .. } => {
+                let may_let_through = self.record.in_force.may_acknowledge_alone();
+                may_let_through.then_some("doesn't answer, and may let commits through until it is down")
+            }
             _ if node.id != transfer.old => None,
             Server::Down => {
                 self.pulse(node.id)?.may_reopen.then_some("is down, and its keeper has yet to hear to keep it so")

@@ -29,7 +29,8 @@ impl Monitor {
             // Its followers are told whether it is open, also when nothing follows from that.
             let is_open = |r: &GroupRecord| r.primary().map(|p| p.reported.is_writable());
             if is_open(&record) != is_open(&group.record) && !record.in_doubt {
-                apply(&mut record, &[], &view);
+                let taken_in = record.clone();
+                apply(&mut record, &[], &View { record: &taken_in, ..view });
             }
         }
         self.run_rules(now, group, record, log)
@@ -148,6 +149,19 @@ mod tests {
             p.says(A, state, facts);
             assert_eq!((is_opening(&p), p.goal(A).is_writable()), (opening, true), "{state}");
         }
+    }
+
+    /// The monitor's record is older than what it says, and it was not heard when that became known.
+    #[test]
+    fn a_primary_that_was_doubted_and_is_closed_is_told_with_a_number_above_its_own() {
+        let mut p = Pair::of(3, 1);
+        p.dies(A);
+        p.record_mut().nodes.get_mut(&A).unwrap().doubted = true;
+        let told = 50;
+        p.tells(A, DemoteTimeout, stopped(ControlState::ShutDown), |r| r.serial = told);
+        assert!(p.record().nodes[&A].assignment.serial >= told && p.record().transfer.is_some());
+        p.tells(A, DemoteTimeout, stopped(ControlState::ShutDown), |r| r.serial = told);
+        assert!(!p.record().in_doubt && p.record().transfer.is_some(), "it goes on");
     }
 
     #[test]

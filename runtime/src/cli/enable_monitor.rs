@@ -55,6 +55,7 @@ impl EnableMonitor {
             after,
             deadline: deadline(self.wait),
             shown: Some(Shown::new(&nodes, json)?),
+            of_a_move: false,
         };
         let state = follow.until(|rows| has_its_place(rows, stored_id(&places)?)).await;
         follow.finish()?;

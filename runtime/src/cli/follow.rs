@@ -5,7 +5,7 @@ use super::failure::{Code, Failure};
 use super::out;
 use super::show::state::STATE_WIDTH;
 use super::table::{Column, Table};
-use pgbaton_core::monitor::rules::GIVEN_BACK;
+use pgbaton_core::monitor::rules::{BEGUN, GIVEN_BACK};
 use pgbaton_core::wire::{Answer, EventRow, Request, StateRow};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -24,6 +24,17 @@ pub struct Follow<'a> {
     /// `None`: for as long as it takes.
     pub deadline: Option<Instant>,
     pub shown: Option<Shown>,
+    /// What was asked for is a move of the role, and over when that is called off.
+    pub of_a_move: bool,
+}
+
+/// Whether this is about a move of the role as a whole: that it is called off, or that one begins.
+fn ends_move(row: &EventRow) -> Option<Option<&EventRow>> {
+    let rule = row.rule_pos?;
+    match GIVEN_BACK.contains(&rule) {
+        true => Some(Some(row)),
+        false => BEGUN.contains(&rule).then_some(None),
+    }
 }
 
 impl Follow<'_> {
@@ -39,8 +50,8 @@ impl Follow<'_> {
                 return Ok(Some(found));
             }
             let Some(events) = self.next().await? else { return Ok(None) };
-            let is_given_back = |row: &&EventRow| row.rule_pos.is_some_and(|rule| GIVEN_BACK.contains(&rule));
-            if let Some(row) = events.iter().find(is_given_back) {
+            let over = events.iter().filter(|_| self.of_a_move).rev().find_map(ends_move).flatten();
+            if let Some(row) = over {
                 let text = format!("the role has not moved: {}", row.description);
                 return Err(Failure::new(
                     Code::Internal,

@@ -32,7 +32,7 @@ pub async fn enable(asked: &Maintenance, allow_failover: bool, json: bool) -> Re
     };
     let patience = if is_primary { PRIMARY_PATIENCE } else { PATIENCE };
     let there = |n: &StateRow| n.current_group_state == NodeState::Maintenance;
-    follow(&found, &node, accepted, patience, there, json).await
+    follow(&found, &node, accepted, patience, (there, is_primary), json).await
 }
 
 pub async fn disable(asked: &Maintenance, json: bool) -> Result<(), Failure> {
@@ -41,7 +41,7 @@ pub async fn disable(asked: &Maintenance, json: bool) -> Result<(), Failure> {
     let accepted = ask(&found, &node, false, false).await??;
     // What the monitor leads it to: a place in its group, or the role if nobody else has it.
     let there = |n: &StateRow| n.current_group_state == NodeState::Secondary || n.current_group_state.is_writable();
-    follow(&found, &node, accepted, PATIENCE, there, json).await
+    follow(&found, &node, accepted, PATIENCE, (there, false), json).await
 }
 
 async fn ask(
@@ -60,7 +60,7 @@ async fn follow(
     node: &StateRow,
     accepted: Accepted,
     patience: u64,
-    there: impl Fn(&StateRow) -> bool,
+    (there, of_a_move): (impl Fn(&StateRow) -> bool, bool),
     json: bool,
 ) -> Result<(), Failure> {
     accepted.tell();
@@ -75,7 +75,7 @@ async fn follow(
         None => {
             let shown = Some(Shown::new(&nodes, json)?);
             let (after, deadline) = (accepted.event, deadline(patience));
-            let mut follow = Follow { monitor: &found.monitor, formation, group, after, deadline, shown };
+            let mut follow = Follow { monitor: &found.monitor, formation, group, after, deadline, shown, of_a_move };
             let reached = follow.until(settled).await;
             follow.finish()?;
             reached?

@@ -112,6 +112,7 @@ impl Move {
             after: accepted.event,
             deadline: deadline(self.how.wait),
             shown: Some(Shown::new(&nodes, json)?),
+            of_a_move: true,
         };
         let primary = follow.until(holder).await;
         follow.finish()?;

@@ -60,6 +60,9 @@ pub const OPENED: u16 = 211;
 /// Numbers of the rules by which a move of the role is called off: whatever it was asked for is not done.
 pub const GIVEN_BACK: [u16; 2] = [201, 227];
 
+/// Numbers of the rules by which a move of the role begins that nobody asked for.
+pub const BEGUN: [u16; 2] = [213, 215];
+
 /// Numbers of the rules that end a doubt.
 pub const END_DOUBT: [u16; 2] = [109, 111];
 

@@ -177,7 +177,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             (Step::KeepAside(fork, end), Outcome::Kept(place)) => {
                 let kept = Kept { fork, end, place };
                 tracing::warn!("{kept}");
-                // It is reported before anything is taken away, and by whoever comes after this keeper.
+                // Before anything is taken away: whoever comes after this keeper tells it as well.
                 self.store(KeeperRecord { kept: Some(kept), ..self.record.clone() }).await;
                 self.outbox.news = true;
             }

@@ -43,7 +43,8 @@ pub(super) struct Outbox {
     pub last_sent: Moment,
     /// The monitor could not be reached: not before then again.
     pub not_before: Moment,
-    /// When that was last told in the log, and no answer has come since.
+    /// That is in the log, and no answer has come since; and when it was told last.
+    is_unreached: bool,
     told_unreached: Option<Moment>,
 }
 
@@ -58,6 +59,7 @@ impl Outbox {
             trouble: None,
             last_sent: now,
             not_before: now,
+            is_unreached: false,
             told_unreached: None,
         }
     }
@@ -199,7 +201,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             Ok(bytes) => wire::decode::<Answer>(&bytes),
             Err(error) => return self.unreached(now, &error),
         };
-        if self.outbox.told_unreached.take().is_some() {
+        if std::mem::take(&mut self.outbox.is_unreached) {
             tracing::info!("the monitor answers again");
         }
         if call.seq < self.answered && !mutant!(StaleAnswerTaken) {
@@ -272,7 +274,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
             true => tracing::debug!("the monitor can't be reached: {error}"),
             false => {
                 tracing::warn!("the monitor can't be reached: {error}");
-                self.outbox.told_unreached = Some(now);
+                (self.outbox.is_unreached, self.outbox.told_unreached) = (true, Some(now));
             }
         }
         self.outbox.not_before = now + self.settings.retry_pause;

@@ -104,7 +104,9 @@ impl DropNode {
         accepted.tell();
         let shown = Some(Shown::new(&nodes, json)?);
         let (after, deadline) = (accepted.event, deadline(self.wait));
-        let mut follow = Follow { monitor: &found.monitor, formation, group, after, deadline, shown };
+        // A primary that is dropped hands its role over first.
+        let of_a_move = node.assigned_group_state.belongs_to_primary();
+        let mut follow = Follow { monitor: &found.monitor, formation, group, after, deadline, shown, of_a_move };
         let gone = |rows: &[StateRow]| rows.iter().all(|row| row.node_id != node.node_id).then_some(());
         let acted = async {
             match local {

@@ -48,6 +48,7 @@ pub async fn set(monitor: &Monitor, formation: &str, command: Command) -> Result
             after: accepted.event,
             deadline: limit,
             shown: None,
+            of_a_move: false,
         };
         let not_yet = || {
             let text = format!(
