@@ -4,7 +4,7 @@
 //! and the end of this process is noticed the moment it happens. News goes out beside it at once; the
 //! monitor then lets the older call go.
 
-use super::{CallKey, Keeper};
+use super::{Call, CallKey, Keeper};
 use crate::keeper::fence;
 use crate::model::*;
 use crate::mutant;
@@ -12,9 +12,11 @@ use crate::ports::{Clock, Link, LinkError, Postgres, Store};
 use crate::wire::{self, Again, Answer, Register, Request};
 use std::time::Duration;
 
-/// Calls under way at most: one that waits and one that brings news. An older one through a cut link is
-/// given up for a new one.
-const MOST_CALLS: usize = 2;
+/// Calls that are usually under way at most: one that waits and one that brings news.
+pub(super) const USUAL_CALLS: usize = 2;
+
+/// And on a link that is slow or cut: one that is given up for a new one before its answer could be here is never answered.
+const MOST_CALLS: usize = 16;
 
 /// A report waits for longer than any look at a disk that hangs takes: a newer one takes its place, and while nothing newer
 /// can be said its connection is how the monitor knows that this process lives.
@@ -106,7 +108,7 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
     /// News may not wait for the heartbeat, unless all calls are taken.
     pub(super) fn next_report(&self) -> Moment {
         let urgent = self.outbox.news || self.calls.is_empty();
-        let due = if urgent && self.calls.len() < MOST_CALLS { Moment::ZERO } else { self.beat() };
+        let due = if urgent && self.calls.len() < USUAL_CALLS { Moment::ZERO } else { self.beat() };
         due.max(self.outbox.not_before)
     }
 
@@ -121,7 +123,9 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         if now < self.next_report() || self.blind() || self.is_mute() {
             return;
         }
-        if self.calls.len() >= MOST_CALLS {
+        let is_lost = |(key, _): &(CallKey, Call)| now.since(key.sent) >= self.settings.call_timeout;
+        if self.calls.len() >= MOST_CALLS || self.calls.len() >= USUAL_CALLS && self.calls.first().is_some_and(is_lost)
+        {
             drop(self.calls.remove(0));
         }
         self.seq += 1;

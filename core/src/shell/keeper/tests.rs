@@ -1,3 +1,4 @@
+use super::calling::USUAL_CALLS;
 use super::testing::*;
 use super::*;
 use crate::keeper::plan::testing::{any, down, none, open, record, standby, upstream};
@@ -491,4 +492,23 @@ fn slots_that_were_made_anew_are_moved_up_as_the_others_were() {
     keeper.memory.admitted = None;
     run(&mut keeper);
     assert_eq!(moved_up(), 2);
+}
+
+/// Of calls that were given up for newer ones no answer would ever come through a link that is slow.
+#[test]
+fn a_call_is_given_up_once_its_answer_should_have_been_here() {
+    let ports = idle();
+    let mut keeper = keeper(&ports, record(NodeState::Secondary, None));
+    let (heartbeat, patience) = (keeper.settings.heartbeat, keeper.settings.call_timeout);
+    let mut oldest = vec![];
+    for _ in 0..12 {
+        keeper.outbox.news = true;
+        run(&mut keeper);
+        oldest.push(ports.clock.now().since(keeper.calls[0].0.sent));
+        ports.clock.pass(heartbeat);
+    }
+    assert!(oldest.iter().any(|age| *age + heartbeat >= patience), "{oldest:?}");
+    assert!(oldest.iter().all(|age| *age < patience), "{oldest:?}");
+    let many = (patience.as_millis() / heartbeat.as_millis()) as usize;
+    assert!((many..=many + USUAL_CALLS).contains(&keeper.calls.len()), "{}", keeper.calls.len());
 }
