@@ -7,7 +7,8 @@ use super::{Place, keeper_log, server_log};
 use crate::live::procs;
 use crate::postgres::{control_file, find_installation, history_file, is_doomed, names_on_disk, parse_history};
 use jiff::Timestamp;
-use pgbaton_core::model::Timeline;
+use pgbaton_core::model::wal::SEGMENT;
+use pgbaton_core::model::{Kept, Timeline};
 use std::path::{Path, PathBuf};
 
 pub struct Node {
@@ -106,7 +107,7 @@ impl Node {
             match said {
                 keeper_log::Said::Stored(record) => self.note(seen, at, What::Stored(record)),
                 // Its word alone is no proof.
-                keeper_log::Said::KeptIn(place) if holds_files(&place) => self.note(seen, at, What::KeptAside),
+                keeper_log::Said::KeptIn(kept) if holds_end(&kept) => self.note(seen, at, What::KeptAside),
                 keeper_log::Said::KeptIn(_) => {}
                 keeper_log::Said::Failed(step) => self.note(seen, at, What::Failed(step)),
             }
@@ -210,13 +211,32 @@ impl Node {
     }
 }
 
-fn holds_files(dir: &Path) -> bool {
-    std::fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some())
+/// The segment with the last of it is there, on whatever timeline it ended.
+fn holds_end(kept: &Kept) -> bool {
+    let last = kept.end.0.saturating_sub(1);
+    let segment = format!("{:08X}{:08X}", last >> 32, (last & 0xFFFF_FFFF) / SEGMENT);
+    let files = std::fs::read_dir(&kept.place).into_iter().flatten().flatten();
+    files
+        .into_iter()
+        .any(|file| file.file_name().to_string_lossy().get(8..).is_some_and(|name| name.starts_with(&segment)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pgbaton_core::model::{Lsn, Position};
+
+    #[test]
+    fn what_is_kept_without_its_end_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("0000000300000001000000A2"), "").unwrap();
+        let holds = |end| {
+            let place = dir.path().to_string_lossy().into_owned();
+            holds_end(&Kept { fork: Position::new(1, 7), end: Lsn(end), place })
+        };
+        assert!(holds(0x1_A234_5678) && holds(0x1_A300_0000), "its last record may end the segment");
+        assert!(!holds(0x1_A300_0001) && !holds(0x1_A200_0000) && !holds(0xA234_5678));
+    }
 
     #[test]
     fn sessions_are_told_from_what_else_a_server_runs() {

@@ -80,6 +80,10 @@ fn judge(rest: &str) -> Option<Said> {
         return Some(Said::Names(Names::read(names.trim_end_matches('"'))));
     }
     match text {
+        // The file that held them is gone: it waits for nobody.
+        "parameter \"synchronous_standby_names\" removed from configuration file, reset to default" => {
+            Some(Said::Names(Names::default()))
+        }
         "database system is ready to accept connections" => Some(Said::TakesWrites),
         "received fast shutdown request" => Some(Said::EndsSessions),
         "database system is shut down" => Some(Said::ShutDown),
@@ -125,6 +129,8 @@ mod tests {
         let changed =
             |to: &str| judge(&format!("LOG:  parameter \"synchronous_standby_names\" changed to \"{to}\"")).unwrap();
         assert_eq!(changed(""), Said::Names(Names { k: 0, of: [].into() }));
+        let gone = "LOG:  parameter \"synchronous_standby_names\" removed from configuration file, reset to default";
+        assert_eq!(judge(gone), Some(Said::Names(Names::default())));
         let two = Names { k: 1, of: [NodeId(2), NodeId(13)].into() };
         assert_eq!(changed("ANY 1 (pgbaton_standby_2, pgbaton_standby_13)"), Said::Names(two));
         assert_eq!(changed("ANY 1 (pgbaton_nobody)"), Said::Names(Names { k: 1, of: [].into() }));
