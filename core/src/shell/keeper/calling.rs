@@ -208,6 +208,10 @@ impl<C: Clock, L: Link, S: Store, P: Postgres> Keeper<'_, C, L, S, P> {
         if std::mem::take(&mut self.outbox.is_unreached) {
             tracing::info!("the monitor answers again");
         }
+        if self.calls.len() >= USUAL_CALLS {
+            // Those before it are lost on the way, or let go: news need not wait for them.
+            self.calls.retain(|(key, _)| key.seq > call.seq);
+        }
         if call.seq < self.answered && !mutant!(StaleAnswerTaken) {
             return;
         }

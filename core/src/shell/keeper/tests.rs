@@ -498,7 +498,7 @@ fn slots_that_were_made_anew_are_moved_up_as_the_others_were() {
 #[test]
 fn a_call_is_given_up_once_its_answer_should_have_been_here() {
     let ports = idle();
-    let mut keeper = keeper(&ports, record(NodeState::Secondary, None));
+    let mut keeper = keeper(&ports, told(NodeState::Secondary, NodeState::Secondary, any(1)));
     let (heartbeat, patience) = (keeper.settings.heartbeat, keeper.settings.call_timeout);
     let mut oldest = vec![];
     for _ in 0..12 {
@@ -511,4 +511,7 @@ fn a_call_is_given_up_once_its_answer_should_have_been_here() {
     assert!(oldest.iter().all(|age| *age < patience), "{oldest:?}");
     let many = (patience.as_millis() / heartbeat.as_millis()) as usize;
     assert!((many..=many + USUAL_CALLS).contains(&keeper.calls.len()), "{}", keeper.calls.len());
+    let (newest, unchanged) = (keeper.calls.pop().unwrap().0, unchanged(&keeper));
+    at_once(keeper.answered(newest, unchanged));
+    assert!(keeper.calls.is_empty(), "whatever was said before has been answered, or never will be");
 }
