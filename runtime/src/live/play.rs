@@ -382,10 +382,11 @@ impl<'a> Play<'a> {
             let at = self.ledger.wall_moment(at);
             &missing(node, at) | &missing_beside(node, at)
         };
-        let unreachable = witness::on_removed_files(&self.removed, seen);
         let gone = |node: &str, at: u64| {
-            let before = unreachable.iter().filter(|(name, ended)| name == node && *ended <= at);
-            before.fold(until(node, at), |gone, (_, ended)| &gone - &until(node, *ended))
+            let removed = self.removed.iter().filter(|(name, removed)| name == node && *removed <= at);
+            removed.fold(until(node, at), |gone, (_, removed)| {
+                &gone - &until(node, witness::opens_anew(node, *removed, seen).unwrap_or(at))
+            })
         };
         let mut dated = witness::events(seen, gone);
         match decided {

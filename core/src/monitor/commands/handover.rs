@@ -47,7 +47,7 @@ impl Order<'_> {
             return self.end_doubt(group, to, consent);
         }
         if self.m.view(group, self.now).moving().is_some() {
-            return Ok(self.steer(group, to, consent));
+            return self.steer(group, to, consent);
         }
         let Some(primary) = record.primary() else {
             return no(format!("group {} has no primary", record.key), "look at show state for what it waits for");
@@ -83,8 +83,9 @@ impl Order<'_> {
         Ok(self.carry_out(group, &edits, &text, None))
     }
 
-    /// The role moves already: the operator may name the winner, or consent to a loss.
-    fn steer(&self, group: &Group, to: Option<&NodeRecord>, consent: bool) -> Effects {
+    /// The role moves already: the operator may name the winner, or consent to a loss. Where too few votes can come nobody
+    /// wins, whoever is named.
+    fn steer(&self, group: &Group, to: Option<&NodeRecord>, consent: bool) -> Result<Effects, Refusal> {
         let transfer = group.record.transfer.as_ref().expect("the role moves");
         let mut edits = Vec::new();
         if let Some(node) = to.filter(|node| transfer.candidate.is_none() && transfer.preferred != Some(node.id)) {
@@ -94,11 +95,21 @@ impl Order<'_> {
             edits.push(Edit::Waive(Waiver::Operator));
         }
         if edits.is_empty() {
-            return self.nothing("the role is moving already");
+            return Ok(self.nothing("the role is moving already"));
+        }
+        let view = self.m.view(group, self.now);
+        let is_stuck = transfer.candidate.is_none() && !view.election_could_succeed(transfer.old);
+        if is_stuck && !consent && transfer.waiver != Some(Waiver::Operator) {
+            return self.refuse_without_votes(&view);
         }
         let named = to.map(|n| format!(" to {}", n.name)).unwrap_or_default();
         let with = if consent { ", with consent to lose what no proof covers" } else { "" };
-        self.carry_out(group, &edits, &format!("failover{named} was asked for{with}"), None)
+        Ok(self.carry_out(group, &edits, &format!("failover{named} was asked for{with}"), None))
+    }
+
+    fn refuse_without_votes(&self, view: &View) -> Result<Effects, Refusal> {
+        let why = view.stall().unwrap_or_else(|| "not enough standbys are there to prove who is complete".into());
+        no(why, "bring the nodes back that are missing, or give up what they hold with --allow-data-loss")
     }
 
     /// The primary is lost and the rules have not found a way: the operator's word opens one.
@@ -117,8 +128,7 @@ impl Order<'_> {
             return no(who, "bring one back, or name one with perform promotion");
         }
         if !consent && !view.election_could_succeed(primary.id) {
-            let why = view.stall().unwrap_or_else(|| "not enough standbys are there to prove who is complete".into());
-            return no(why, "bring the nodes back that are missing, or give up what they hold with --allow-data-loss");
+            return self.refuse_without_votes(view);
         }
         let waiver = consent.then_some(Waiver::Operator);
         let transfer = Transfer { preferred, waiver, ..Transfer::new(TransferKind::Failover, primary.id, None) };
@@ -434,6 +444,18 @@ mod tests {
         p.switchover();
         assert_eq!(note(p.ordered_failover(Some("a"), false)), "the role is moving already", "to b");
         assert_eq!(transfer(&p).preferred, None);
+    }
+
+    #[test]
+    fn who_is_named_when_too_few_can_vote_is_refused_as_before_the_votes_were_called() {
+        let mut p = Pair::of(3, 1);
+        p.dies(A);
+        p.dies(B);
+        assert!(p.record().transfer.is_some(), "b died after it was asked for its vote");
+        assert_refused(p.ordered_failover(Some("c"), false), "one of a, b must come back");
+        assert_eq!(transfer(&p).preferred, None);
+        assert_eq!(note(p.ordered_failover(Some("c"), true)), "", "what they hold is given up");
+        assert_eq!((transfer(&p).preferred, transfer(&p).waiver), (Some(C), Some(Waiver::Operator)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod server_log;
 mod tail;
 
 use seen::What;
-pub use seen::{Seen, events, on_removed_files};
+pub use seen::{Seen, events, opens_anew};
 pub use server_log::Names;
 
 use crate::postgres::{DirWatch, ProcessWatch};

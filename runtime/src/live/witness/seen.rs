@@ -33,16 +33,11 @@ pub enum What {
     ReceivesNoMore,
 }
 
-/// Until when each node went on with files that a hand had removed: a server keeps those it has open. What it wrote until
-/// then is out of everybody's reach.
-pub fn on_removed_files(removed: &[(String, u64)], seen: &[Seen]) -> Vec<(String, u64)> {
-    let ends = |node: &str, at: u64| {
-        // One that wasn't open then opens next on another directory.
-        let is_change = |s: &&Seen| matches!(s.what, What::Closed | What::Opened(_));
-        let next = seen.iter().filter(|s| s.node == node && s.at >= at).filter(is_change).min_by_key(|s| s.at);
-        next.filter(|s| matches!(s.what, What::Closed)).map_or(at, |s| s.at)
-    };
-    removed.iter().map(|(node, at)| (node.clone(), ends(node, *at))).collect()
+/// When a node whose files a hand had removed opened next, on others. What it acknowledged until then is out of everybody's
+/// reach: a server keeps the files it has open, and clients may read its last answers after its end.
+pub fn opens_anew(node: &str, removed: u64, seen: &[Seen]) -> Option<u64> {
+    let opens = |s: &&Seen| s.node == node && s.at >= removed && matches!(s.what, What::Opened(_));
+    seen.iter().filter(opens).map(|s| s.at).min()
 }
 
 /// `gone` gives the writes that a node had acknowledged until then and that are nowhere at the end. What else a rewind
@@ -168,16 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_goes_on_with_removed_files_until_it_ends() {
-        let of = |removed: u64| {
-            let of = |node: &str, at, what| Seen { at, node: node.into(), what };
-            let closed = |node: &str, at| of(node, at, What::Closed);
-            let opened = of("a", 11, What::Opened(Timeline(1)));
-            let seen = [closed("a", 3), closed("b", 6), closed("a", 9), opened, closed("a", 12)];
-            on_removed_files(&[("a".into(), removed)], &seen)[0].1
-        };
-        assert_eq!((of(5), of(20)), (9, 20), "its own next end, or that of none");
-        assert_eq!(of(10), 10, "it wasn't open");
+    fn a_server_goes_on_with_removed_files_until_it_opens_on_others() {
+        let of = |node: &str, at, what| Seen { at, node: node.into(), what };
+        let opened = |node, at| of(node, at, What::Opened(Timeline(1)));
+        let closed = of("a", 9, What::Closed);
+        let seen = [opened("a", 3), opened("b", 6), closed, opened("a", 11), opened("a", 14)];
+        assert_eq!(opens_anew("a", 5, &seen), Some(11), "what clients read after its end was said before");
+        assert_eq!(opens_anew("a", 10, &seen), Some(11), "it wasn't open");
+        assert_eq!(opens_anew("a", 20, &seen), None);
     }
 
     #[test]
