@@ -137,11 +137,12 @@ fn about_one_node(nodes: usize) -> BoxedStrategy<Verb> {
 fn about_links(nodes: usize) -> BoxedStrategy<Verb> {
     let pair = move || [selector(nodes), selector(nodes)];
     let plain: Vec<fn([Selector; 2]) -> Verb> = vec![Verb::Cut, Verb::CutOneWay, Verb::HalfOpen];
+    let late: Vec<fn(Slow) -> Verb> = vec![Verb::Slow, Verb::Reorder];
     let lossy: Vec<fn(Lossy) -> Verb> = vec![Verb::Lose, Verb::Repeat];
     prop_oneof![
         (prop::sample::select(plain), pair()).prop_map(|(verb, pair)| verb(pair)),
         (prop::sample::select(lossy), pair(), part()).prop_map(|(verb, between, rate)| verb(Lossy { between, rate })),
-        (pair(), duration()).prop_map(|(between, by)| Verb::Slow(Slow { between, by })),
+        (prop::sample::select(late), pair(), duration()).prop_map(|(verb, between, by)| verb(Slow { between, by })),
     ]
     .boxed()
 }

@@ -66,6 +66,9 @@ pub enum Verb {
     /// Part of the packets between the two are lost and sent again. Live, what is read at once is a packet, and all
     /// that comes after one that was lost waits for it, as in any TCP connection.
     Lose(Lossy),
+    /// Each packet between the two takes a time of its own, up to that much longer: what one connection carries keeps its
+    /// order, and what is said over another overtakes it.
+    Reorder(Slow),
     /// Part of the calls between the two arrive twice, as behind a proxy that tries again.
     Repeat(Lossy),
     /// Cuts links one by one and mends them in another order, over a few seconds.
@@ -377,6 +380,7 @@ impl Verb {
         match self {
             Verb::Cut([a, b]) | Verb::CutOneWay([a, b]) | Verb::HalfOpen([a, b]) => vec![a, b],
             Verb::Slow(Slow { between: [a, b], .. })
+            | Verb::Reorder(Slow { between: [a, b], .. })
             | Verb::Lose(Lossy { between: [a, b], .. })
             | Verb::Repeat(Lossy { between: [a, b], .. }) => vec![a, b],
             Verb::KillGroup(nodes) => nodes.iter().collect(),
@@ -440,6 +444,7 @@ impl Verb {
             | Verb::HalfOpen(_)
             | Verb::Slow(_)
             | Verb::Lose(_)
+            | Verb::Reorder(_)
             | Verb::Repeat(_)
             | Verb::Swizzle(_)
             | Verb::Heal(_)
@@ -517,6 +522,7 @@ impl Verb {
             Verb::Isolate(_) => "cut every link of",
             Verb::Slow(_) => "slow the link between",
             Verb::Lose(_) => "lose packets between",
+            Verb::Reorder(_) => "reorder what is said between",
             Verb::Repeat(_) => "repeat calls between",
             Verb::Swizzle(_) => words::SWIZZLE,
             Verb::SpeakVersion(_) => "change the version of the messages of",

@@ -1,11 +1,11 @@
-//! A second formation on the monitor of a drawn story, and what goes wrong there. It is a small one with little to do: it
-//! is there to be left alone by what befalls the first, and the other way round.
+//! A second formation on the monitor of a drawn story, or a second group of the first one, and what goes wrong there. It is
+//! a small one with little to do: it is there to be left alone by what befalls the first, and the other way round.
 
 use super::dice::Dice;
 use super::hazard::Hazard;
 use super::manner::Manner;
 use super::options;
-use crate::model::Durability;
+use crate::model::{Durability, FormationSettings};
 use crate::scenario::beside::BesideFinally;
 use crate::scenario::format::WorkloadKind;
 use crate::scenario::{Beside, Cluster, SynchronousCommit, Workload};
@@ -41,18 +41,21 @@ pub struct Trouble {
     pub incidents: u64,
 }
 
-pub fn draw(dice: &mut Dice, manner: &Manner) -> Option<(Beside, Trouble)> {
+/// `is_leased` is what the first formation may be at any time.
+pub fn draw(dice: &mut Dice, first: &Cluster, is_leased: bool, manner: &Manner) -> Option<(Beside, Trouble)> {
     if !dice.chance(manner.beside) {
         return None;
     }
     let size = *dice.weighted(&[(10, 1), (50, 2), (40, 3)]);
-    let settings = options::formation(dice, size);
+    // Two groups of one formation have its settings; what is changed of them is changed for both.
+    let is_group = dice.chance(35);
+    let settings = if is_group { FormationSettings::default() } else { options::formation(dice, size) };
     let nodes: Vec<String> = NAMES[..size].iter().map(|name| name.to_string()).collect();
-    let leased = settings.durability() == Durability::Async;
+    let is_leased = if is_group { is_leased } else { settings.durability() == Durability::Async };
     let cluster = Cluster {
         primary: nodes[0].clone(),
-        formation: FORMATION.into(),
-        group: 0,
+        formation: if is_group { first.formation.clone() } else { FORMATION.into() },
+        group: u32::from(is_group),
         ssl: false,
         settings,
         node: BTreeMap::new(),
@@ -70,7 +73,7 @@ pub fn draw(dice: &mut Dice, manner: &Manner) -> Option<(Beside, Trouble)> {
     }];
     let possible = HAZARDS.into_iter().filter(|hazard| hazard.needs() <= size);
     // See `Swarm::keep_leases_minded`; links may break by what the first formation goes through.
-    let possible = possible.filter(|hazard| !leased || !matches!(hazard, Hazard::KillKeeper | Hazard::PauseKeeper));
+    let possible = possible.filter(|hazard| !is_leased || !matches!(hazard, Hazard::KillKeeper | Hazard::PauseKeeper));
     let hazards = dice.some(&possible.collect::<Vec<_>>(), 4);
     let incidents = *dice.pick(&[0, 2, 5, 10]);
     Some((Beside { cluster, workload, finally: BesideFinally::default() }, Trouble { hazards, incidents }))

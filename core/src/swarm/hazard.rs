@@ -21,8 +21,10 @@ macro_rules! hazards {
 hazards! {
     KillKeeper, PauseKeeper, KillPostgres, KillNode, KillSeveral, PowerOff, StopService, Pause, Suspend, LoseDisk,
     KillMonitor, FreezeMonitor, PowerOffMonitor, RestoreMonitor, ReplaceMonitor,
-    Cut, CutOneWay, HalfOpen, Isolate, Slow, Lose, Repeat, Swizzle, SpeakVersion,
-    Switchover, Promote, Consent, Maintenance, Priority, Quorum, Formation, DropAndReturn,
+    ExpireCertificate,
+    Cut, CutOneWay, HalfOpen, Isolate, Slow, Lose, Reorder, Repeat, Swizzle, SpeakVersion,
+    Switchover, Promote, Consent, Maintenance, Priority, Quorum, Formation, Secondary, Async, Together, AcceptTimeline,
+    DropAndReturn, ReloadKeeper, UseArchive,
     FillDisk, StallDisk, ReadOnlyDisk, FillStore, StallStore, FillMonitor, StallMonitor, TearStore, ClockStep,
     RoguePromote, RogueStart, CrashBackend, StopBackend, HangArchiver, SlowCheckpoint, ApplyDelay, CancelWaiters,
     TerminateWaiters, LoseDirectory, SmartStop, StopByHand, RestartByHand, BreakConfig,
@@ -58,9 +60,9 @@ impl Hazard {
     pub fn slot(self) -> Slot {
         use Hazard::*;
         match self {
-            Cut | CutOneWay | HalfOpen | Isolate | Slow | Lose | Repeat | Swizzle => Slot::Links,
+            Cut | CutOneWay | HalfOpen | Isolate | Slow | Lose | Reorder | Repeat | Swizzle => Slot::Links,
             KillMonitor | FreezeMonitor | PowerOffMonitor | RestoreMonitor | ReplaceMonitor | FillMonitor
-            | StallMonitor => Slot::Monitor,
+            | StallMonitor | ExpireCertificate => Slot::Monitor,
             LoseDisk | LoseDirectory | DropAndReturn => Slot::Data,
             _ => Slot::Free,
         }
@@ -83,12 +85,22 @@ impl Hazard {
     /// Changes the course of a run so much that little else would be seen if it came often.
     pub fn is_rare(self) -> bool {
         use Hazard::*;
-        matches!(self, Consent | RestoreMonitor | ReplaceMonitor | LoseDisk | RoguePromote | DropAndReturn | Quorum)
+        matches!(
+            self,
+            Consent
+                | AcceptTimeline
+                | RestoreMonitor
+                | ReplaceMonitor
+                | LoseDisk
+                | RoguePromote
+                | DropAndReturn
+                | Quorum
+        )
     }
 
     /// Drawn stories are played live with it. Power, clocks and the kernel are out of the reach of live runs; so is a store
-    /// that finds no space: a small one overwrites the pages it has. A disk that stalls or is read-only, an archiver and
-    /// slow checkpoints have to be prepared from the start and are left to the scenario files.
+    /// that finds no space: a small one overwrites the pages it has. A disk that stalls or is read-only, certificates, an
+    /// archiver and slow checkpoints have to be prepared from the start and are left to the scenario files.
     pub fn is_live(self) -> bool {
         use Hazard::*;
         !matches!(
@@ -97,6 +109,7 @@ impl Hazard {
                 | Suspend
                 | LoseDisk
                 | PowerOffMonitor
+                | ExpireCertificate
                 | Repeat
                 | Swizzle
                 | SpeakVersion
@@ -110,6 +123,7 @@ impl Hazard {
                 | TearStore
                 | ClockStep
                 | HangArchiver
+                | UseArchive
                 | SlowCheckpoint
         )
     }
@@ -118,7 +132,8 @@ impl Hazard {
     pub fn needs(self) -> usize {
         use Hazard::*;
         match self {
-            LoseDisk | LoseDirectory | DropAndReturn | Switchover | Promote | Consent | RoguePromote => 2,
+            LoseDisk | LoseDirectory | DropAndReturn | Switchover | Promote | Consent | RoguePromote
+            | AcceptTimeline | Async | Together => 2,
             KillSeveral | Quorum => 3,
             _ => 1,
         }
@@ -157,6 +172,7 @@ impl Hazard {
             Hazard::Isolate => Verb::Isolate(scene.target(dice)),
             Hazard::Slow => Verb::Slow(Slow { between, by: dice.seconds(0.05, 3.0) }),
             Hazard::Lose => Verb::Lose(Lossy { between, rate: *dice.pick(&[0.05, 0.2, 0.5]) }),
+            Hazard::Reorder => Verb::Reorder(Slow { between, by: dice.seconds(0.05, 5.0) }),
             Hazard::Repeat => Verb::Repeat(Lossy { between, rate: *dice.pick(&[0.1, 0.5]) }),
             // Mends what it has cut.
             _ => return once(Verb::Swizzle(Nothing {})),
@@ -173,6 +189,7 @@ impl Hazard {
             Hazard::RestoreMonitor => (Verb::SaveMonitor(Nothing {}), Verb::RestoreMonitor(Nothing {})),
             Hazard::FillMonitor => (disk(Verb::FillDisk), disk(Verb::FreeDisk)),
             Hazard::StallMonitor => (disk(Verb::StallDisk), disk(Verb::FreeDisk)),
+            Hazard::ExpireCertificate => (Verb::ExpireCertificate(Nothing {}), Verb::RenewCertificate(Nothing {})),
             Hazard::ReplaceMonitor => return once(Verb::ReplaceMonitor(Nothing {})),
             _ => (Verb::KillMonitor(Nothing {}), Verb::StartMonitor(Nothing {})),
         };
@@ -191,6 +208,7 @@ impl Hazard {
             Hazard::Pause => (Verb::Pause(node), Verb::Resume(bound())),
             Hazard::Suspend => (Verb::Suspend(node), Verb::Resume(bound())),
             Hazard::LoseDisk => (Verb::LoseDisk(node), Verb::StartService(bound())),
+            Hazard::ReloadKeeper => return Some(once(Verb::ReloadKeeper(node))),
             Hazard::KillSeveral => {
                 let count = 2 + dice.below(scene.nodes.len() as u64 - 1) as usize;
                 let hit: Vec<Selector> = dice.some(scene.nodes, count).into_iter().map(Selector::Name).collect();
@@ -250,6 +268,7 @@ impl Hazard {
             Hazard::CancelWaiters => once(Verb::CancelWaiters(Selector::Primary)),
             Hazard::TerminateWaiters => once(Verb::TerminateWaiters(Selector::Primary)),
             Hazard::LoseDirectory => once(Verb::LoseDirectory(node)),
+            Hazard::UseArchive => once(Verb::UseArchive(node)),
             Hazard::SmartStop => once(Verb::SmartStop(node)),
             Hazard::StopByHand => once(Verb::StopPostgresByHand(node)),
             _ => once(Verb::RestartPostgresByHand(node)),
@@ -287,6 +306,20 @@ impl Hazard {
                 let number_sync_standbys = (durability.is_none() || dice.chance(50)).then_some(number);
                 Verb::SetFormation(SetFormation { number_sync_standbys, durability, secondary: None, refused })
             }
+            Hazard::Secondary => {
+                let set = |on| Verb::SetFormation(SetFormation { secondary: Some(on), ..SetFormation::default() });
+                return Some(Incident { begin: vec![set(false)], end: vec![set(true)] });
+            }
+            Hazard::Async => {
+                let durable = *dice.pick(&[Durability::Strict, Durability::Degrade]);
+                let set = |to| Verb::SetFormation(SetFormation { durability: Some(to), ..SetFormation::default() });
+                return Some(Incident { begin: vec![set(Durability::Async)], end: vec![set(durable)] });
+            }
+            Hazard::Together => return Some(together(dice, scene)),
+            Hazard::AcceptTimeline => {
+                let tli = 1 + dice.below(6) as u32;
+                Verb::AcceptTimeline(AcceptTimeline { tli, reason: "it is said to be whole".into(), refused })
+            }
             Hazard::DropAndReturn => {
                 let force = dice.chance(50);
                 let begin = Verb::Drop(DropNode { node, force, refused, may_be_refused });
@@ -298,6 +331,33 @@ impl Hazard {
         };
         Some(once(verb))
     }
+}
+
+/// Several operators, none of whom knows of the others. What they begin for longer is told by name: a step of several
+/// orders binds nobody.
+fn together(dice: &mut Dice, scene: &Scene) -> Incident {
+    let (mut begin, mut end) = (Vec::new(), Vec::new());
+    let maintenance = |node, on| Verb::Maintenance(Maintenance { node, on, allow_failover: on, refused: None });
+    let priority = |node, to| {
+        Verb::SetNode(SetNode { node, candidate_priority: Some(to), replication_quorum: None, refused: None })
+    };
+    for _ in 0..2 + dice.below(2) {
+        let node = scene.named(dice);
+        let (refused, may_be_refused) = (None, true);
+        match dice.below(5) {
+            0 => begin.push(Verb::Switchover(Ask { refused, may_be_refused })),
+            1 | 2 => begin.push(Verb::Promote(Promote { node, allow_data_loss: false, refused, may_be_refused })),
+            3 => {
+                begin.push(maintenance(node.clone(), true));
+                end.push(maintenance(node, false));
+            }
+            _ => {
+                begin.push(priority(node.clone(), *dice.pick(&[0, 1, 100])));
+                end.push(priority(node, 50));
+            }
+        }
+    }
+    Incident { begin: vec![Verb::AtOnce(begin)], end }
 }
 
 fn once(verb: Verb) -> Incident {

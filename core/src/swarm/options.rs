@@ -98,7 +98,8 @@ impl Swarm {
 
     /// Something here may leave a node in maintenance.
     pub fn maintains(&self) -> bool {
-        self.hazards.contains(&Hazard::Maintenance) || self.plots.iter().any(|p| p.maintains())
+        let maintains = |hazard: &Hazard| matches!(hazard, Hazard::Maintenance | Hazard::Together);
+        self.hazards.iter().any(maintains) || self.plots.iter().any(|p| p.maintains())
     }
 }
 
@@ -133,7 +134,7 @@ pub fn cluster(dice: &mut Dice, size: usize, swarm: &Swarm, manner: &Manner) -> 
         postgres: (!manner.live && dice.chance(60)).then(|| postgres(dice)),
         clock: if manner.live { BTreeMap::new() } else { clocks(dice, &nodes) },
         group: 0,
-        ssl: false,
+        ssl: swarm.hazards.contains(&Hazard::ExpireCertificate),
         nodes,
     }
 }

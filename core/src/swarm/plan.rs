@@ -33,7 +33,7 @@ pub fn plan(seed: u64, manner: &Manner) -> Scenario {
     let size = options::group_size(dice, &mut Dice::new(seed, 4), manner);
     let mut swarm = Swarm::draw(dice, size, manner);
     let mut cluster = options::cluster(dice, size, &swarm, manner);
-    let is_leased = cluster.settings.durability() == Durability::Async;
+    let is_leased = cluster.settings.durability() == Durability::Async || swarm.hazards.contains(&Hazard::Async);
     if is_leased {
         swarm.keep_leases_minded();
     }
@@ -55,7 +55,7 @@ pub fn plan(seed: u64, manner: &Manner) -> Scenario {
     times.join(&late);
     times.trouble();
     let mut elsewhere = Dice::new(seed, 5);
-    let beside = beside::draw(&mut elsewhere, manner).map(|(beside, trouble)| {
+    let beside = beside::draw(&mut elsewhere, &cluster, is_leased, manner).map(|(beside, trouble)| {
         times.elsewhere(elsewhere, &beside.cluster.nodes, &trouble);
         beside
     });
@@ -239,6 +239,9 @@ impl<'a> Times<'a> {
         if self.swarm.hazards.contains(&Hazard::FreezeMonitor) {
             self.push(at, Verb::Resume(Selector::Name("monitor".into())));
         }
+        if self.swarm.hazards.contains(&Hazard::ExpireCertificate) {
+            self.push(at, Verb::RenewCertificate(Nothing {}));
+        }
         self.push(at, Verb::StartMonitor(Nothing {}));
         let away = match self.nodes.len() > 1 && self.dice.chance(35) {
             true => {
@@ -363,10 +366,11 @@ mod tests {
 
     #[test]
     fn at_times_another_formation_is_beside_it_and_only_its_nodes_are_hit_there() {
-        let (mut beside, mut hit) = (0, 0);
+        let (mut beside, mut groups, mut hit) = (0, 0, 0);
         for plan in all(400) {
             let Some(other) = &plan.beside else { continue };
             beside += 1;
+            groups += usize::from(other.cluster.group == 1 && other.cluster.formation == plan.cluster.formation);
             let read = parse("plan.toml", &write(&plan, "")).unwrap_or_else(|e| panic!("seed {}: {e}", plan.seed));
             assert_eq!(read, plan);
             let mended = plan.steps.iter().position(|s| s.at == Some(LENGTH)).unwrap();
@@ -379,6 +383,7 @@ mod tests {
             assert!(plan.steps[mended..].iter().filter(named).count() >= 2 * other.cluster.nodes.len());
         }
         assert!((25..60).contains(&beside), "{beside}");
+        assert!((5..beside / 2).contains(&groups), "{groups} of {beside}");
         assert!(hit > 3 * beside, "{hit} in {beside}");
     }
 
@@ -406,7 +411,7 @@ mod tests {
         let mut links = 0;
         for plan in all(400) {
             for verb in plan.steps.iter().filter_map(|s| s.verb.as_ref()) {
-                if matches!(verb, Verb::KillGroup(_)) {
+                if matches!(verb, Verb::KillGroup(_) | Verb::AtOnce(_)) {
                     continue;
                 }
                 let [one, other] = verb.selectors()[..] else { continue };

@@ -47,6 +47,7 @@ const LASTING: &[Lasting] = &[
     part("cut every link of", "isolated", MEND),
     part("slow the link between", "link slow", MEND),
     part("lose packets between", "packets lost", MEND),
+    part("reorder what is said between", "order lost", MEND),
     part("repeat calls between", "calls repeated", MEND),
     part("fill a disk of", "disk full", &["free a disk of"]),
     part("make read-only a disk of", "disk read-only", &["free a disk of"]),

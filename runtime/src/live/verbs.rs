@@ -111,6 +111,7 @@ fn to_a_link(play: &Play<'_>, verb: &Verb, a: &str, b: &str) -> bool {
         Verb::HalfOpen(_) => links.mute(b, a),
         Verb::Slow(slow) => links.slow(a, b, slow.by),
         Verb::Lose(lossy) => links.lose(a, b, lossy.rate),
+        Verb::Reorder(late) => links.reorder(a, b, late.by),
         _ => return false,
     }
     true

@@ -20,6 +20,8 @@ pub(super) struct Links {
     last_cut: BTreeMap<Direction, Duration>,
     slower: BTreeMap<Direction, Duration>,
     lossy: BTreeMap<Direction, f64>,
+    /// Each packet is late by a part of this.
+    uneven: BTreeMap<Direction, Duration>,
     repeating: BTreeMap<Direction, f64>,
     /// Machines without power.
     dark: BTreeSet<String>,
@@ -82,6 +84,13 @@ impl Net {
         links.lossy.insert(direction(b, a), rate);
     }
 
+    /// Packets are late by up to this, each by a time of its own.
+    pub fn reorder(&self, a: &str, b: &str, by: Duration) {
+        let mut links = self.0.links.lock().unwrap();
+        links.uneven.insert(direction(a, b), by);
+        links.uneven.insert(direction(b, a), by);
+    }
+
     /// `rate` is the part of the calls that arrives twice.
     pub fn repeat(&self, a: &str, b: &str, rate: f64) {
         let mut links = self.0.links.lock().unwrap();
@@ -114,6 +123,7 @@ impl Net {
             }
             links.slower.clear();
             links.lossy.clear();
+            links.uneven.clear();
             links.repeating.clear();
         }
         self.0.healed.ring();
@@ -196,11 +206,15 @@ impl Net {
 
     /// How long a packet is under way, retransmissions included.
     pub(super) fn latency(&self, from: &str, to: &str) -> Duration {
-        let (slower, rate) = {
+        let (slower, rate, uneven) = {
             let links = self.0.links.lock().unwrap();
-            (Links::has(&links.slower, from, to), Links::has(&links.lossy, from, to))
+            let has = |late| Links::has(late, from, to);
+            (has(&links.slower), Links::has(&links.lossy, from, to), has(&links.uneven))
         };
         let mut takes = self.0.fate.draw(self.0.latency.clone()) + slower.unwrap_or_default();
+        if let Some(most) = uneven {
+            takes += self.0.fate.draw(Duration::ZERO..most);
+        }
         let mut wait = RETRANSMIT_FIRST;
         while rate.is_some_and(|rate| self.0.fate.happens(rate)) {
             takes += wait;
@@ -303,6 +317,36 @@ mod tests {
             net.power_on("b");
             assert!(end.recv().await.is_none(), "the connection is gone");
             assert!(net.connect("a", "b", 1).await.is_err(), "the kernel answers, and nobody listens");
+        });
+    }
+
+    #[test]
+    fn on_an_uneven_way_one_connection_overtakes_another_and_never_itself() {
+        in_a_world(|net, fate| async move {
+            let listener = net.listen("b", 1);
+            let ends = [net.connect("a", "b", 1).await.unwrap(), net.connect("a", "b", 1).await.unwrap()];
+            let there = [listener.accept().await, listener.accept().await];
+            net.reorder("a", "b", Duration::from_secs(1));
+            let mut overtaken = 0;
+            for _ in 0..40 {
+                ends[0].send(Packet::Ping);
+                fate.sleep(Duration::from_millis(5)).await;
+                ends[1].send(Packet::Bytes(vec![1]));
+                ends[1].send(Packet::Bytes(vec![2]));
+                let first = async {
+                    there[0].recv().await;
+                    fate.now()
+                };
+                let second = async {
+                    assert!(matches!(there[1].recv().await, Some(Packet::Bytes(b)) if b == [1]));
+                    let at = fate.now();
+                    assert!(matches!(there[1].recv().await, Some(Packet::Bytes(b)) if b == [2]));
+                    at
+                };
+                let (first, second) = futures_util::future::join(first, second).await;
+                overtaken += u32::from(second < first);
+            }
+            assert!((10..30).contains(&overtaken), "{overtaken} of 40");
         });
     }
 

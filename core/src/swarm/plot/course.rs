@@ -211,9 +211,10 @@ impl Stage<'_, '_> {
     /// What the primary and the monitor say to each other comes late, twice, or out of order.
     fn noise(&mut self) {
         let between = [Selector::Primary, monitor()];
-        let noise = match self.dice.below(4) {
+        let noise = match self.dice.below(5) {
             0 => Verb::Slow(Slow { between, by: self.dice.seconds(0.1, 3.0) }),
             1 => Verb::Repeat(Lossy { between, rate: 0.5 }),
+            2 => Verb::Reorder(Slow { between, by: self.dice.seconds(0.5, 5.0) }),
             _ => Verb::Lose(Lossy { between, rate: *self.dice.pick(&[0.2, 0.5]) }),
         };
         self.act(noise);

@@ -18,6 +18,8 @@ struct Faults {
     slower: BTreeMap<Direction, Duration>,
     /// The part of the packets that is lost each time it is sent.
     lossy: BTreeMap<Direction, f64>,
+    /// What is read at once is late by a part of this.
+    uneven: BTreeMap<Direction, Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,6 +61,14 @@ impl Links {
         self.0.send_modify(|faults| {
             faults.lossy.insert((a.to_string(), b.to_string()), rate);
             faults.lossy.insert((b.to_string(), a.to_string()), rate);
+        });
+    }
+
+    /// What is read at once is late by up to this, each time by another part of it: of two connections either may be first.
+    pub fn reorder(&self, a: &str, b: &str, by: Duration) {
+        self.0.send_modify(|faults| {
+            faults.uneven.insert((a.to_string(), b.to_string()), by);
+            faults.uneven.insert((b.to_string(), a.to_string()), by);
         });
     }
 
@@ -118,7 +128,10 @@ impl Way {
         let faults = self.faults.borrow();
         let slower = faults.slower.get(&self.direction).copied().unwrap_or_default();
         let rate = faults.lossy.get(&self.direction).copied();
-        slower + rate.map_or(Duration::ZERO, |rate| retransmitted(|| rand::random::<f64>() < rate))
+        let uneven = faults.uneven.get(&self.direction).map(|most| most.mul_f64(rand::random::<f64>()));
+        slower
+            + uneven.unwrap_or_default()
+            + rate.map_or(Duration::ZERO, |rate| retransmitted(|| rand::random::<f64>() < rate))
     }
 }
 
@@ -167,6 +180,19 @@ mod tests {
             retransmitted(|| left.checked_sub(1).map(|rest| left = rest).is_some()).as_millis()
         };
         assert_eq!([0, 1, 2, 4, 5, 6].map(after), [0, 200, 600, 3000, 6000, 9000]);
+    }
+
+    #[tokio::test]
+    async fn each_packet_is_late_by_a_time_of_its_own_on_an_uneven_link() {
+        let links = Links::whole();
+        let most = Duration::from_secs(1);
+        links.reorder("a", "b", most);
+        let way = links.way("b", "a");
+        let late: BTreeSet<Duration> = (0..100).map(|_| way.slower_by()).collect();
+        assert!(late.len() > 90 && *late.last().unwrap() < most, "{late:?}");
+        assert!(late.first().unwrap() < &(most / 4) && late.last().unwrap() > &(most / 4 * 3), "{late:?}");
+        links.heal();
+        assert_eq!(way.slower_by(), Duration::ZERO);
     }
 
     #[tokio::test]

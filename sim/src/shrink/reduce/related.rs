@@ -44,6 +44,7 @@ fn mends(first: Option<&Verb>, later: Option<&Verb>) -> bool {
                 | Verb::Isolate(_)
                 | Verb::Slow(_)
                 | Verb::Lose(_)
+                | Verb::Reorder(_)
                 | Verb::Repeat(_)
                 | Verb::Swizzle(_)
         ),

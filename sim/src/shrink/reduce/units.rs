@@ -68,7 +68,7 @@ fn belongs(first: &Step, later: &Step) -> bool {
 
 fn is_of_links(verb: Option<&Verb>) -> bool {
     use Verb::*;
-    matches!(verb, Some(Cut(_) | CutOneWay(_) | HalfOpen(_) | Isolate(_) | Slow(_) | Lose(_) | Repeat(_)))
+    matches!(verb, Some(Cut(_) | CutOneWay(_) | HalfOpen(_) | Isolate(_) | Slow(_) | Lose(_) | Reorder(_) | Repeat(_)))
 }
 
 /// How much of the time between the mends at the end stays.

@@ -14,6 +14,7 @@ pub(super) async fn perform(world: &World, verb: &Verb, names: &[String]) -> Don
         (Verb::Isolate(_), [node]) => world.isolate(node),
         (Verb::Slow(slow), [a, b]) => net.slow(a, b, slow.by),
         (Verb::Lose(lossy), [a, b]) => net.lose(a, b, lossy.rate),
+        (Verb::Reorder(late), [a, b]) => net.reorder(a, b, late.by),
         (Verb::Repeat(lossy), [a, b]) => net.repeat(a, b, lossy.rate),
         (Verb::Swizzle(_), []) => swizzle(world).await,
         (Verb::SpeakVersion(to), [node]) => net.speak_version(node, to.version),
