@@ -40,7 +40,8 @@ pub enum DoorEvent {
         id: CallId,
         message: Vec<u8>,
     },
-    /// The caller of an unanswered call closed its connection: for a keeper, a sign that its process is gone.
+    /// The connection of this call has ended, and no other call came over it since. For a keeper it is a sign that its
+    /// process is gone, whether the call was answered or not.
     Hangup {
         id: CallId,
     },

@@ -84,6 +84,8 @@ struct Shell<C, D, S> {
     monitor: Monitor,
     events: VecDeque<EventRow>,
     held: BTreeMap<NodeId, Held>,
+    /// The last call of each keeper, held or answered: the end of its connection tells of the keeper's.
+    lines: BTreeMap<NodeId, CallId>,
     watchers: Vec<Watcher>,
     probes: Vec<(NodeId, Task<'static, Probe>)>,
     agenda: Agenda,
@@ -130,6 +132,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
             monitor,
             events,
             held: BTreeMap::new(),
+            lines: BTreeMap::new(),
             watchers: Vec::new(),
             probes: Vec::new(),
             agenda: Agenda::default(),
@@ -271,9 +274,10 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
 
     async fn hung_up(&mut self, call: CallId) -> Result<(), StoreError> {
         self.watchers.retain(|w| w.call != call);
-        let Some(node) = self.held.iter().find(|(_, h)| h.call == call).map(|(id, _)| *id) else {
+        let Some(node) = self.lines.iter().find(|(_, last)| **last == call).map(|(id, _)| *id) else {
             return Ok(());
         };
+        self.lines.remove(&node);
         self.held.remove(&node);
         match self.key_of(node) {
             Some(key) => self.run(Input::Hangup(key, node)).await.map(drop),
@@ -369,6 +373,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         }
         for node in gone {
             self.answer_held(*node);
+            self.lines.remove(node);
         }
         if !effects.events.is_empty() {
             self.feed_watchers();
@@ -497,6 +502,7 @@ impl<C: Clock, D: Door, S: Store> Shell<C, D, S> {
         if is_last {
             // The older report needn't wait any longer.
             self.answer_held(node);
+            self.lines.insert(node, call);
         }
         let current = self.monitor.group_of(node).map(|g| g.record.nodes[&node].assignment.serial);
         if asks || !is_last || current != Some(serial) {

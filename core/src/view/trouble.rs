@@ -225,6 +225,7 @@ mod tests {
             ag = { stall_disk = { whose = "monitor" } }
             ah = { free_disk = { whose = "monitor" } }
             ai = { pause_keeper = "a" }
+            aj = { reorder = { between = ["a", "b"], by = "1s" } }
         "#;
         let verbs: std::collections::BTreeMap<String, Verb> = toml::from_str(verbs).unwrap();
         let known: Vec<&str> = verbs.values().map(Verb::describe).collect();

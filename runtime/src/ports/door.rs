@@ -1,7 +1,6 @@
 use super::CALL_PATH;
 use super::secure::SecureListener;
 use crate::tls::Shown;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
@@ -9,12 +8,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::{Listener, ListenerExt};
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use pgbaton_core::ports::{CallId, Door, DoorEvent, Probe};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,7 +38,8 @@ pub enum DoorError {
     Unusable { address: String, reason: String },
 }
 
-/// Serves calls over HTTP. A call stays open until it is answered, or until its caller goes away.
+/// Serves calls over HTTP. A call stays open until it is answered, or until its caller goes away. That a connection ends is
+/// told as well when its last call was answered: the caller may have been about to call again.
 pub struct HttpDoor {
     events: mpsc::UnboundedReceiver<DoorEvent>,
     desk: Arc<Desk>,
@@ -48,6 +52,16 @@ struct Desk {
     events: mpsc::UnboundedSender<DoorEvent>,
     waiting: Mutex<BTreeMap<CallId, oneshot::Sender<Vec<u8>>>>,
     next: AtomicU64,
+}
+
+/// A connection: the last call that came over it.
+#[derive(Default)]
+struct Line(Mutex<Option<CallId>>);
+
+impl Line {
+    fn last(&self) -> MutexGuard<'_, Option<CallId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Desk {
@@ -83,8 +97,8 @@ impl HttpDoor {
             }
         });
         let server = match shown {
-            Some(shown) => tokio::spawn(serve(SecureListener::new(listener, shown), router)),
-            None => tokio::spawn(serve(listener, router)),
+            Some(shown) => tokio::spawn(serve(SecureListener::new(listener, shown), router, desk.clone())),
+            None => tokio::spawn(serve(listener, router, desk.clone())),
         };
         Ok(HttpDoor { events, desk, address, server })
     }
@@ -124,17 +138,30 @@ impl Door for HttpDoor {
     }
 }
 
-async fn serve<L>(listener: L, router: Router)
-where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
-{
-    if let Err(e) = axum::serve(listener, router).await {
-        tracing::error!("the door has closed: {e}");
+async fn serve(mut listener: impl Listener, router: Router, desk: Arc<Desk>) {
+    loop {
+        let (stream, _) = listener.accept().await;
+        let line = Arc::new(Line::default());
+        let calls = TowerToHyperService::new(router.clone().layer(Extension(line.clone())));
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), calls);
+        let desk = desk.clone();
+        tokio::spawn(async move {
+            if let Err(e) = connection.await {
+                tracing::debug!("a connection ended: {e}");
+            }
+            if let Some(id) = line.last().take() {
+                desk.take(id);
+                let _door_gone = desk.events.send(DoorEvent::Hangup { id });
+            }
+        });
     }
 }
 
-async fn receive(State(desk): State<Arc<Desk>>, body: Result<Bytes, BytesRejection>) -> Response {
+async fn receive(
+    State(desk): State<Arc<Desk>>,
+    Extension(line): Extension<Arc<Line>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
     let message = match body {
         Ok(bytes) => bytes.to_vec(),
         Err(e) if e.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -146,13 +173,11 @@ async fn receive(State(desk): State<Arc<Desk>>, body: Result<Bytes, BytesRejecti
     let id = CallId(desk.next.fetch_add(1, Ordering::Relaxed));
     let (sender, answer) = oneshot::channel();
     desk.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
-    let waiting = Waiting { desk: &desk, id };
+    *line.last() = Some(id);
     if desk.events.send(DoorEvent::Call { id, message }).is_err() {
         return closing();
     }
-    let answer = answer.await;
-    drop(waiting);
-    match answer {
+    match answer.await {
         Ok(message) => ([("content-type", "application/json")], message).into_response(),
         Err(_) => closing(),
     }
@@ -161,20 +186,6 @@ async fn receive(State(desk): State<Arc<Desk>>, body: Result<Bytes, BytesRejecti
 fn closing() -> Response {
     let headers = [("connection", "close")];
     (StatusCode::SERVICE_UNAVAILABLE, headers, "this monitor is stopping\n").into_response()
-}
-
-/// hyper drops the handler when the connection of an unanswered call closes; this then tells so.
-struct Waiting<'a> {
-    desk: &'a Desk,
-    id: CallId,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if self.desk.take(self.id).is_some() {
-            let _door_gone = self.desk.events.send(DoorEvent::Hangup { id: self.id });
-        }
-    }
 }
 
 async fn ask_postmaster(host: &str, port: u16) -> Probe {
@@ -248,12 +259,17 @@ mod tests {
             "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'POST {CALL_PATH} HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: 2\\r\\n\\r\\n{{}}' >&3; read -u 3 x",
             door.address().port()
         );
-        let mut client = tokio::process::Command::new("bash").args(["-c", &script]).spawn().unwrap();
-        let (id, _) = call_of(door.next().await);
-        let since = Instant::now();
-        client.kill().await.unwrap();
-        assert_eq!(door.next().await, DoorEvent::Hangup { id });
-        assert!(since.elapsed() < Duration::from_millis(200), "{:?}", since.elapsed());
+        for answered in [false, true] {
+            let mut client = tokio::process::Command::new("bash").args(["-c", &script]).spawn().unwrap();
+            let (id, _) = call_of(door.next().await);
+            if answered {
+                door.answer(id, b"yes".to_vec());
+            }
+            let since = Instant::now();
+            client.kill().await.unwrap();
+            assert_eq!(door.next().await, DoorEvent::Hangup { id }, "answered: {answered}");
+            assert!(since.elapsed() < Duration::from_millis(200), "{:?}", since.elapsed());
+        }
     }
 
     #[tokio::test]

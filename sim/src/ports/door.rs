@@ -69,11 +69,10 @@ impl Hall {
         }
         let Some(id) = last else { return };
         let mut state = self.state.lock().unwrap();
-        if state.open.remove(&id).is_some() {
-            state.events.push_back(DoorEvent::Hangup { id });
-            drop(state);
-            self.bell.ring();
-        }
+        state.open.remove(&id);
+        state.events.push_back(DoorEvent::Hangup { id });
+        drop(state);
+        self.bell.ring();
     }
 }
 

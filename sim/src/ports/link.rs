@@ -1,5 +1,5 @@
-//! A keeper's or a command's way to the monitor. It keeps its connection between calls, as an HTTP
-//! client does, and drops it with a call that was given up.
+//! A keeper's or a command's way to the monitor. It keeps its connections between calls, as an HTTP
+//! client does, and drops one with a call that was given up.
 
 use super::MONITOR_PORT;
 use crate::net::{End, Insecure, Net, Packet};
@@ -13,7 +13,8 @@ pub struct SimLink {
     net: Net,
     from: String,
     to: String,
-    idle: Arc<Mutex<Option<End>>>,
+    /// The one that was used last is used next.
+    idle: Arc<Mutex<Vec<End>>>,
     gate: Option<Gate>,
 }
 
@@ -45,7 +46,11 @@ impl SimLink {
     }
 
     async fn exchange(&self, message: Vec<u8>) -> Result<Vec<u8>, LinkError> {
-        let kept = self.idle.lock().unwrap().take().filter(|end| !end.is_over());
+        let kept = {
+            let mut idle = self.idle.lock().unwrap();
+            idle.retain(|end| !end.is_over());
+            idle.pop()
+        };
         let end = match kept {
             Some(end) => end,
             None => self.connect().await?,
@@ -62,7 +67,7 @@ impl SimLink {
                     // The connection stays as silent as if the packet had never come.
                     std::future::pending::<()>().await;
                 }
-                *self.idle.lock().unwrap() = Some(end);
+                self.idle.lock().unwrap().push(end);
                 Ok(answer)
             }
             Some(other) => panic!("the monitor answered a call with {other:?}"),
