@@ -4,7 +4,7 @@ use super::outage::{Gap, gaps};
 use super::trace::{Fault, Kind, Trace};
 use crate::model::Moment;
 use crate::scenario::words;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Silence takes its timeout before anybody can know of it; a move of the role takes the rest.
@@ -14,7 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub fn check(trace: &Trace) -> Result<(), String> {
-    match gaps(trace, PATIENCE).into_iter().find(|gap| !is_excused(trace, gap) && !is_told(trace, gap)) {
+    let has_a_reason =
+        |gap: &Gap| is_excused(trace, gap) || is_told(trace, gap) || gap.length() - misled(trace, gap) <= PATIENCE;
+    match gaps(trace, PATIENCE).into_iter().find(|gap| !has_a_reason(gap)) {
         Some(gap) => Err(format!(
             "writes were out for {:.3} s from {:.3} s on, and no node was shown to wait for anything",
             gap.length().as_secs_f64(),
@@ -50,6 +52,30 @@ fn is_excused(trace: &Trace, gap: &Gap) -> bool {
         }
     }
     !blind.is_empty()
+}
+
+/// For how long of the gap a new primary was open beside the old one, which answers clients first: the group waits for
+/// nothing, they have yet to find out that nothing is acknowledged there.
+fn misled(trace: &Trace, gap: &Gap) -> Duration {
+    let mut open: BTreeSet<&str> = BTreeSet::new();
+    let (mut both_since, mut sum): (Option<Moment>, _) = (None, Duration::ZERO);
+    let within = |at: Moment| at.max(gap.from).min(gap.to);
+    for event in trace.events.iter().take_while(|e| e.at <= gap.to) {
+        match &event.kind {
+            Kind::Opened { node, .. } => _ = open.insert(node),
+            Kind::Closed { node } => _ = open.remove(node.as_str()),
+            _ => continue,
+        }
+        match (open.len() > 1, both_since) {
+            (true, None) => both_since = Some(event.at),
+            (false, Some(since)) => {
+                sum += within(event.at).since(within(since));
+                both_since = None;
+            }
+            _ => {}
+        }
+    }
+    sum + both_since.map_or(Duration::ZERO, |since| gap.to.since(within(since)))
 }
 
 /// A reason was on show at some moment of the gap.
@@ -98,6 +124,19 @@ mod tests {
         assert_eq!(check(&out(vec![(500, reason())])), Ok(()), "it was on show all the time");
         assert!(check(&out(vec![(500, reason()), (800, shown(None))])).is_err(), "of another outage");
         assert!(check(&out(vec![(25_000, reason())])).is_err());
+    }
+
+    #[test]
+    fn clients_that_hang_on_the_old_primary_wait_for_nothing_that_the_group_could_tell() {
+        let side_by_side = |from, to| {
+            let more = [(100, opened("a", 1)), (from, opened("b", 2)), (to, closed("a"))];
+            check(&out(more.into()))
+        };
+        assert_eq!(side_by_side(4000, 19_000), Ok(()));
+        assert_eq!(side_by_side(500, 30_000), Ok(()));
+        assert!(side_by_side(4000, 7000).is_err(), "the old one was closed for long");
+        assert!(side_by_side(17_000, 19_000).is_err(), "the new one wasn't there for long");
+        assert!(side_by_side(500, 900).is_err(), "before it");
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub struct GroupRecord {
     pub key: GroupKey,
     pub epoch: Epoch,
     pub in_force: InForce,
+    /// The primary shows what it has inherited up to here, acknowledged or not, and it isn't known yet that enough members of
+    /// its contract hold that: whoever takes over from it must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Lsn>,
     pub next_contract: u64,
     /// Commits may be acknowledged by the primary alone, since then.
     pub degraded: Option<Degraded>,
@@ -232,6 +236,7 @@ impl GroupRecord {
             key,
             epoch: Epoch::ZERO,
             in_force: InForce::default(),
+            shown: None,
             next_contract: 1,
             degraded: None,
             transfer: None,

@@ -132,6 +132,7 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         }
         Edit::Confirm(id) => {
             record.in_force.confirm(*id);
+            record.shown = None;
         }
         Edit::Degrade => degrade(record, view),
         Edit::Restore => record.degraded = None,
@@ -230,23 +231,27 @@ fn install(record: &mut GroupRecord, terms: &Terms, view: &View) {
     let alone = contract.is_none() && view.durability() != Durability::Async;
     let candidate = record.transfer.as_ref().and_then(|t| t.candidate);
     let from = candidate.and_then(|c| record.nodes[&c].seal).map(|s| s.position);
-    record.in_force = founding(record, contract, from);
+    let is_held = is_held(record, &contract, from);
+    record.in_force = if is_held { InForce::only(contract) } else { founding(record, contract) };
+    record.shown = from.filter(|_| !is_held).map(|p| p.lsn);
     record.accepted = None;
     record.degraded = alone.then_some(Degraded { epoch: record.epoch, from });
     let known = record.history.as_ref().map_or(0, |h| h.tli.0);
     record.last_timeline = record.last_timeline.max(known) + 1;
 }
 
-/// What may be in force under a new primary, which holds all there is up to `end`. As long as fewer of the contract's
-/// members do than must acknowledge, those that it leaves over prove nothing about what came before: whoever had to be
-/// asked then must still be asked, until the primary has confirmed that its members have come that far.
-fn founding(record: &GroupRecord, contract: Contract, end: Option<Position>) -> InForce {
+/// Whether enough members of the contract of a new primary hold all that it does, up to `end`.
+fn is_held(record: &GroupRecord, contract: &Contract, end: Option<Position>) -> bool {
     let seal = |id: NodeId| record.nodes.get(&id).and_then(|n| n.seal).filter(|s| s.epoch == record.epoch);
     let reaches = |held: Position| end.is_some_and(|end| held.tli == end.tli && held.lsn >= end.lsn);
     let holds_all = |id: &&NodeId| seal(**id).is_some_and(|s| reaches(s.position));
-    if contract.members.iter().filter(holds_all).count() >= contract.k as usize {
-        return InForce::only(contract);
-    }
+    contract.members.iter().filter(holds_all).count() >= contract.k as usize
+}
+
+/// What may be in force under a new primary. As long as fewer of the contract's members hold all there is than must
+/// acknowledge, those that it leaves over prove nothing about what came before: whoever had to be asked then must still be
+/// asked, until the primary has confirmed that its members have come that far.
+fn founding(record: &GroupRecord, contract: Contract) -> InForce {
     // One that asked for no standby was answered for: nobody would be elected without it.
     let mut in_force = InForce::default();
     record.in_force.iter().filter(|c| !c.is_none()).for_each(|c| in_force.add(c.clone()));
@@ -258,6 +263,7 @@ fn founding(record: &GroupRecord, contract: Contract, end: Option<Position>) -> 
 fn adopt(record: &mut GroupRecord, primary: NodeId, view: &View) {
     let unknown = Contract::none(record.new_contract_id());
     record.in_force = InForce::only(unknown);
+    record.shown = None;
     let reported = view.report(primary).and_then(|r| r.contract.clone());
     let reported = reported.or_else(|| record.nodes[&primary].word.as_ref()?.contract.clone());
     let (k, members) = reported.map_or((0, vec![]), |c| (c.k, c.members.into_iter().collect()));

@@ -78,9 +78,22 @@ impl<'a> View<'a> {
         self.record.transfer.as_ref().is_some_and(|t| candidate(t).is_none_or(|c| !c.goal().is_writable()))
     }
 
-    /// Whether a node that holds WAL up to `lsn` holds every acknowledged commit: by the votes that end there or before.
+    /// Whether a node that holds WAL up to `lsn` holds every acknowledged commit, by the votes that end there or before, and
+    /// all that was shown.
     pub fn proves(&self, lsn: Lsn) -> bool {
-        self.record.in_force.proven_by(&self.votes_within(lsn))
+        self.reaches_what_was_shown(lsn) && self.record.in_force.proven_by(&self.votes_within(lsn))
+    }
+
+    /// A new primary shows at once what it inherited, also what nobody had acknowledged; its members may not have come so far
+    /// when it dies.
+    fn reaches_what_was_shown(&self, lsn: Lsn) -> bool {
+        self.record.shown.is_none_or(|shown| lsn >= shown) || mutant!(ShownNotHeld)
+    }
+
+    /// Of those that can vote somebody holds what was shown, or may: where a vote will end that wasn't given yet nobody knows.
+    pub fn may_hold_what_was_shown(&self, old: NodeId) -> bool {
+        let reaches = |p: Position| self.reaches_what_was_shown(p.lsn);
+        self.voters(old).any(|n| self.could_vote(n) && self.vote(n).is_none_or(reaches))
     }
 
     /// The same of every commit that a standby had to acknowledge.
@@ -167,7 +180,7 @@ impl<'a> View<'a> {
         if mutant!(MaintenanceCounts) {
             set.extend(self.record.nodes.values().filter(|n| n.goal() == NodeState::Maintenance).map(|n| n.id));
         }
-        self.record.in_force.proven_by(&set)
+        self.record.in_force.proven_by(&set) && self.may_hold_what_was_shown(old)
     }
 
     /// It has voted in the election under way, or would if it were asked. A seal that is no vote is off the lineage, and what
@@ -270,5 +283,85 @@ impl<'a> View<'a> {
         let is_yet_to_vote = |n: &NodeRecord| self.vote(n).is_none() && self.is_heard(n.id);
         let silent = |n: &NodeRecord| is_yet_to_vote(n) || self.life(n.id) == Life::Unknown;
         transfer.waiver.is_some() && (late || !self.voters(transfer.old).any(silent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::NodeState::*;
+    use crate::model::{ControlState, History, Lsn, NodeState, Position, Timeline};
+    use crate::monitor::rules::testing::*;
+
+    /// a is lost, then b; c alone proves every acknowledged commit, opens, and is lost before anybody has come over to it.
+    /// It has shown up to 1100, and b is back.
+    fn new_primary_is_lost() -> Pair {
+        let mut p = Pair::of(3, 2);
+        p.dies(B);
+        p.dies(A);
+        p.says(C, PreparePromotion, cut_off_standby());
+        p.vows(C, StopReplication, 1100);
+        assert_eq!((p.goal(C), p.record().shown), (WaitPrimary, Some(Lsn(1100))));
+        p.dies(C);
+        p.says(B, Secondary, cut_off_standby());
+        assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, Draining));
+        p
+    }
+
+    #[test]
+    fn who_takes_over_from_a_new_primary_holds_what_it_has_shown() {
+        let goals = [(1000, ReportLsn), (1099, ReportLsn), (1100, StopReplication), (1200, StopReplication)];
+        for (lsn, goal) in goals {
+            let mut p = new_primary_is_lost();
+            p.votes(B, lsn);
+            assert_eq!(p.goal(B), goal, "{lsn}: {:?}", p.stall());
+            if goal == ReportLsn {
+                let stall = p.stall().unwrap();
+                assert!(stall.starts_with("waits for nodes: commits that c has shown, up to 0/44C, may be"), "{stall}");
+                assert!(stall.contains("one of a, c must come back"), "{stall}");
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_holds_what_was_shown_mends_it_by_coming_back() {
+        let mut p = new_primary_is_lost();
+        p.votes(B, 1000);
+        p.says(C, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!((p.goal(B), p.goal(C)), (Secondary, Primary), "{:?}", p.stall());
+
+        let mut p = new_primary_is_lost();
+        p.votes(B, 1000);
+        p.votes(A, 1100);
+        assert_eq!((p.goal(A), p.goal(B)), (StopReplication, ReportLsn), "{:?}", p.stall());
+    }
+
+    #[test]
+    fn an_operator_may_give_up_what_was_shown() {
+        let mut p = new_primary_is_lost();
+        p.votes(B, 1000);
+        p.ordered_failover(None, true);
+        p.passes(p.monitor.settings.node_considered_unhealthy_timeout);
+        p.votes(B, 1000);
+        assert_eq!(p.goal(B), StopReplication, "{:?}", p.stall());
+        p.vows(B, StopReplication, 1000);
+        assert_eq!((p.goal(B), p.record().shown), (WaitPrimary, Some(Lsn(1000))), "{:?}", p.stall());
+    }
+
+    /// The primary confirms its contract once enough of its members have come as far as it has.
+    #[test]
+    fn what_was_shown_is_held_once_the_contract_is_confirmed() {
+        for heard_of_members in [false, true] {
+            let mut p = Pair::of(3, 2);
+            p.dies(B);
+            p.dies(A);
+            p.says(C, PreparePromotion, cut_off_standby());
+            p.vows(C, StopReplication, 1100);
+            let applied = p.record().contract().map(|c| c.id).filter(|_| heard_of_members);
+            let open = with(primary_of(&[]), |r| r.position = Position::new(2, 1200));
+            p.tells(C, NodeState::WaitPrimary, open, |r| r.applied = applied);
+            let history = History::root(Timeline(1)).branch(Timeline(2), Lsn(1100));
+            p.record_mut().history = Some(history);
+            assert_eq!(p.record().shown.is_none(), heard_of_members);
+        }
     }
 }

@@ -194,9 +194,13 @@ impl View<'_> {
         missing.sort_unstable();
         missing.dedup();
         let names: Vec<String> = missing.into_iter().map(|id| self.name(id)).collect();
+        let what = match self.record.shown.filter(|_| !self.may_hold_what_was_shown(old)) {
+            Some(lsn) => format!("commits that {} has shown, up to {lsn},", self.name(old)),
+            None => "acknowledged commits".into(),
+        };
         format!(
-            "waits for nodes: acknowledged commits may be only on nodes that are missing; one of {} must come back, or \
-             they are given up with perform failover --allow-data-loss",
+            "waits for nodes: {what} may be only on nodes that are missing; one of {} must come back, or they are given up \
+             with perform failover --allow-data-loss",
             names.join(", ")
         )
     }

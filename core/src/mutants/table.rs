@@ -37,6 +37,9 @@ mutants! {
     NewestContractOnly "newest-contract-only"
         "An election is proven under the newest contract alone, also before the primary has confirmed it."
         "pgaf, secondary before the primary knows",
+    ShownNotHeld "shown-not-held"
+        "Whoever takes over from a new primary, before its members have come over to it, need not hold what it has shown."
+        "acknowledged commits alone are counted",
     ReportsCount "reports-count"
         "What a standby reports counts as its vote, before it has promised to receive nothing more."
         "a report taken for a promise",

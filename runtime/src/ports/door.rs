@@ -256,7 +256,7 @@ mod tests {
     async fn a_killed_client_process_is_a_hangup_at_once() {
         let (mut door, _) = door_and_link().await;
         let script = format!(
-            "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'POST {CALL_PATH} HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: 2\\r\\n\\r\\n{{}}' >&3; read -u 3 x",
+            "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'POST {CALL_PATH} HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: 2\\r\\n\\r\\n{{}}' >&3; exec cat <&3",
             door.address().port()
         );
         for answered in [false, true] {

@@ -22,7 +22,7 @@ pub fn confirmed(v: &View) -> Option<Verdict> {
         return None;
     }
     let closes_gap = !contract.is_none() && v.record.degraded.is_some();
-    if v.record.in_force.is_settled() && !closes_gap {
+    if v.record.in_force.is_settled() && v.record.shown.is_none() && !closes_gap {
         return None;
     }
     let mut edits = vec![Edit::Confirm(contract.id)];

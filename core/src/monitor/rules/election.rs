@@ -37,7 +37,7 @@ pub fn fail_over(v: &View) -> Option<Verdict> {
     let mut heard = v.voters(old.id).filter(|n| v.is_heard(n.id));
     if let (Some(only), None) = (heard.next(), heard.next()) {
         // Nobody else could win, and nobody else is needed.
-        let proven = v.record.in_force.proven_by(&[only.id].into());
+        let proven = v.record.shown.is_none() && v.record.in_force.proven_by(&[only.id].into());
         if proven && v.is_fit(only, None).is_ok() {
             let why = format!("{} takes over from {}: {why}", only.name, old.name);
             return Some((begin(old, only, transfer), why));
