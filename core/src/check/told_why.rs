@@ -1,6 +1,7 @@
 //! L7 while the story lasts: who looks at the group during a long outage of writes is told what it waits for.
 
 use super::outage::{Gap, gaps};
+use super::roles::Role;
 use super::trace::{Fault, Kind, Trace};
 use crate::model::Moment;
 use crate::scenario::words;
@@ -9,6 +10,9 @@ use std::time::Duration;
 
 /// Silence takes its timeout before anybody can know of it; a move of the role takes the rest.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A client that hangs on a server that has closed gives its write up after so long at the latest.
+const LEAVES: Duration = Duration::from_secs(5);
 
 /// What a monitor has said comes so long after its death at the latest.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -55,27 +59,35 @@ fn is_excused(trace: &Trace, gap: &Gap) -> bool {
 }
 
 /// For how long of the gap a new primary was open beside the old one, which answers clients first: the group waits for
-/// nothing, they have yet to find out that nothing is acknowledged there.
+/// nothing, they have yet to find out that nothing is acknowledged there. That one closes by itself, and whoever has found the
+/// new one stays there.
 fn misled(trace: &Trace, gap: &Gap) -> Duration {
-    let mut open: BTreeSet<&str> = BTreeSet::new();
+    let (mut role, mut open): (Role, BTreeSet<&str>) = (Role::default(), BTreeSet::new());
     let (mut both_since, mut sum): (Option<Moment>, _) = (None, Duration::ZERO);
-    let within = |at: Moment| at.max(gap.from).min(gap.to);
+    let mut found: Option<&str> = None;
+    let lasts = |since: Moment, until: Moment| {
+        let within = |at: Moment| at.max(gap.from).min(gap.to);
+        within(until.min(since + trace.terms.closes_alone + LEAVES)).since(within(since))
+    };
     for event in trace.events.iter().take_while(|e| e.at <= gap.to) {
+        role.follow(event.at, &event.kind);
         match &event.kind {
             Kind::Opened { node, .. } => _ = open.insert(node),
             Kind::Closed { node } => _ = open.remove(node.as_str()),
-            _ => continue,
-        }
-        match (open.len() > 1, both_since) {
-            (true, None) => both_since = Some(event.at),
-            (false, Some(since)) => {
-                sum += within(event.at).since(within(since));
-                both_since = None;
-            }
+            Kind::Acked { node, warning: false, .. } => found = Some(node),
             _ => {}
         }
+        let is_open = role.holder.is_some_and(|holder| open.contains(holder) && found != Some(holder));
+        let both = is_open && open.len() > 1;
+        both_since = match both_since {
+            Some(since) if !both => {
+                sum += lasts(since, event.at);
+                None
+            }
+            since => since.or(both.then_some(event.at)),
+        };
     }
-    sum + both_since.map_or(Duration::ZERO, |since| gap.to.since(within(since)))
+    sum + both_since.map_or(Duration::ZERO, |since| lasts(since, gap.to))
 }
 
 /// A reason was on show at some moment of the gap.
@@ -128,15 +140,28 @@ mod tests {
 
     #[test]
     fn clients_that_hang_on_the_old_primary_wait_for_nothing_that_the_group_could_tell() {
-        let side_by_side = |from, to| {
-            let more = [(100, opened("a", 1)), (from, opened("b", 2)), (to, closed("a"))];
-            check(&out(more.into()))
+        let run = |from: u64, to: u64, closes_alone: u64| {
+            let begun = [(90, node("a", Primary, Primary, 1)), (100, opened("a", 1)), (to, closed("a"))];
+            let moved = [(from - 10, node("b", StopReplication, WaitPrimary, 2)), (from, opened("b", 2))];
+            let mut trace = out(begun.into_iter().chain(moved).collect());
+            trace.terms.closes_alone = Duration::from_secs(closes_alone);
+            trace
         };
+        let side_by_side = |from, to| check(&run(from, to, 20));
         assert_eq!(side_by_side(4000, 19_000), Ok(()));
-        assert_eq!(side_by_side(500, 30_000), Ok(()));
         assert!(side_by_side(4000, 7000).is_err(), "the old one was closed for long");
         assert!(side_by_side(17_000, 19_000).is_err(), "the new one wasn't there for long");
         assert!(side_by_side(500, 900).is_err(), "before it");
+        // Whoever closes is closed by then.
+        assert_eq!(check(&run(2000, 30_000, 0)), Ok(()));
+        let mut late = run(2000, 60_000, 0);
+        late.events.iter_mut().find(|e| matches!(e.kind, Kind::Acked { id: 2, .. })).unwrap().at = Moment(40_000_000);
+        late.sort();
+        assert!(check(&late).is_err());
+        let mut back = run(500, 30_000, 20);
+        let rogue = back.events.iter_mut().find(|e| matches!(&e.kind, Kind::Node { node, .. } if node == "b")).unwrap();
+        rogue.kind = opened("c", 3);
+        assert!(check(&back).is_err(), "the primary is the one that it was, and clients had found it");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct GroupRecord {
     /// The primary shows what it has inherited up to here, acknowledged or not, and it isn't known yet that enough members of
     /// its contract hold that: whoever takes over from it must.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shown: Option<Lsn>,
+    pub shown: Option<Position>,
     pub next_contract: u64,
     /// Commits may be acknowledged by the primary alone, since then.
     pub degraded: Option<Degraded>,

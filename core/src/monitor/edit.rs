@@ -170,6 +170,8 @@ fn apply_one(record: &mut GroupRecord, edit: &Edit, view: &View) {
         Edit::Accept(history) => {
             record.last_timeline = record.last_timeline.max(history.tli.0);
             (record.history, record.accepted) = (Some(history.clone()), Some(history.clone()));
+            // What was shown elsewhere he has given up with that.
+            record.shown = record.shown.filter(|shown| history.contains(*shown));
         }
         Edit::Adopt(id) => adopt(record, *id, view),
         Edit::Floor(lsn) => record.wal_floor = Some(*lsn),
@@ -231,9 +233,11 @@ fn install(record: &mut GroupRecord, terms: &Terms, view: &View) {
     let alone = contract.is_none() && view.durability() != Durability::Async;
     let candidate = record.transfer.as_ref().and_then(|t| t.candidate);
     let from = candidate.and_then(|c| record.nodes[&c].seal).map(|s| s.position);
-    let is_held = is_held(record, &contract, from);
+    let is_held = is_held(record, &contract, from, view);
     record.in_force = if is_held { InForce::only(contract) } else { founding(record, contract) };
-    record.shown = from.filter(|_| !is_held).map(|p| p.lsn);
+    // After the last record of an old primary that has stopped in order there is no commit.
+    let drained = record.transfer.as_ref().and_then(|t| t.drained);
+    record.shown = from.filter(|_| !is_held).map(|p| Position { lsn: drained.map_or(p.lsn, |d| d.min(p.lsn)), ..p });
     record.accepted = None;
     record.degraded = alone.then_some(Degraded { epoch: record.epoch, from });
     let known = record.history.as_ref().map_or(0, |h| h.tli.0);
@@ -241,10 +245,9 @@ fn install(record: &mut GroupRecord, terms: &Terms, view: &View) {
 }
 
 /// Whether enough members of the contract of a new primary hold all that it does, up to `end`.
-fn is_held(record: &GroupRecord, contract: &Contract, end: Option<Position>) -> bool {
-    let seal = |id: NodeId| record.nodes.get(&id).and_then(|n| n.seal).filter(|s| s.epoch == record.epoch);
+fn is_held(record: &GroupRecord, contract: &Contract, end: Option<Position>, view: &View) -> bool {
     let reaches = |held: Position| end.is_some_and(|end| held.tli == end.tli && held.lsn >= end.lsn);
-    let holds_all = |id: &&NodeId| seal(**id).is_some_and(|s| reaches(s.position));
+    let holds_all = |id: &&NodeId| record.nodes.get(id).and_then(|n| view.vote(n)).is_some_and(reaches);
     contract.members.iter().filter(holds_all).count() >= contract.k as usize
 }
 

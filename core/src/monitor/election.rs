@@ -86,19 +86,38 @@ impl<'a> View<'a> {
 
     /// A new primary shows at once what it inherited, also what nobody had acknowledged; its members may not have come so far
     /// when it dies.
-    fn reaches_what_was_shown(&self, lsn: Lsn) -> bool {
-        self.record.shown.is_none_or(|shown| lsn >= shown) || mutant!(ShownNotHeld)
+    pub fn reaches_what_was_shown(&self, lsn: Lsn) -> bool {
+        self.shown().is_none_or(|shown| lsn >= shown) || mutant!(ShownNotHeld)
+    }
+
+    pub fn shown(&self) -> Option<Lsn> {
+        self.record.shown.filter(|_| !self.has_shown_nothing()).map(|p| p.lsn)
+    }
+
+    /// The primary that is to be replaced was told to open, and knows by now that it is not to: it has never begun the timeline
+    /// that it was given.
+    fn has_shown_nothing(&self) -> bool {
+        let old = self.record.transfer.as_ref().and_then(|t| self.record.nodes.get(&t.old));
+        old.filter(|old| self.is_heard(old.id) && !old.goal().is_writable()).is_some_and(|old| {
+            let knows = |r: &&Report| r.serial == old.assignment.serial;
+            let control = self.report(old.id).filter(knows).and_then(|r| r.facts.control());
+            control.is_some_and(|c| {
+                let is_standby = matches!(c.state, ControlState::InRecovery | ControlState::ShutDownInRecovery);
+                is_standby && c.history.tli.0 < self.record.last_timeline
+            })
+        })
     }
 
     /// Of those that can vote somebody holds what was shown, or may: where a vote will end that wasn't given yet nobody knows.
+    /// One that has gone since gives it to nobody.
     pub fn may_hold_what_was_shown(&self, old: NodeId) -> bool {
-        let reaches = |p: Position| self.reaches_what_was_shown(p.lsn);
-        self.voters(old).any(|n| self.could_vote(n) && self.vote(n).is_none_or(reaches))
+        let gives = |n: &NodeRecord, p: Position| self.reaches_what_was_shown(p.lsn) && self.is_heard(n.id);
+        self.voters(old).any(|n| self.could_vote(n) && self.vote(n).is_none_or(|p| gives(n, p)))
     }
 
     /// The same of every commit that a standby had to acknowledge.
     pub fn proves_where_standbys_counted(&self, lsn: Lsn) -> bool {
-        self.record.in_force.proven_where_standbys_counted(&self.votes_within(lsn))
+        self.reaches_what_was_shown(lsn) && self.record.in_force.proven_where_standbys_counted(&self.votes_within(lsn))
     }
 
     fn votes_within(&self, lsn: Lsn) -> BTreeSet<NodeId> {
@@ -254,7 +273,9 @@ impl<'a> View<'a> {
     pub fn winner(&self, transfer: &Transfer) -> Option<Winner> {
         let standing = self.standing(transfer)?;
         let (node, target) = (standing.node, standing.target());
-        let is_answered_for = || self.is_waived(transfer) && is_within_policy(self, transfer, target);
+        // What was shown is no loss that a policy is about.
+        let is_shown = || transfer.waiver == Some(Waiver::Policy) && !self.reaches_what_was_shown(target);
+        let is_answered_for = || self.is_waived(transfer) && is_within_policy(self, transfer, target) && !is_shown();
         if self.awaits_better(transfer, node) || !(self.proves(target) || is_answered_for()) {
             return None;
         }
@@ -289,8 +310,10 @@ impl<'a> View<'a> {
 #[cfg(test)]
 mod tests {
     use crate::model::NodeState::*;
-    use crate::model::{ControlState, History, Lsn, NodeState, Position, Timeline};
+    use crate::model::{ControlState, Durability, History, Lsn, NodeState, Position, Timeline};
+    use crate::monitor::edit::{Edit, apply};
     use crate::monitor::rules::testing::*;
+    use std::time::Duration;
 
     /// a is lost, then b; c alone proves every acknowledged commit, opens, and is lost before anybody has come over to it.
     /// It has shown up to 1100, and b is back.
@@ -300,7 +323,7 @@ mod tests {
         p.dies(A);
         p.says(C, PreparePromotion, cut_off_standby());
         p.vows(C, StopReplication, 1100);
-        assert_eq!((p.goal(C), p.record().shown), (WaitPrimary, Some(Lsn(1100))));
+        assert_eq!((p.goal(C), p.record().shown), (WaitPrimary, Some(Position::new(1, 1100))));
         p.dies(C);
         p.says(B, Secondary, cut_off_standby());
         assert_eq!((p.goal(B), p.goal(C)), (ReportLsn, Draining));
@@ -344,7 +367,7 @@ mod tests {
         p.votes(B, 1000);
         assert_eq!(p.goal(B), StopReplication, "{:?}", p.stall());
         p.vows(B, StopReplication, 1000);
-        assert_eq!((p.goal(B), p.record().shown), (WaitPrimary, Some(Lsn(1000))), "{:?}", p.stall());
+        assert_eq!((p.goal(B), p.record().shown), (WaitPrimary, Some(Position::new(1, 1000))), "{:?}", p.stall());
     }
 
     /// The primary confirms its contract once enough of its members have come as far as it has.
@@ -362,6 +385,84 @@ mod tests {
             let history = History::root(Timeline(1)).branch(Timeline(2), Lsn(1100));
             p.record_mut().history = Some(history);
             assert_eq!(p.record().shown.is_none(), heard_of_members);
+        }
+    }
+
+    /// One that could serve what was shown has gone again: it is named, and the role is kept for whoever is back with it.
+    #[test]
+    fn the_vote_of_one_that_has_gone_gives_nobody_what_was_shown() {
+        let mut p = new_primary_is_lost();
+        p.votes(A, 1100);
+        p.dies(A);
+        p.votes(B, 1000);
+        assert_eq!(p.goal(B), ReportLsn);
+        let stall = p.stall().unwrap();
+        assert!(stall.contains("commits that c has shown") && stall.contains("one of a, c must come back"), "{stall}");
+        p.says(C, DemoteTimeout, stopped(ControlState::InProduction));
+        assert_eq!(p.goal(C), Primary, "{:?}", p.stall());
+    }
+
+    #[test]
+    fn no_policy_gives_up_what_was_shown() {
+        let mut p = new_primary_is_lost();
+        p.votes(B, 1000);
+        p.set_durability(Durability::Async);
+        for _ in 0..60 {
+            p.passes(Duration::from_secs(1));
+            p.votes(B, 1000);
+        }
+        assert_eq!(p.goal(B), ReportLsn, "{:?}", p.stall());
+    }
+
+    /// The seal is past the last record of the old primary, and there is no commit in between.
+    #[test]
+    fn after_a_switchover_whoever_holds_all_commits_may_take_over() {
+        let mut p = Pair::of(3, 2);
+        p.switchover();
+        let candidate = [B, C].into_iter().find(|n| p.goal(*n) == PreparePromotion).unwrap();
+        let other = if candidate == B { C } else { B };
+        p.says(candidate, PreparePromotion, standby());
+        p.says(A, Draining, stopped(ControlState::ShutDown));
+        p.vows(candidate, StopReplication, 1000);
+        assert_eq!((p.goal(candidate), p.record().shown), (WaitPrimary, Some(Position::new(1, 900))));
+        p.dies(candidate);
+        p.dies(A);
+        p.says(other, Secondary, cut_off_standby());
+        p.votes(other, 950);
+        assert_eq!(p.goal(other), StopReplication, "{:?}", p.stall());
+    }
+
+    /// Its server went down before it was promoted, and its keeper knows that it is to stay so.
+    #[test]
+    fn one_that_was_told_to_open_and_never_did_has_shown_nothing() {
+        for opened in [false, true] {
+            let mut p = Pair::of(3, 2);
+            p.dies(B);
+            p.dies(A);
+            p.says(C, PreparePromotion, cut_off_standby());
+            p.vows(C, StopReplication, 1100);
+            p.dies(C);
+            p.says(B, Secondary, cut_off_standby());
+            p.votes(B, 1000);
+            assert_eq!(p.goal(B), ReportLsn);
+            let state = if opened { ControlState::InProduction } else { ControlState::InRecovery };
+            let (serial, goal) = (p.record().nodes[&C].assignment.serial, p.goal(C));
+            assert!(!goal.is_writable());
+            p.record_mut().reopening = Some(C);
+            p.tells(C, DemoteTimeout, stopped(state), |r| r.serial = serial);
+            assert_eq!(p.goal(B) == StopReplication, !opened, "{:?}", p.stall());
+        }
+    }
+
+    #[test]
+    fn whoever_accepts_another_timeline_gives_up_what_was_shown_elsewhere() {
+        for (fork, stays) in [(1100, true), (1050, false)] {
+            let p = new_primary_is_lost();
+            let history = History::root(Timeline(1)).branch(Timeline(7), Lsn(fork));
+            let view = p.view();
+            let mut record = p.record().clone();
+            apply(&mut record, &[Edit::Accept(history)], &view);
+            assert_eq!(record.shown.is_some(), stays);
         }
     }
 }

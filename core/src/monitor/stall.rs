@@ -190,11 +190,17 @@ impl View<'_> {
         let silent =
             |id: &NodeId| !self.record.nodes.get(id).is_some_and(|n| self.vote(n).is_some() || self.is_heard(*id));
         let members = self.record.in_force.iter().flat_map(|c| c.members.iter().copied());
-        let mut missing: Vec<NodeId> = members.filter(silent).chain([old]).collect();
+        let shown = self.shown().filter(|_| !self.may_hold_what_was_shown(old));
+        let mut missing: Vec<NodeId> = match shown {
+            // Anybody who is away may hold it, whether he is asked for commits or not.
+            Some(_) => self.record.nodes.values().filter(|n| self.may_hold_it_elsewhere(n)).map(|n| n.id).collect(),
+            None => members.filter(silent).collect(),
+        };
+        missing.push(old);
         missing.sort_unstable();
         missing.dedup();
         let names: Vec<String> = missing.into_iter().map(|id| self.name(id)).collect();
-        let what = match self.record.shown.filter(|_| !self.may_hold_what_was_shown(old)) {
+        let what = match shown {
             Some(lsn) => format!("commits that {} has shown, up to {lsn},", self.name(old)),
             None => "acknowledged commits".into(),
         };
@@ -203,6 +209,12 @@ impl View<'_> {
              with perform failover --allow-data-loss",
             names.join(", ")
         )
+    }
+
+    /// It could bring what was shown if it came back, from where it is or from maintenance.
+    fn may_hold_it_elsewhere(&self, node: &NodeRecord) -> bool {
+        let is_away = !self.is_heard(node.id) || node.goal() == NodeState::Maintenance;
+        is_away && self.vote(node).is_none_or(|p| self.reaches_what_was_shown(p.lsn))
     }
 
     fn commit_stall(&self, primary: &NodeRecord) -> Option<String> {

@@ -21,7 +21,7 @@ pub fn bounded_loss(v: &View, old: &NodeRecord) -> Option<String> {
     }
     // What a standby had to acknowledge is no loss that the policy is about, whatever the formation prefers by now.
     let could_vote = v.voters(old.id).filter(|n| v.could_vote(n)).map(|n| n.id).collect();
-    if !v.record.in_force.proven_where_standbys_counted(&could_vote) {
+    if !v.record.in_force.proven_where_standbys_counted(&could_vote) || !v.may_hold_what_was_shown(old.id) {
         return None;
     }
     let held = v.voters(old.id).filter(|n| v.may_lead(n, None).is_ok()).filter_map(|n| v.running(n.id));

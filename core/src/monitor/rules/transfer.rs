@@ -146,7 +146,9 @@ fn warrant(v: &View, transfer: &Transfer, candidate: &NodeRecord) -> Option<Stri
         Some(until) => format!("from {} on, it was known to be at {until}", position.lsn),
         None => format!("from {} to an unknown point", position.lsn),
     };
-    let given_up = format!("{by} what {who} may have acknowledged {range} is given up");
+    let shown = v.shown().filter(|shown| *shown > position.lsn);
+    let shown = shown.map(|shown| format!(", and what was shown up to {shown},")).unwrap_or_default();
+    let given_up = format!("{by} what {who} may have acknowledged {range}{shown} is given up");
     Some(format!("{name} holds WAL up to {}; {given_up}", position.lsn))
 }
 
