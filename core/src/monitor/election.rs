@@ -448,7 +448,6 @@ mod tests {
             let state = if opened { ControlState::InProduction } else { ControlState::InRecovery };
             let (serial, goal) = (p.record().nodes[&C].assignment.serial, p.goal(C));
             assert!(!goal.is_writable());
-            p.record_mut().reopening = Some(C);
             p.tells(C, DemoteTimeout, stopped(state), |r| r.serial = serial);
             assert_eq!(p.goal(B) == StopReplication, !opened, "{:?}", p.stall());
         }
