@@ -95,10 +95,11 @@ struct Place {
 }
 
 impl Place {
-    /// Several files are kept side by side.
+    /// Several files are kept side by side; those of two folders may have one name.
     fn within(&self, file: &Path) -> Place {
         let stem = file.file_stem().unwrap_or(file.as_os_str());
-        Place { keep: self.keep.as_ref().map(|dir| dir.join(stem)), ..self.clone() }
+        let folder = file.parent().and_then(Path::file_name).unwrap_or_default();
+        Place { keep: self.keep.as_ref().map(|dir| dir.join(folder).join(stem)), ..self.clone() }
     }
 }
 
