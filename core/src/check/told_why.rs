@@ -113,6 +113,7 @@ fn is_told(trace: &Trace, gap: &Gap) -> bool {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::model::NodeState::*;
     use crate::model::Position;
 
     fn shown(pending: Option<&str>) -> Kind {
