@@ -124,7 +124,8 @@ pub trait Postgres: Send + Sync + 'static {
     fn keep_aside(&self, fork: Position, end: Lsn) -> impl Future<Output = Result<String, PgError>> + Send;
 
     /// pg_rewind against a running source. Stopped server only. Once it may have begun to write, any failure is
-    /// `Condemned`, the loss of the tool among them. A source of another system never is: what is here may be the last
+    /// `Condemned`, the loss of the tool among them; so is a rewind that had nothing to do after the recovery of a crashed
+    /// directory, which writes a record of its own. A source of another system never is: what is here may be the last
     /// copy.
     fn rewind(&self, source: &Source) -> impl Future<Output = Result<(), PgError>> + Send;
 

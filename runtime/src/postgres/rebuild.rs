@@ -43,6 +43,12 @@ impl LocalPostgres {
             return Err(judge_rewind(&done.stderr));
         }
         signal?;
+        if has_only_recovered(stopped_in_order, &done.stderr) {
+            return Err(PgError::Condemned(
+                "pg_rewind had nothing to do, and its recovery has written a checkpoint that the source doesn't have"
+                    .into(),
+            ));
+        }
         // The source's files came along.
         conf::prepare(&self.config)?;
         match removed_by(source, &self.config).await {
@@ -156,6 +162,12 @@ fn with_password(config: &PostgresConfig, program: &str) -> Command {
     command
 }
 
+/// Single-user recovery ends with a checkpoint record on the target's own timeline. Where no rewind follows that takes it
+/// away, the directory has WAL of its own: a standby on it would skip what others have in that place.
+fn has_only_recovered(stopped_in_order: bool, said: &str) -> bool {
+    !stopped_in_order && said.contains("no rewind required")
+}
+
 /// Before it writes, a failure to reach the source may pass. Once it writes, any failure leaves a directory that
 /// must never be started.
 fn judge_rewind(stderr: &str) -> PgError {
@@ -189,6 +201,16 @@ mod tests {
         let label = "START WAL LOCATION: 0/2000028 (file 000000010000000000000002)\nCHECKPOINT LOCATION: 0/2000060\n";
         assert_eq!(start_of_label(label), Some(Position::new(1, 0x200_0028)));
         assert_eq!(start_of_label("CHECKPOINT LOCATION: 0/2000060"), None);
+    }
+
+    #[test]
+    fn a_rewind_that_was_none_is_one_only_of_a_directory_that_was_stopped_in_order() {
+        let none = "pg_rewind: source and target cluster are on the same timeline\npg_rewind: no rewind required";
+        assert!(has_only_recovered(false, none) && !has_only_recovered(true, none));
+        assert!(!has_only_recovered(
+            false,
+            "pg_rewind: rewinding from last common checkpoint at 0/2000060 on timeline 1"
+        ));
     }
 
     #[test]

@@ -310,15 +310,21 @@ impl Postgres for SimPostgres {
 
     async fn rewind(&self, source: &Source) -> Result<(), PgError> {
         // Single-user recovery, which a crashed directory needs first, refuses the signal.
-        self.with_dir(|dir| {
-            if !matches!(dir.state, ControlState::ShutDown | ControlState::ShutDownInRecovery) {
-                dir.standby_signal = false;
-            }
+        let unclean = self.with_dir(|dir| {
+            let unclean = !matches!(dir.state, ControlState::ShutDown | ControlState::ShutDownInRecovery);
+            dir.standby_signal &= !unclean;
             dir.recovery_signal = false;
+            unclean
         })?;
         let done = self.host.rewind(source).await;
         self.put_signal_back();
         done?;
+        // A copy of the source would be one that runs.
+        if unclean && self.with_dir(|dir| dir.state == ControlState::ShutDown)? {
+            let why =
+                "pg_rewind had nothing to do, and its recovery has written a checkpoint that the source doesn't have";
+            return Err(PgError::Condemned(why.into()));
+        }
         match self.with_dir(|dir| dir.lacks_wal)? {
             true => Err(PgError::Condemned("the source has removed the WAL that recovery is to begin with".into())),
             false => Ok(()),
