@@ -436,13 +436,7 @@ mod tests {
     #[test]
     fn one_that_was_told_to_open_and_never_did_has_shown_nothing() {
         for opened in [false, true] {
-            let mut p = Pair::of(3, 2);
-            p.dies(B);
-            p.dies(A);
-            p.says(C, PreparePromotion, cut_off_standby());
-            p.vows(C, StopReplication, 1100);
-            p.dies(C);
-            p.says(B, Secondary, cut_off_standby());
+            let mut p = new_primary_is_lost();
             p.votes(B, 1000);
             assert_eq!(p.goal(B), ReportLsn);
             let state = if opened { ControlState::InProduction } else { ControlState::InRecovery };

@@ -121,6 +121,25 @@ fn a_rewind_from_a_source_that_has_removed_its_wal_condemns_the_directory() {
     });
 }
 
+/// Its source is on the same timeline: pg_rewind says that all is well, and has recovered a crashed directory before that.
+#[test]
+fn a_rewind_that_had_nothing_to_do_condemns_a_directory_that_it_has_recovered() {
+    on_every_version(async |base: &Base| {
+        let (a, b) = pair(base, "scram-sha-256").await;
+        let source = a.upstream().await;
+        b.pg.stop(StopMode::Fast).await.unwrap();
+        b.pg.rewind(&source).await.unwrap();
+        b.pg.start(StartAs::Standby).await.unwrap();
+        a.until("b streams", |r| r.sender(b.id).is_some_and(|s| s.streaming)).await;
+        b.pg.stop(StopMode::Immediate).await.unwrap();
+        let condemned = b.pg.rewind(&source).await.unwrap_err();
+        assert!(matches!(&condemned, PgError::Condemned(why) if why.contains("had nothing to do")), "{condemned:?}");
+        b.pg.clone_from(b.id, &source).await.unwrap();
+        b.pg.start(StartAs::Standby).await.unwrap();
+        a.until("b streams", |r| r.sender(b.id).is_some_and(|s| s.streaming)).await;
+    });
+}
+
 /// pg_rewind refuses such a source, and would for ever: a copy of it needs nothing of the kind.
 #[test]
 fn a_source_whose_full_pages_an_operator_switched_off_is_cloned() {
