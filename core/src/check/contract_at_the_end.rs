@@ -132,13 +132,20 @@ fn recorded_last(trace: &Trace) -> Option<(&str, Moment)> {
     newest
 }
 
-/// By the scenario, or by the last order that was accepted.
+/// By the scenario, or by the last order that was accepted; another store may know it as it was at any time before.
 fn is_asynchronous(trace: &Trace) -> bool {
-    let ordered = trace.events.iter().rev().find_map(|e| match &e.kind {
-        Kind::Told { order, answer: Answered::Accepted } => self::ordered(order, "durability"),
-        _ => None,
-    });
-    ordered.map_or(trace.terms.may_lose, |name| name == "Async")
+    let (mut is, mut ever) = (trace.terms.may_lose, trace.terms.may_lose);
+    for event in &trace.events {
+        match &event.kind {
+            kind if is_reset(kind) => is = ever,
+            Kind::Told { order, answer: Answered::Accepted } => {
+                is = ordered(order, "durability").map_or(is, |name| name == "Async");
+                ever |= is;
+            }
+            _ => {}
+        }
+    }
+    is
 }
 
 #[cfg(test)]
@@ -244,5 +251,19 @@ mod tests {
             (9, ended("b", Secondary, Secondary)),
         ];
         assert_eq!(check(&trace(under_way)), Ok(()));
+    }
+
+    #[test]
+    fn another_store_may_know_the_formation_as_asynchronous() {
+        let set = |at, durability: &str| {
+            let order = format!("SetFormation {{ change: FormationChange {{ durability: Some({durability}) }} }}");
+            (at, Kind::Told { order, answer: Answered::Accepted })
+        };
+        let restored = || (7, fault(Fault::MonitorStore, &[]));
+        let alone = |more| ends("none", &[], more);
+        assert_eq!(alone(vec![set(5, "Async"), set(6, "Strict"), restored()]), Ok(()));
+        assert!(alone(vec![set(5, "Async"), set(6, "Strict")]).is_err());
+        assert!(alone(vec![set(6, "Strict"), restored()]).is_err(), "it never was");
+        assert!(alone(vec![set(5, "Async"), restored(), set(8, "Strict")]).is_err(), "it was told since");
     }
 }
